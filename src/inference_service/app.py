@@ -1,0 +1,238 @@
+"""The composition root: settings -> engine -> FastAPI, and the lifespan. Knows everybody."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CollectorRegistry
+from starlette.responses import RedirectResponse
+
+from inference_service._version import __version__
+from inference_service.core.admission import Admission, Limits
+from inference_service.core.batcher import BatchPolicy
+from inference_service.core.errors import InvalidModel
+from inference_service.core.versions import plan
+from inference_service.engine.engine import LocalEngine
+from inference_service.engine.interfaces import Engine, ModelInfo, Runner
+from inference_service.engine.manager import Loader, Manager, VersionSource
+from inference_service.protocols.oip import routes as oip
+from inference_service.protocols.predict import routes as predict
+from inference_service.protocols.tfserving import openapi as tfserving_openapi
+from inference_service.protocols.tfserving import routes as tfserving
+from inference_service.repository.layout import ModelEntry, scan
+from inference_service.runtime.loader import LoadOptions, load
+from inference_service.runtime.session import RuntimeOptions
+from inference_service.runtime.threads import usable_cores
+from inference_service.settings import Settings, load_settings
+from inference_service.telemetry.prometheus import (
+    PrometheusObserver,
+    exposition,
+    process_registry,
+    watch_state,
+)
+from inference_service.web import errors
+from inference_service.web.endpoint import Edge
+from inference_service.web.health import Health
+from inference_service.web.timing import ServerTiming
+
+log = logging.getLogger(__name__)
+
+NAME = "inference-service"
+DESCRIPTION = """
+ONNX models as HTTP APIs with dynamic batching. Requests for one model are coalesced into one
+ONNX Runtime call. Send `X-Request-Timeout` (seconds) to give a request a deadline; every answer
+tells in `Server-Timing` where its time went. Errors are always `{"error": "<text>"}`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of a running service that its host (the command line, a test) may need."""
+
+    settings: Settings
+    engine: LocalEngine
+    manager: Manager
+    health: Health
+    admission: Admission
+    registry: CollectorRegistry
+
+
+def create_app(
+    settings: Settings | None = None, on_loaded: Callable[[Service], None] | None = None
+) -> FastAPI:
+    """The ASGI application. Models are loaded when it starts, in the background.
+
+    ``on_loaded`` is called when all of them are ready or have failed. ``app.state.service`` is the
+    `Service`. Raises InvalidSettings or InvalidModel (there is nothing to serve).
+    """
+    settings = settings or load_settings()
+    sources = version_sources(settings)
+    registry = process_registry(__version__)
+    observer = PrometheusObserver(registry)
+    engine = LocalEngine()
+    manager = Manager(engine, observer)
+    limits = settings.limits
+    admission = Admission(Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes))
+    watch_state(registry, engine, admission)
+    service = Service(settings, engine, manager, Health(manager.problem), admission, registry)
+    edge = Edge(engine, admission, observer, limits.max_body_bytes, limits.request_timeout)
+
+    app = FastAPIOffline(
+        title=NAME,
+        version=__version__,
+        description=DESCRIPTION,
+        redoc_url=None,
+        lifespan=partial(_lifespan, service=service, sources=sources, on_loaded=on_loaded),
+    )
+    app.state.service = service
+    errors.install(app)
+    app.add_middleware(ServerTiming)
+    _add_routes(app, service, edge)
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service, edge: Edge) -> None:
+    settings, engine = service.settings, service.engine
+    app.include_router(predict.router(edge, settings.default_model, tfserving.decode_value))
+    app.include_router(tfserving.router(edge))
+    app.include_router(oip.router(engine, service.health, NAME, __version__))
+
+    @app.get("/metrics", tags=["Metrics"], response_class=Response)
+    def metrics(request: Request) -> Response:
+        """Latency and batching metrics for Prometheus."""
+        content, content_type = exposition(service.registry, request.headers.get("accept", ""))
+        return Response(content, media_type=content_type)
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("docs")
+
+    app.openapi = partial(_openapi, app, engine, edge.max_body_bytes)  # type: ignore[method-assign]
+
+
+def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any]:
+    """FastAPI's document with a typed path for each loaded model in front."""
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        tags=[
+            {
+                "name": tfserving_openapi.TAG,
+                "description": "The loaded models, each with its types",
+            },
+            {"name": predict.TAG, "description": "The contract of the classic tutorial"},
+            {"name": tfserving.TAG, "description": "What TensorFlow Serving's clients speak"},
+            {"name": oip.TAG, "description": "Health and metadata, as KServe and Triton have them"},
+        ],
+    )
+    generic = document["paths"]["/v1/models/{model}:predict"]["post"]["responses"]
+    failures = {status: answer for status, answer in generic.items() if not status.startswith("2")}
+    paths: dict[str, Any] = {}
+    infos = engine.models()
+    for info in infos:
+        siblings = [other.version for other in infos if other.name == info.name]
+        if info.version == max(siblings):
+            paths.update([_model_path(info, failures, max_body_bytes, versioned=False)])
+        if len(siblings) > 1:
+            paths.update([_model_path(info, failures, max_body_bytes, versioned=True)])
+    document["paths"] = {**paths, **document["paths"]}
+    return document
+
+
+_model_path = tfserving_openapi.model_path
+
+
+@asynccontextmanager
+async def _lifespan(
+    app: FastAPI,
+    *,
+    service: Service,
+    sources: Sequence[VersionSource],
+    on_loaded: Callable[[Service], None] | None,
+) -> AsyncIterator[None]:
+    async def load_models() -> None:
+        await service.manager.load_all(sources)
+        # What is loaded stays: the collector need not look at it again on every full collection.
+        gc.collect()
+        gc.freeze()
+        if on_loaded is not None:
+            on_loaded(service)
+
+    loading = asyncio.create_task(load_models())
+    yield
+    service.health.leave()
+    service.admission.close()
+    loading.cancel()
+    try:
+        await asyncio.wait_for(service.engine.drain(), service.settings.shutdown.grace_period)
+    except TimeoutError:
+        log.warning("requests were still running when the grace period ended")
+    await service.engine.aclose()
+
+
+def version_sources(settings: Settings) -> list[VersionSource]:
+    """The versions that the repository's models want served. Raises InvalidModel for none."""
+    sources = []
+    for entry in scan(settings.models):
+        if entry.problem:
+            version = max(entry.versions, default=1)
+            sources.append(VersionSource(entry.name, version, _broken(entry.problem)))
+            continue
+        wanted = entry.manifest.versions.aspired(entry.versions)
+        if not wanted:
+            problem = "none of the versions that model.toml asks for is there"
+            sources.append(VersionSource(entry.name, max(entry.versions), _broken(problem)))
+        for version in plan((), wanted).load:
+            options = load_options(settings, entry, version)
+            sources.append(VersionSource(entry.name, version, partial(load, options)))
+    return sources
+
+
+def _broken(problem: str) -> Loader:
+    def fail(warming: Callable[[], None]) -> tuple[ModelInfo, Runner]:
+        raise InvalidModel(problem)
+
+    return fail
+
+
+def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOptions:
+    """model.toml over the service's settings."""
+    manifest = entry.manifest
+    batching, defaults = manifest.batching, settings.batching
+    runtime = settings.runtime
+    slots = manifest.runtime.slots or runtime.slots
+    threads = (
+        manifest.runtime.intra_op_threads
+        or runtime.intra_op_threads
+        or max(1, usable_cores() // slots)
+    )
+    delay = batching.max_queue_delay
+    return LoadOptions(
+        name=entry.name,
+        version=version,
+        path=entry.versions[version],
+        runtime=RuntimeOptions(threads, runtime.allow_spinning),
+        policy=BatchPolicy(
+            max_batch_size=batching.max_batch_size or defaults.max_batch_size,
+            max_queue_rows=batching.max_queue_rows or defaults.max_queue_rows,
+            max_queue_delay=defaults.max_queue_delay if delay is None else delay,
+        ),
+        slots=slots,
+        mode=batching.mode,
+        warm_up=runtime.warm_up and manifest.warmup.enabled,
+        row_shapes=manifest.warmup.shapes,
+        description=manifest.description,
+        labels=manifest.labels,
+        metadata=manifest.metadata,
+        example=manifest.example,
+    )

@@ -1,0 +1,22 @@
+"""The command ``inference-service``: parse, call, print."""
+
+import click
+
+from inference_service._version import __version__
+from inference_service.cli.check import check
+from inference_service.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="inference-service")
+def main() -> None:
+    """Serve ONNX models over HTTP with dynamic batching.
+
+    Put models into a folder as NAME/VERSION/model.onnx, or take a single .onnx file, and run:
+
+        inference-service serve models/
+    """
+
+
+main.add_command(serve)
+main.add_command(check)

@@ -1,0 +1,117 @@
+"""``inference-service check``."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from inference_service.core.errors import InferenceServiceError
+
+
+@click.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML settings.")
+@click.option("--profile", is_flag=True, help="Also measure runs at growing batch sizes.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+def check(
+    path: Path | None, config: Path | None, *, profile: bool, as_json: bool, strict: bool
+) -> None:
+    """Load the model(s) at PATH without serving and report what would happen.
+
+    Reports inputs and outputs, free axes, and whether requests can be batched: random rows are run
+    one by one and together, and the answers compared. Exit status: 0 fine, 1 a model can't be
+    served (or has warnings, with --strict), 2 PATH or the settings are wrong.
+    """
+    from inference_service.settings import load_settings
+
+    try:
+        settings = load_settings(config, models=path)
+        reports = list(_reports(settings, profile=profile))
+    except InferenceServiceError as error:
+        click.secho(f"Error: {error}", err=True, fg="red")
+        sys.exit(2)
+    if as_json:
+        click.echo(json.dumps(reports, indent=2))
+    else:
+        for report in reports:
+            _print(report)
+    failed = [r for r in reports if r["error"] or (strict and r["warnings"])]
+    sys.exit(1 if failed else 0)
+
+
+def _reports(settings: Any, *, profile: bool) -> Iterator[dict[str, Any]]:
+    from inference_service.app import load_options
+    from inference_service.repository.layout import scan
+
+    for entry in scan(settings.models):
+        if entry.problem:
+            yield {"model": entry.name, "version": None, "error": entry.problem, "warnings": []}
+            continue
+        for version in sorted(entry.versions):
+            yield _report(load_options(settings, entry, version), profile=profile)
+
+
+def _report(options: Any, *, profile: bool) -> dict[str, Any]:
+    from inference_service.runtime import loader
+
+    report: dict[str, Any] = {"model": options.name, "version": options.version, "error": "",
+                              "warnings": []}  # fmt: skip
+    try:
+        loaded = loader.inspect(options)
+    except InferenceServiceError as error:
+        return {**report, "error": str(error)}
+    info = loaded.info
+    signature = info.signature
+    free = sorted(
+        {
+            f"{spec.name}.{symbol or axis}"
+            for spec in signature.inputs
+            for axis, (n, symbol) in enumerate(zip(spec.shape, spec.symbols, strict=True))
+            if n is None
+        }
+    )
+    report |= {
+        "inputs": [str(spec) for spec in signature.inputs],
+        "outputs": [str(spec) for spec in signature.outputs],
+        "dynamic_axes": free,
+        "batching": signature.mode.value,
+        "max_batch_size": info.policy.max_batch_size,
+        "warnings": list(info.warnings),
+    }
+    if profile:
+        report["profile"] = [
+            {
+                "rows": rows,
+                "milliseconds": round(seconds * 1e3, 4),
+                "rows_per_second": round(rows / seconds),
+            }
+            for rows, seconds in loader.profile(loaded)
+        ]
+    return report
+
+
+def _print(report: dict[str, Any]) -> None:
+    version = f" version {report['version']}" if report["version"] is not None else ""
+    click.secho(f"{report['model']}{version}", bold=True)
+    if report["error"]:
+        click.secho(f"  error    {report['error']}", fg="red")
+        return
+    click.echo(f"  inputs   {', '.join(report['inputs'])}")
+    click.echo(f"  outputs  {', '.join(report['outputs'])}")
+    click.echo(f"  dynamic  {', '.join(report['dynamic_axes']) or 'no axis'}")
+    words = {"merge": "yes, rows of several requests share a run of up to "
+                      f"{report['max_batch_size']} rows",
+             "split": "no, every row runs alone",
+             "whole": "no, every request runs alone, as sent"}  # fmt: skip
+    click.echo(f"  batching {words[report['batching']]}")
+    for warning in report["warnings"]:
+        click.secho(f"  warning  {warning}", fg="yellow")
+    for row in report.get("profile", []):
+        click.echo(
+            f"  {row['rows']:6d} rows  {row['milliseconds']:10.3f} ms  "
+            f"{row['rows_per_second']:10d} rows/s"
+        )

@@ -1,0 +1,91 @@
+"""``inference-service serve``."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from inference_service.core.errors import InferenceServiceError
+
+
+@click.command(no_args_is_help=False)
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0: any free.  [default: 8000]")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file of settings (docs/configuration.md).",
+)
+@click.option("--default-model", help="The model of POST /predict.  [default: the only one]")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
+)
+def serve(path: Path | None, config: Path | None, **options: Any) -> None:
+    """Serve PATH: a model repository or one .onnx file.  [default: models]
+
+    Every option can also be set in the environment (INFERENCE_SERVICE_PORT=9000) or in the --config
+    file; the command line wins over the environment, the environment over the file.
+    """
+    from inference_service.app import Service, create_app
+    from inference_service.server import Server
+    from inference_service.settings import load_settings
+
+    try:
+        settings = load_settings(config, models=path, **options)
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
+        nothing_served = False
+
+        def loaded(service: Service) -> None:
+            nonlocal nothing_served
+            nothing_served = not service.engine.models()
+            server.should_exit = server.should_exit or nothing_served
+            if not nothing_served:
+                _announce(service, settings.host, server.bound_port)
+
+        app = create_app(settings, loaded)
+    except InferenceServiceError as error:
+        raise click.ClickException(str(error)) from error
+    server = Server(app, settings, app.state.service.health)
+    click.echo(f"loading models from {settings.models} …")
+    server.run()
+    if nothing_served:
+        _report_failures(app.state.service)
+        sys.exit(1)
+
+
+def _announce(service: Any, host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    base = f"http://{shown}:{port}"
+    click.echo(f"\ninference-service listens on {base}\n")
+    for info in service.engine.models():
+        signature = info.signature
+        click.echo(
+            f"  {info.name} version {info.version}  POST {base}/v1/models/{info.name}:predict"
+        )
+        click.echo(f"    takes   {', '.join(map(str, signature.inputs))}")
+        click.echo(f"    gives   {', '.join(map(str, signature.outputs))}")
+        click.echo(f"    batches {_batching(info)}")
+        for warning in info.warnings:
+            click.secho(f"    warning {warning}", fg="yellow")
+    _report_failures(service)
+    click.echo(f"\n  docs    {base}/docs\n  metrics {base}/metrics\n")
+
+
+def _batching(info: Any) -> str:
+    mode = info.signature.mode.value
+    if mode == "merge":
+        return f"up to {info.policy.max_batch_size} rows of any requests in one run"
+    return "no: every row runs alone" if mode == "split" else "no: every request runs alone"
+
+
+def _report_failures(service: Any) -> None:
+    for status in service.engine.statuses():
+        if status.error:
+            message = f"  {status.name} version {status.version} FAILED: {status.error}"
+            click.secho(message, fg="red", err=True)

@@ -1,0 +1,81 @@
+"""How much may be in flight: every request holds a permit from the door until its answer is out."""
+
+from dataclasses import dataclass
+from types import TracebackType
+
+from inference_service.core.errors import Overloaded, ShuttingDown
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds over all models and protocols together."""
+
+    max_requests: int
+    max_bytes: int
+
+
+class Admission:
+    """Counts what is in flight and says no at the door."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._closed = False
+        self.requests = 0
+        self.bytes = 0
+
+    def close(self) -> None:
+        """Admit nothing from now on."""
+        self._closed = True
+
+    def permit(self, size: int) -> "Permit":
+        """A permit for a body of ``size`` bytes, to be used as a context manager.
+
+        Raises Overloaded or ShuttingDown. A lone request is never refused for its size: the limit
+        on a single body is the edge's.
+        """
+        if self._closed:
+            raise ShuttingDown
+        if self.requests >= self._limits.max_requests:
+            raise Overloaded(
+                f"{self.requests} requests are in flight, the limit is {self._limits.max_requests}",
+                reason="in_flight_requests",
+            )
+        if self.requests and self.bytes + size > self._limits.max_bytes:
+            raise Overloaded(
+                f"{self.bytes} bytes of requests are in flight, "
+                f"with this one the limit of {self._limits.max_bytes} would be passed",
+                reason="in_flight_bytes",
+            )
+        return Permit(self, size)
+
+
+class Permit:
+    """One request's share of what may be in flight; leaving the ``with`` gives it back."""
+
+    __slots__ = ("_admission", "_size")
+
+    def __init__(self, admission: Admission, size: int) -> None:
+        self._admission = admission
+        self._size = size
+
+    def __enter__(self) -> "Permit":
+        self._admission.requests += 1
+        self._admission.bytes += self._size
+        return self
+
+    def grow(self, size: int) -> None:
+        """Count a body whose length was not declared as it comes in. Raises Overloaded."""
+        admission = self._admission
+        if admission.requests > 1 and admission.bytes + size > admission._limits.max_bytes:
+            raise Overloaded("too many bytes of requests are in flight", reason="in_flight_bytes")
+        self._size += size
+        admission.bytes += size
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._admission.requests -= 1
+        self._admission.bytes -= self._size

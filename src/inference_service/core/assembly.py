@@ -1,0 +1,39 @@
+"""Place the rows of several requests into one batch and split the outputs again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from inference_service.core.errors import ExecutionFailed
+from inference_service.core.tensors import Tensors
+
+
+def take(inputs: Tensors, start: int, stop: int) -> Tensors:
+    """Rows ``start`` to ``stop`` of every input: views, nothing is copied."""
+    return {name: array[start:stop] for name, array in inputs.items()}
+
+
+def assemble(parts: Sequence[Tensors]) -> Tensors:
+    """The parts one after the other along axis 0. A lone part is passed on without a copy."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def split(outputs: Tensors, counts: Sequence[int]) -> list[Tensors]:
+    """Give each part its rows of every output, as views.
+
+    Raises ExecutionFailed where an output doesn't have one entry for each row that went in: then
+    nobody can say whose entry is whose.
+    """
+    rows = sum(counts)
+    for name, array in outputs.items():
+        if array.ndim == 0 or array.shape[0] != rows:
+            raise ExecutionFailed(
+                f"output '{name}' has shape {list(array.shape)} for a batch of {rows} rows, "
+                "so its rows can't be told apart"
+            )
+    if len(counts) == 1:
+        return [outputs]
+    ends = np.cumsum(counts).tolist()
+    return [take(outputs, stop - count, stop) for count, stop in zip(counts, ends, strict=True)]

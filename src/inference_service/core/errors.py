@@ -1,0 +1,103 @@
+"""What can go wrong, in words of meaning. Which HTTP status a word gets is the edge's business."""
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Where in a request something is: names and indices, outermost first."""
+
+
+def render_path(path: Path) -> str:
+    """``("instances", 3, "image")`` as ``instances[3].image``."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if text else step
+    return text
+
+
+class InferenceServiceError(Exception):
+    """Base of all errors that this service raises on purpose. ``str(error)`` is for the client."""
+
+
+class ClientError(InferenceServiceError):
+    """The request can't be answered as it stands: sending it again changes nothing."""
+
+
+class InvalidInput(ClientError):  # noqa: N818 - the names are the field's, not Python's
+    """A part of the request is not what the model takes; ``path`` says which part."""
+
+    def __init__(self, message: str, path: Path = ()) -> None:
+        self.message = message
+        self.path = path
+        super().__init__(f"{render_path(path)}: {message}" if path else message)
+
+    def within(self, *outer: str | int) -> "InvalidInput":
+        """The same error seen from further out."""
+        return InvalidInput(self.message, (*outer, *self.path))
+
+
+class UnsupportedContent(ClientError):  # noqa: N818
+    """The body is of a kind that this endpoint doesn't read."""
+
+
+class TooLarge(ClientError):  # noqa: N818
+    """The body is larger than the configured limit."""
+
+
+class BodyTimeout(ClientError):  # noqa: N818
+    """The body did not arrive before the request's deadline."""
+
+
+class NotFound(ClientError):  # noqa: N818
+    """No such path."""
+
+
+class ModelNotFound(NotFound):
+    """No such model, or no such version of it."""
+
+
+class Unavailable(InferenceServiceError):  # noqa: N818
+    """Not now. ``retry_after`` says in seconds when it may be worth trying again."""
+
+    def __init__(self, message: str, *, reason: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Overloaded(Unavailable):
+    """More work is waiting than may wait."""
+
+
+class ModelNotReady(Unavailable):
+    """The model exists but is still loading, or failed to load."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message, reason="model_not_ready", retry_after=retry_after)
+
+
+class ShuttingDown(Unavailable):
+    """The service drains: what it had accepted is answered, nothing new is."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is shutting down", reason="shutting_down")
+
+
+class DeadlineExceeded(InferenceServiceError):  # noqa: N818
+    """The request's deadline passed before its answer was there."""
+
+
+class ExecutionFailed(InferenceServiceError):  # noqa: N818
+    """The model was run and failed on this request."""
+
+
+class InvalidModel(InferenceServiceError):  # noqa: N818
+    """A model, its folder or its manifest can't be used as it stands."""
+
+
+def quoted(names: Iterable[str]) -> str:
+    """``'a', 'b'``: names in an error message."""
+    return ", ".join(f"'{name}'" for name in names)

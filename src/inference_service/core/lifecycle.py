@@ -1,0 +1,31 @@
+"""The states of a model version and the table of legal moves between them."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a model version is in its life."""
+
+    LOADING = "loading"
+    WARMING = "warming"
+    READY = "ready"
+    DRAINING = "draining"
+    UNLOADED = "unloaded"
+    FAILED = "failed"
+
+
+MOVES: dict[State, frozenset[State]] = {
+    State.LOADING: frozenset({State.WARMING, State.FAILED, State.UNLOADED}),
+    State.WARMING: frozenset({State.READY, State.FAILED, State.UNLOADED}),
+    State.READY: frozenset({State.DRAINING}),
+    State.DRAINING: frozenset({State.UNLOADED}),
+    State.UNLOADED: frozenset({State.LOADING}),
+    State.FAILED: frozenset({State.LOADING, State.UNLOADED}),
+}
+
+
+def move(state: State, to: State) -> State:
+    """The next state. Raises ValueError for a move that the table doesn't have."""
+    if to not in MOVES[state]:
+        raise ValueError(f"a model version can't go from {state} to {to}")
+    return to

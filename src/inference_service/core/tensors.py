@@ -1,0 +1,209 @@
+"""Data types, tensor specs and the signature of a model; arrays are checked against them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference_service.core.errors import InvalidInput, quoted
+
+Array: TypeAlias = NDArray[np.generic]
+Tensors: TypeAlias = Mapping[str, Array]
+Shape: TypeAlias = tuple[int | None, ...]
+"""Axis lengths; None is a length that may differ from request to request."""
+
+
+class DType(StrEnum):
+    """Element types by their names in the Open Inference Protocol."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The numpy dtype; BYTES are object arrays of str."""
+        return _NUMPY[self]
+
+    @property
+    def is_float(self) -> bool:
+        """Floating point of any width."""
+        return self in _FLOATS
+
+    @property
+    def is_integer(self) -> bool:
+        """Signed or unsigned integer of any width."""
+        return self in _INTEGERS
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest value of an integer type."""
+        info = np.iinfo(self.numpy.name)
+        return int(info.min), int(info.max)
+
+    @property
+    def largest(self) -> float:
+        """Largest finite value of a floating point type."""
+        return float(np.finfo(self.numpy.name).max)
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: float32, int64, string, bool."""
+        return "string" if self is DType.BYTES else self.numpy.name
+
+
+_NUMPY: dict[DType, np.dtype[np.generic]] = {
+    DType.BOOL: np.dtype(np.bool_),
+    DType.UINT8: np.dtype(np.uint8),
+    DType.UINT16: np.dtype(np.uint16),
+    DType.UINT32: np.dtype(np.uint32),
+    DType.UINT64: np.dtype(np.uint64),
+    DType.INT8: np.dtype(np.int8),
+    DType.INT16: np.dtype(np.int16),
+    DType.INT32: np.dtype(np.int32),
+    DType.INT64: np.dtype(np.int64),
+    DType.FP16: np.dtype(np.float16),
+    DType.FP32: np.dtype(np.float32),
+    DType.FP64: np.dtype(np.float64),
+    DType.BYTES: np.dtype(np.object_),
+}
+_FLOATS = frozenset({DType.FP16, DType.FP32, DType.FP64})
+_INTEGERS = frozenset(d for d in DType if _NUMPY[d].kind in "iu")
+
+
+def render_shape(shape: Iterable[int | None]) -> str:
+    """``[64]``, ``[batch, 3]`` with ``any`` for a free length: a shape in an error message."""
+    return "[" + ", ".join("any" if n is None else str(n) for n in shape) + "]"
+
+
+def shape_fits(actual: Sequence[int], wanted: Shape) -> bool:
+    """Whether an array's shape is one that the spec allows."""
+    return len(actual) == len(wanted) and all(
+        want is None or want == got for want, got in zip(wanted, actual, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, element type and shape of an input or output, the batch axis included.
+
+    ``symbols`` holds the graph's own names of the axes ("" where it has none); axes of one name
+    have one length.
+    """
+
+    name: str
+    dtype: DType
+    shape: Shape
+    symbols: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        axes = [
+            str(n) if n is not None else (symbol or "any")
+            for n, symbol in zip(self.shape, self.symbols or [""] * len(self.shape), strict=True)
+        ]
+        return f"{self.name} {self.dtype.label}[{', '.join(axes)}]"
+
+
+class BatchMode(StrEnum):
+    """How the rows of requests may meet in a run."""
+
+    MERGE = "merge"
+    """Rows are independent: rows of several requests run together."""
+    SPLIT = "split"
+    """The graph runs one row at a time: each row of a request is a run of its own."""
+    WHOLE = "whole"
+    """Axis 0 is not known to hold independent rows: a request runs alone, exactly as sent."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives, and how its rows may be batched."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    mode: BatchMode = BatchMode.MERGE
+    _by_name: dict[str, TensorSpec] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {spec.name: spec for spec in self.inputs})
+
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        """All outputs in the order of the graph."""
+        return tuple(spec.name for spec in self.outputs)
+
+    @cached_property
+    def has_fixed_rows(self) -> bool:
+        """Whether every axis but the batch axis has one length: then all rows share a shape."""
+        return all(None not in spec.shape[1:] for spec in self.inputs)
+
+    @cached_property
+    def has_row_axis(self) -> bool:
+        """Whether every input has an axis 0, so that a list of instances can be stacked."""
+        return all(spec.shape for spec in self.inputs)
+
+    def wanted_shape(self, spec: TensorSpec) -> Shape:
+        """The shape that a client may send: the batch axis is free unless requests run whole."""
+        if self.mode is BatchMode.WHOLE:
+            return spec.shape
+        return (None, *spec.shape[1:])
+
+    def check(self, inputs: Tensors, outputs: Sequence[str] = ()) -> int:
+        """Verify names, dtypes and shapes and return the number of rows.
+
+        A request that runs whole counts as one row. Raises InvalidInput.
+        """
+        if inputs.keys() != self._by_name.keys():
+            raise self._wrong_names(inputs)
+        for name, spec in self._by_name.items():
+            array = inputs[name]
+            if array.dtype != spec.dtype.numpy:
+                message = f"expected {spec.dtype.label}, got {array.dtype.name}"
+                raise InvalidInput(message, (name,))
+            wanted = self.wanted_shape(spec)
+            if not shape_fits(array.shape, wanted):
+                message = f"expected shape {render_shape(wanted)}, got {render_shape(array.shape)}"
+                raise InvalidInput(message, (name,))
+        for name in outputs:
+            if name not in self.output_names:
+                known = quoted(self.output_names)
+                raise InvalidInput(f"unknown output '{name}', this model has {known}")
+        return 1 if self.mode is BatchMode.WHOLE else self._rows(inputs)
+
+    def _rows(self, inputs: Tensors) -> int:
+        rows: dict[str, int] = {name: array.shape[0] for name, array in inputs.items()}
+        first = next(iter(rows.values()))
+        if any(count != first for count in rows.values()):
+            counts = ", ".join(f"{name} has {count}" for name, count in rows.items())
+            raise InvalidInput(f"all inputs must have the same number of rows: {counts}")
+        if first == 0:
+            raise InvalidInput("the batch is empty: at least one row is expected")
+        return first
+
+    def _wrong_names(self, inputs: Tensors) -> InvalidInput:
+        return wrong_names(self, inputs)
+
+
+def wrong_names(signature: Signature, given: Iterable[str]) -> InvalidInput:
+    """The error for missing and unknown inputs; both are named in one message."""
+    names = [spec.name for spec in signature.inputs]
+    present = list(given)
+    missing = [name for name in names if name not in present]
+    unknown = [name for name in present if name not in names]
+    parts = [f"missing input {quoted(missing)}"] if missing else []
+    parts += [f"unknown input {quoted(unknown)}"] if unknown else []
+    return InvalidInput(f"{' and '.join(parts)}; this model takes {quoted(names)}")

@@ -1,0 +1,70 @@
+"""Which versions of a model should be loaded, and the way from what is loaded to that."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+VERSION_FOLDER = re.compile(r"^(0|[1-9][0-9]{0,18})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The ``count`` highest versions."""
+
+    kind: Literal["latest"] = "latest"
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError("count must be at least 1")
+
+    def aspired(self, available: Collection[int]) -> frozenset[int]:
+        """The versions that should be loaded."""
+        return frozenset(sorted(available, reverse=True)[: self.count])
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every version that is there."""
+
+    kind: Literal["all"] = "all"
+
+    def aspired(self, available: Collection[int]) -> frozenset[int]:
+        """The versions that should be loaded."""
+        return frozenset(available)
+
+
+@dataclass(frozen=True, slots=True)
+class Specific:
+    """The listed versions, as far as they are there."""
+
+    versions: frozenset[int]
+    kind: Literal["specific"] = "specific"
+
+    def __post_init__(self) -> None:
+        if not self.versions:
+            raise ValueError("versions must name at least one version")
+
+    def aspired(self, available: Collection[int]) -> frozenset[int]:
+        """The versions that should be loaded."""
+        return self.versions & frozenset(available)
+
+
+VersionPolicy: TypeAlias = Latest | All | Specific
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do: first load, then unload."""
+
+    load: tuple[int, ...]
+    unload: tuple[int, ...]
+
+
+def plan(loaded: Collection[int], aspired: Collection[int]) -> Plan:
+    """The steps from what is loaded to what should be. Stateless; asking again changes nothing."""
+    return Plan(
+        load=tuple(sorted(set(aspired) - set(loaded), reverse=True)),
+        unload=tuple(sorted(set(loaded) - set(aspired))),
+    )

@@ -1,0 +1,121 @@
+"""The engine that lives in this process: finds the worker for a request."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+
+from inference_service.core.errors import InvalidInput, ModelNotFound, ModelNotReady, quoted
+from inference_service.core.lifecycle import State, move
+from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.engine.interfaces import ModelInfo, ModelStatus
+from inference_service.engine.worker import Worker
+
+
+class LocalEngine:
+    """A table of workers by model name and version, and the state of each version."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._workers: dict[str, dict[int, Worker]] = {}
+        self._statuses: dict[str, dict[int, ModelStatus]] = {}
+
+    async def infer(self, request: InferenceRequest) -> InferenceResponse:
+        """See `Engine.infer`."""
+        return await self._worker(request.model).infer(request)
+
+    def describe(self, model: ModelRef) -> ModelInfo:
+        """See `Engine.describe`."""
+        return self._worker(model).info
+
+    def statuses(self) -> Sequence[ModelStatus]:
+        """See `Engine.statuses`."""
+        return [
+            versions[version]
+            for _, versions in sorted(self._statuses.items())
+            for version in sorted(versions)
+        ]
+
+    def models(self) -> Sequence[ModelInfo]:
+        """See `Engine.models`."""
+        return [worker.info for worker in self.workers()]
+
+    def queued(self) -> Mapping[ModelRef, int]:
+        """See `Engine.queued`."""
+        return {worker.info.ref: worker.queue_rows for worker in self.workers()}
+
+    def clock(self) -> float:
+        """See `Engine.clock`."""
+        return self._clock()
+
+    def workers(self) -> Iterator[Worker]:
+        """Every worker, by name and version."""
+        return chain.from_iterable(
+            (versions[version] for version in sorted(versions))
+            for _, versions in sorted(self._workers.items())
+        )
+
+    def report(self, name: str, version: int, state: State, error: str = "") -> None:
+        """Note a version's next state. Raises ValueError for a move that is not legal."""
+        versions = self._statuses.setdefault(name, {})
+        known = versions.get(version)
+        if known is not None:
+            move(known.state, state)
+        worker = self._workers.get(name, {}).get(version)
+        info = worker.info if worker is not None else None
+        versions[version] = ModelStatus(name, version, state, error, info)
+
+    def add(self, worker: Worker) -> None:
+        """Let requests reach this worker; it is warm."""
+        info = worker.info
+        self._workers.setdefault(info.name, {})[info.version] = worker
+        self.report(info.name, info.version, State.READY)
+
+    async def remove(self, name: str, version: int) -> None:
+        """Let no more requests reach this version, drain it and free it."""
+        worker = self._workers[name].pop(version)
+        if not self._workers[name]:
+            del self._workers[name]
+        self.report(name, version, State.DRAINING)
+        await worker.drain()
+        await worker.aclose()
+        self.report(name, version, State.UNLOADED)
+
+    async def drain(self) -> None:
+        """Wait until every request that was admitted has ended."""
+        await asyncio.gather(*(worker.drain() for worker in self.workers()))
+
+    async def aclose(self) -> None:
+        """Free every worker. Call it after `drain`."""
+        for worker in self.workers():
+            await worker.aclose()
+
+    def _worker(self, model: ModelRef) -> Worker:
+        versions = self._workers.get(model.name)
+        if versions:
+            version = max(versions) if model.version is None else model.version
+            worker = versions.get(version)
+            if worker is not None:
+                return worker
+        raise self._missing(model)
+
+    def _missing(self, model: ModelRef) -> Exception:
+        statuses = self._statuses.get(model.name)
+        if not statuses:
+            if not model.name:
+                return InvalidInput("the request names no model")
+            loaded = quoted(sorted(self._workers)) or "none"
+            return ModelNotFound(f"unknown model '{model.name}'; loaded are: {loaded}")
+        version = max(statuses) if model.version is None else model.version
+        status = statuses.get(version)
+        if status is None or status.state is State.UNLOADED:
+            served = ", ".join(str(v) for v in sorted(self._workers.get(model.name, {}))) or "none"
+            return ModelNotFound(
+                f"model '{model.name}' has no version {version} loaded; loaded versions: {served}"
+            )
+        if status.state is State.FAILED:
+            return ModelNotReady(
+                f"model '{model.name}' version {version} failed to load: {status.error}",
+                retry_after=30.0,
+            )
+        return ModelNotReady(f"model '{model.name}' version {version} is {status.state}")

@@ -1,0 +1,154 @@
+"""The contracts of the engine: what the edges call, what it calls, and whom it tells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from inference_service.core.batcher import BatchPolicy, Release
+from inference_service.core.lifecycle import State
+from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.tensors import Signature, Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """All that is known of a loaded model version; made once, when it is loaded."""
+
+    name: str
+    version: int
+    signature: Signature
+    policy: BatchPolicy
+    description: str = ""
+    platform: str = "onnxruntime_onnx"
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    example: Mapping[str, Any] | None = None
+    warnings: Sequence[str] = ()
+
+    @property
+    def ref(self) -> ModelRef:
+        """Name and version."""
+        return ModelRef(self.name, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A model version's place in its life; ``error`` says why it failed."""
+
+    name: str
+    version: int
+    state: State
+    error: str = ""
+    info: ModelInfo | None = None
+
+
+Outcome: TypeAlias = Tensors | Exception
+"""What became of one part of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What became of a batch: an outcome for each part, and what the runs cost in seconds."""
+
+    outcomes: Sequence[Outcome]
+    seconds: float
+    runs: int = 1
+
+
+class Runner(Protocol):
+    """Executes batches of one model version. It calls back on the event loop, exactly once each."""
+
+    slots: int
+
+    def start(
+        self, parts: Sequence[Tensors], outputs: Sequence[str], done: Callable[[RunResult], None]
+    ) -> None:
+        """Begin to run the parts as one batch; ``done`` is called on the event loop's thread.
+
+        The parts' arrays must stay alive and unchanged until then. ``done`` may be called before
+        ``start`` returns.
+        """
+
+    async def aclose(self) -> None:
+        """Free the session. No run is in progress."""
+
+
+class Engine(Protocol):
+    """All that HTTP knows of inference; it may live in this process or in another."""
+
+    async def infer(self, request: InferenceRequest) -> InferenceResponse:
+        """Answer one request.
+
+        Raises ModelNotFound, InvalidInput, Overloaded, ModelNotReady, ShuttingDown,
+        DeadlineExceeded or ExecutionFailed. Cancelling the call withdraws the request.
+        """
+
+    def describe(self, model: ModelRef) -> ModelInfo:
+        """The loaded version that a request for ``model`` would reach.
+
+        Raises ModelNotFound or ModelNotReady.
+        """
+
+    def statuses(self) -> Sequence[ModelStatus]:
+        """Every model version that is known, loaded or not, by name and version."""
+
+    def models(self) -> Sequence[ModelInfo]:
+        """Every version that is ready, by name and version."""
+
+    def queued(self) -> Mapping[ModelRef, int]:
+        """Rows that wait for a slot, for each version that is ready."""
+
+    def clock(self) -> float:
+        """The clock of deadlines: monotonic, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One finished request. ``outcome`` is "ok" or the reason why there was no answer."""
+
+    model: str
+    version: str
+    protocol: str
+    outcome: str
+    seconds: float
+    rows: int = 0
+    queue_seconds: float | None = None
+    compute_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One executed batch."""
+
+    model: ModelRef
+    rows: int
+    requests: int
+    reason: Release
+    seconds: float
+    runs: int
+
+
+class Observer(Protocol):
+    """Is told what happens. Its methods are quick and never raise."""
+
+    def rejected(self, model: str, reason: str) -> None:
+        """A request was refused at the door."""
+
+    def batched(self, record: BatchRecord) -> None:
+        """A batch has run."""
+
+    def finished(self, record: RequestRecord) -> None:
+        """A request has ended, whichever way."""
+
+
+class SilentObserver:
+    """Hears everything and says nothing."""
+
+    def rejected(self, model: str, reason: str) -> None:
+        """Ignore it."""
+
+    def batched(self, record: BatchRecord) -> None:
+        """Ignore it."""
+
+    def finished(self, record: RequestRecord) -> None:
+        """Ignore it."""

@@ -1,0 +1,1 @@
+"""One folder per wire protocol: schema (pydantic), pure codec, thin routes."""

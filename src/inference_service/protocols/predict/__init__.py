@@ -1,0 +1,1 @@
+"""POST /predict: the contract of the classic tutorial."""

@@ -1,0 +1,78 @@
+"""The body of ``POST /predict``: the input itself. Pure.
+
+The rank of what is sent says what it is: for a model that takes rows of 64 numbers, 64 numbers are
+one row and its answer comes without a batch axis, a list of such rows is a batch.
+"""
+
+from typing import Any
+
+from inference_service.core.errors import InvalidInput
+from inference_service.core.tensors import Signature, Tensors
+from inference_service.protocols.json_tensors import (
+    dump,
+    encodable,
+    from_columns,
+    is_bare,
+)
+
+
+def is_envelope(value: Any, signature: Signature) -> bool:
+    """Whether the body is ``{"instances": …}`` or ``{"inputs": …}`` rather than named inputs."""
+    names = {spec.name for spec in signature.inputs}
+    return (
+        isinstance(value, dict)
+        and not value.keys() <= names
+        and bool(value.keys() & {"instances", "inputs"})
+    )
+
+
+def decode(
+    value: Any, signature: Signature, *, check_booleans: bool = True
+) -> tuple[Tensors, bool]:
+    """The tensors, and whether they are one row without a batch axis. Raises InvalidInput."""
+    specs = signature.inputs
+    named = {specs[0].name: value} if is_bare(value) and len(specs) == 1 else value
+    if not isinstance(named, dict):
+        names = ", ".join(f"'{spec.name}'" for spec in specs)
+        raise InvalidInput(f"expected an object with one key per input: {names}")
+    lone = _is_one_row(named, signature)
+    if lone:
+        named = {name: [tensor] for name, tensor in named.items()}
+    try:
+        tensors = from_columns(named, signature, (), check_booleans=check_booleans)
+    except InvalidInput as error:
+        path = (error.path[0], *error.path[2:]) if lone and len(error.path) > 1 else error.path
+        raise InvalidInput(error.message, path) from None
+    return tensors, lone
+
+
+def encode(outputs: Tensors, *, one_row: bool) -> bytes:
+    """The outputs by name; those of a lone row without the batch axis."""
+    answer = {name: encodable(name, array) for name, array in outputs.items()}
+    if one_row:
+        answer = {
+            name: value[0] if isinstance(value, list) or value.ndim else value
+            for name, value in answer.items()
+        }
+    return dump(answer)
+
+
+def _is_one_row(named: dict[str, Any], signature: Signature) -> bool:
+    if not signature.has_row_axis:
+        return False
+    return all(
+        _rank(named[spec.name]) == len(spec.shape) - 1
+        for spec in signature.inputs
+        if spec.name in named
+    )
+
+
+def _rank(value: Any) -> int:
+    """How deeply lists are nested, going by the first entries."""
+    rank = 0
+    while isinstance(value, list):
+        rank += 1
+        if not value:
+            break
+        value = value[0]
+    return rank

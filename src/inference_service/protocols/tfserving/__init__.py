@@ -1,0 +1,1 @@
+"""TensorFlow Serving's REST API: also our plain JSON API."""

@@ -1,0 +1,120 @@
+"""Bytes of TensorFlow Serving's REST API to requests, and responses to bytes. Pure."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ValidationError
+
+from inference_service.core.errors import InvalidInput
+from inference_service.core.lifecycle import State
+from inference_service.core.tensors import DType, Signature, Tensors, TensorSpec
+from inference_service.protocols.json_tensors import dump, encodable
+from inference_service.protocols.tfserving.schema import SIGNATURE_NAME, PredictBody, body_model
+
+_DT = {
+    DType.BOOL: "DT_BOOL",
+    DType.UINT8: "DT_UINT8",
+    DType.UINT16: "DT_UINT16",
+    DType.UINT32: "DT_UINT32",
+    DType.UINT64: "DT_UINT64",
+    DType.INT8: "DT_INT8",
+    DType.INT16: "DT_INT16",
+    DType.INT32: "DT_INT32",
+    DType.INT64: "DT_INT64",
+    DType.FP16: "DT_HALF",
+    DType.FP32: "DT_FLOAT",
+    DType.FP64: "DT_DOUBLE",
+    DType.BYTES: "DT_STRING",
+}
+_STATES = {
+    State.LOADING: "LOADING",
+    State.WARMING: "LOADING",
+    State.READY: "AVAILABLE",
+    State.DRAINING: "UNLOADING",
+    State.UNLOADED: "END",
+    State.FAILED: "END",
+}
+
+
+@lru_cache(maxsize=256)
+def _body_model(signature: Signature) -> type[PredictBody]:
+    return body_model("model", signature)
+
+
+def decode_predict(
+    value: Any, signature: Signature, *, check_booleans: bool = True
+) -> tuple[Tensors, bool]:
+    """The tensors of a predict request, and whether it is in the row form. Raises InvalidInput."""
+    if not isinstance(value, dict):
+        raise InvalidInput("expected an object with 'instances' or 'inputs'")
+    try:
+        envelope = _body_model(signature).model_validate(
+            value, context={"check_booleans": check_booleans}
+        )
+    except ValidationError as error:
+        raise invalid(error) from None
+    by_rows = "instances" in envelope.model_fields_set
+    return (envelope.instances if by_rows else envelope.inputs), by_rows
+
+
+def invalid(error: ValidationError) -> InvalidInput:
+    """pydantic's first complaint as ours."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    context: Mapping[str, Any] = first.get("ctx", {})
+    path = (*first["loc"], *context.get("path", ()))
+    message = first["msg"]
+    if first["type"] == "extra_forbidden":
+        message = "unknown field; a request has 'instances' or 'inputs', and 'signature_name'"
+    return InvalidInput(message, path)
+
+
+def encode_predict(outputs: Tensors, *, by_rows: bool) -> bytes:
+    """The answer in the form of the question. One output is given bare, several by name."""
+    values = {name: encodable(name, array) for name, array in outputs.items()}
+    if not by_rows:
+        return dump({"outputs": next(iter(values.values())) if len(values) == 1 else values})
+    if len(values) == 1:
+        return dump({"predictions": next(iter(values.values()))})
+    names = list(values)
+    rows = zip(*values.values(), strict=True)
+    return dump({"predictions": [dict(zip(names, row, strict=True)) for row in rows]})
+
+
+def metadata(name: str, version: int, signature: Signature) -> dict[str, Any]:
+    """The answer of ``…/metadata``."""
+    definition = {
+        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
+        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": str(version)},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE_NAME: definition}}},
+    }
+
+
+def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+    sizes = [{"size": str(-1 if n is None else n), "name": ""} for n in spec.shape]
+    return {
+        "dtype": _DT[spec.dtype],
+        "tensor_shape": {"dim": sizes, "unknown_rank": False},
+        "name": spec.name,
+    }
+
+
+def status(versions: Sequence[tuple[int, State, str]]) -> dict[str, Any]:
+    """The answer of ``GET /v1/models/{model}``: versions, the newest first."""
+    return {
+        "model_version_status": [
+            {
+                "version": str(version),
+                "state": _STATES[state],
+                "status": {
+                    "error_code": "UNKNOWN" if state is State.FAILED else "OK",
+                    "error_message": error,
+                },
+            }
+            for version, state, error in sorted(versions, key=lambda entry: -entry[0])
+        ]
+    }

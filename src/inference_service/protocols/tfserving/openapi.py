@@ -1,0 +1,87 @@
+"""A typed path on the docs page for each loaded model: schema, limits and a runnable example."""
+
+from typing import Any
+
+from inference_service.core.tensors import BatchMode
+from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.json_tensors import example_row
+from inference_service.protocols.tfserving.schema import answer_schema, body_model
+
+TAG = "Models"
+_LARGEST_EXAMPLE = 20_000  # values; a page with a larger one would be slow to open
+
+_BATCHING = {
+    BatchMode.MERGE: "rows of several requests share a run of up to {size} rows",
+    BatchMode.SPLIT: "every row runs alone",
+    BatchMode.WHOLE: "every request runs alone, exactly as sent",
+}
+
+
+def model_path(
+    info: ModelInfo, errors: dict[str, Any], max_body_bytes: int, *, versioned: bool
+) -> tuple[str, dict[str, Any]]:
+    """Path and OpenAPI operation for predictions with this very model."""
+    name = f"{info.name}/versions/{info.version}" if versioned else info.name
+    operation = {
+        "tags": [TAG],
+        "summary": f"Predict with {info.name}" + (f" version {info.version}" if versioned else ""),
+        "description": _description(info, max_body_bytes),
+        "operationId": f"predict_{name}",
+        "requestBody": {"required": True, "content": {"application/json": _content(info)}},
+        "responses": {
+            "200": {
+                "description": "`predictions` for `instances`, `outputs` for `inputs`",
+                "content": {"application/json": {"schema": answer_schema(info.signature)}},
+            },
+            **errors,
+        },
+    }
+    return f"/v1/models/{name}:predict", {"post": operation}
+
+
+def _content(info: ModelInfo) -> dict[str, Any]:
+    schema = body_model(info.name, info.signature).model_json_schema()
+    content: dict[str, Any] = {"schema": schema}
+    if _example_size(info) <= _LARGEST_EXAMPLE:
+        content["example"] = example_body(info)
+    return content
+
+
+def _example_size(info: ModelInfo) -> int:
+    total = 0
+    for spec in info.signature.inputs:
+        size = 1
+        for length in spec.shape[1:]:
+            size *= length or 4
+        total += size
+    return total
+
+
+def example_body(info: ModelInfo) -> dict[str, Any]:
+    """A request that this model answers."""
+    signature = info.signature
+    if not signature.has_row_axis:
+        return {"inputs": example_row(signature, info.example, rows=False)}
+    row = example_row(signature, info.example)
+    rows = signature.inputs[0].shape[0] if signature.mode is BatchMode.WHOLE else 1
+    return {"instances": [row] * (rows or 1)}
+
+
+def _description(info: ModelInfo, max_body_bytes: int) -> str:
+    signature = info.signature
+    lines = [
+        info.description,
+        "",
+        f"Version {info.version}. " + _BATCHING[signature.mode].format(
+            size=info.policy.max_batch_size
+        ).capitalize() + f". Bodies of up to {max_body_bytes // 2**20} MiB.",
+        "",
+        "| | name | type | shape |",
+        "|---|---|---|---|",
+    ]  # fmt: skip
+    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            axes = str(spec).rsplit("[", 1)[1].rstrip("]")
+            lines.append(f"| {kind} | `{spec.name}` | {spec.dtype.label} | [{axes}] |")
+    lines += ["", *(f"Warning: {text}" for text in info.warnings)]
+    return "\n".join(lines).strip()

@@ -1,0 +1,140 @@
+"""Open an ONNX file and read its signature."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from inference_service.core.errors import ExecutionFailed, InvalidInput, InvalidModel
+from inference_service.core.tensors import Array, DType, Shape, Tensors, TensorSpec
+
+_DTYPES = {
+    "tensor(bool)": DType.BOOL,
+    "tensor(uint8)": DType.UINT8,
+    "tensor(uint16)": DType.UINT16,
+    "tensor(uint32)": DType.UINT32,
+    "tensor(uint64)": DType.UINT64,
+    "tensor(int8)": DType.INT8,
+    "tensor(int16)": DType.INT16,
+    "tensor(int32)": DType.INT32,
+    "tensor(int64)": DType.INT64,
+    "tensor(float16)": DType.FP16,
+    "tensor(float)": DType.FP32,
+    "tensor(double)": DType.FP64,
+    "tensor(string)": DType.BYTES,
+}
+_ZIPMAP = re.compile(r"^seq\(map\((?:int64|string),tensor\((?:float|double)\)\)\)$")
+_FAILED_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
+_STATUS = re.compile(r"^.*Status Message:\s*", re.DOTALL)
+_SOURCE_PATH = re.compile(r"\S*/onnxruntime/\S+:\d+ [^\n]*?(?=\s[A-Z])|\S+\.(?:cc|h):\d+\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How onnxruntime may use the machine for one session."""
+
+    intra_op_threads: int
+    allow_spinning: bool = False
+    optimise: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A session with its specs. ``maps`` names the outputs that come as lists of dicts (ZipMap)."""
+
+    session: ort.InferenceSession
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    maps: frozenset[str]
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
+        """One run of the graph. Raises InvalidInput where the graph refuses the values."""
+        names = list(outputs) or [spec.name for spec in self.outputs]
+        try:
+            values = self.session.run(names, dict(inputs))
+        # onnxruntime's exceptions have no common base but Exception.
+        except Exception as error:
+            raise translate(error) from error
+        return {
+            name: self._unmap(value) if name in self.maps else value
+            for name, value in zip(names, values, strict=True)
+        }
+
+    def _unmap(self, rows: Sequence[Mapping[str | int, float]]) -> Array:
+        """A ZipMap's list of {class: score} as an array [rows, classes] in the map's order."""
+        return np.array([list(row.values()) for row in rows], np.float32)
+
+
+def open_model(
+    source: Path | bytes, options: RuntimeOptions, data: Path | None = None
+) -> OpenModel:
+    """Open a file, or the bytes of one with its folder of external data.
+
+    Raises InvalidModel where onnxruntime can't read it or where a tensor is of an unsupported kind.
+    """
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.intra_op_threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    spin = "1" if options.allow_spinning else "0"
+    settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    if data is not None:
+        settings.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(data)
+        )
+    if not options.optimise:
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(
+            source if isinstance(source, bytes) else str(source),
+            settings,
+            providers=["CPUExecutionProvider"],
+        )
+    except Exception as error:
+        raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
+    inputs = tuple(_spec(arg, "input") for arg in session.get_inputs())
+    if not inputs:
+        raise InvalidModel("it takes no inputs, so there is nothing to predict from")
+    maps = frozenset(arg.name for arg in session.get_outputs() if _ZIPMAP.match(arg.type))
+    outputs = tuple(
+        TensorSpec(arg.name, DType.FP32, (None, None), ("", "classes"))
+        if arg.name in maps
+        else _spec(arg, "output")
+        for arg in session.get_outputs()
+    )
+    return OpenModel(session, inputs, outputs, maps)
+
+
+def _spec(arg: ort.NodeArg, kind: str) -> TensorSpec:
+    dtype = _DTYPES.get(arg.type)
+    if dtype is None:
+        known = ", ".join(sorted(d.label for d in DType))
+        raise InvalidModel(f"{kind} '{arg.name}' is a {arg.type}; supported are tensors of {known}")
+    shape: Shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in arg.shape)
+    symbols = tuple(n if isinstance(n, str) else "" for n in arg.shape)
+    return TensorSpec(arg.name, dtype, shape, symbols)
+
+
+def failed_node(error: BaseException) -> str | None:
+    """``Reshape node 'flatten'``, when onnxruntime's message names the node that failed."""
+    found = _FAILED_NODE.search(str(error.__cause__ or error))
+    return f"{found[1]} node '{found[2]}'" if found else None
+
+
+def translate(error: Exception) -> InvalidInput | ExecutionFailed:
+    """onnxruntime's error in our words: refused values are the client's, all else is ours."""
+    node = failed_node(error)
+    where = f" in the model's {node}" if node else ""
+    if type(error).__name__ == "InvalidArgument":
+        return InvalidInput(f"the model refuses these values{where}: {_plain(error)}")
+    return ExecutionFailed(f"the model failed{where}: {_plain(error)}")
+
+
+def _plain(error: Exception) -> str:
+    """The last, telling part of onnxruntime's message, without the paths of its source files."""
+    text = _STATUS.sub("", str(error))
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return " ".join(_SOURCE_PATH.sub("", text).split())

@@ -1,0 +1,137 @@
+"""One frozen tree of settings, read once and passed down.
+
+Each value comes from, in falling order of precedence: the command line, the environment
+(``INFERENCE_SERVICE_PORT``, ``INFERENCE_SERVICE_BATCHING__MAX_BATCH_SIZE``), the TOML file given
+with ``--config``, the default here. docs/configuration.md is the reference.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from inference_service.core.errors import InferenceServiceError, render_path
+
+PREFIX = "INFERENCE_SERVICE_"
+
+
+class InvalidSettings(InferenceServiceError):  # noqa: N818
+    """A setting can't be used; the message names it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LimitSettings(_Section):
+    """What a client may ask for, and how much may be in flight."""
+
+    max_body_bytes: PositiveInt = Field(32 * 2**20, description="largest body, in bytes")
+    max_in_flight_requests: PositiveInt = Field(10_000, description="over all models")
+    max_in_flight_bytes: PositiveInt = Field(512 * 2**20, description="bodies over all models")
+    request_timeout: PositiveFloat = Field(
+        60.0, description="seconds until a request is given up; X-Request-Timeout can shorten it"
+    )
+
+
+class BatchingSettings(_Section):
+    """Defaults for models whose model.toml doesn't say otherwise."""
+
+    max_batch_size: PositiveInt = Field(64, description="rows in one run")
+    max_queue_delay: NonNegativeFloat = Field(
+        0.0, description="seconds a free slot waits for more rows; 0 is right for nearly everybody"
+    )
+    max_queue_rows: PositiveInt = Field(4096, description="rows that may wait for one model")
+
+
+class RuntimeSettings(_Section):
+    """How onnxruntime uses the machine."""
+
+    intra_op_threads: PositiveInt | None = Field(
+        None, description="threads of one run; unset: the cores of the cgroup quota and affinity"
+    )
+    slots: PositiveInt = Field(1, description="runs of one model at the same time")
+    allow_spinning: bool = Field(
+        False, description="threads wait busily; only for machines that do nothing else"
+    )
+    warm_up: bool = Field(True, description="run each model before it is ready")
+
+
+class ShutdownSettings(_Section):
+    """What happens on SIGTERM."""
+
+    lame_duck: NonNegativeFloat = Field(
+        1.0, description="seconds of not ready but still serving, for load balancers to notice"
+    )
+    grace_period: PositiveFloat = Field(
+        30.0, description="seconds for accepted requests to be answered"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of the service."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__"
+    )
+
+    models: Path = Field(Path("models"), description="a model repository or an .onnx file")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    keep_alive: PositiveInt = Field(
+        75, description="seconds an idle connection is kept; longer than the load balancer's"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
+    default_model: str = Field("", description="the model of POST /predict; unset: the only one")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    limits: LimitSettings = LimitSettings()
+    batching: BatchingSettings = BatchingSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+
+
+class _FileSettings(Settings):
+    """The same with the environment asked first: what is passed in is the file's content."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """The settings from file, environment and ``overrides`` (the command line; None is unset).
+
+    Raises InvalidSettings.
+    """
+    content: dict[str, Any] = {}
+    if config is not None:
+        try:
+            content = tomllib.loads(config.read_text())
+        except OSError as error:
+            raise InvalidSettings(f"can't read {config}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidSettings(f"{config} is not valid TOML: {error}") from error
+    try:
+        merged = _FileSettings(**content).model_dump(exclude_unset=True)
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return Settings.model_validate({**merged, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = render_path(tuple(first["loc"]))
+        raise InvalidSettings(f"setting '{where}': {first['msg']}") from error

@@ -1,0 +1,196 @@
+"""Latency and batching metrics for Prometheus. docs/metrics.md is the reference.
+
+Children of labelled metrics are looked up once for each model version and kept: a look-up for every
+request would cost more than the observation.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from inference_service.core.admission import Admission
+from inference_service.core.lifecycle import State
+from inference_service.engine.interfaces import BatchRecord, Engine, RequestRecord
+
+# One more series for each child that nobody reads.
+disable_created_metrics()
+
+_SECONDS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_MODEL = ("model", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class _RequestChildren:
+    requests: Counter
+    duration: Histogram
+    queue: Histogram
+    compute: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchChildren:
+    batches: Counter
+    rows: Histogram
+    runs: Counter
+
+
+class PrometheusObserver:
+    """Counts what it is told."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "inference_requests",
+            "Requests that have ended, by outcome",
+            (*_MODEL, "protocol", "outcome"),
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "inference_request_duration_seconds",
+            "From the first byte handed to the application to the answer",
+            _MODEL,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._queue = Histogram(
+            "inference_queue_duration_seconds",
+            "From joining the queue to the start of the run",
+            _MODEL,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._compute = Histogram(
+            "inference_compute_duration_seconds",
+            "The run that answered the request: assembling, ONNX Runtime, splitting",
+            _MODEL,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "inference_rejected",
+            "Requests refused at the door, by reason",
+            ("model", "reason"),
+            registry=registry,
+        )
+        self._batch_rows = Histogram(
+            "inference_batch_rows", "Rows in a batch", _MODEL, buckets=_ROWS, registry=registry
+        )
+        self._batches = Counter(
+            "inference_batches",
+            "Batches that have run, by the reason of their release",
+            (*_MODEL, "reason"),
+            registry=registry,
+        )
+        self._runs = Counter(
+            "inference_runs",
+            "ONNX Runtime runs; more than batches where failed batches were bisected",
+            _MODEL,
+            registry=registry,
+        )
+        self._request_children: dict[tuple[str, ...], _RequestChildren] = {}
+        self._batch_children: dict[tuple[object, ...], _BatchChildren] = {}
+
+    def rejected(self, model: str, reason: str) -> None:
+        """See `Observer.rejected`."""
+        self._rejected.labels(model, reason).inc()
+
+    def batched(self, record: BatchRecord) -> None:
+        """See `Observer.batched`."""
+        key = (record.model, record.reason)
+        children = self._batch_children.get(key)
+        if children is None:
+            model, version = record.model.name, str(record.model.version)
+            children = self._batch_children[key] = _BatchChildren(
+                self._batches.labels(model, version, record.reason.value),
+                self._batch_rows.labels(model, version),
+                self._runs.labels(model, version),
+            )
+        children.batches.inc()
+        children.rows.observe(record.rows)
+        children.runs.inc(record.runs)
+
+    def finished(self, record: RequestRecord) -> None:
+        """See `Observer.finished`."""
+        key = (record.model, record.version, record.protocol, record.outcome)
+        children = self._request_children.get(key)
+        if children is None:
+            model = key[:2]
+            children = self._request_children[key] = _RequestChildren(
+                self._requests.labels(*key),
+                self._duration.labels(*model),
+                self._queue.labels(*model),
+                self._compute.labels(*model),
+            )
+        children.requests.inc()
+        children.duration.observe(record.seconds)
+        if record.queue_seconds is not None:
+            children.queue.observe(record.queue_seconds)
+        if record.compute_seconds is not None:
+            children.compute.observe(record.compute_seconds)
+
+
+class _StateCollector(Collector):
+    """Gauges that are read when they are asked for."""
+
+    def __init__(self, engine: Engine, admission: Admission) -> None:
+        self._engine = engine
+        self._admission = admission
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges as they stand."""
+        yield GaugeMetricFamily(
+            "inference_in_flight_requests",
+            "Requests between the door and their answer",
+            self._admission.requests,
+        )
+        queued = GaugeMetricFamily(
+            "inference_queue_rows", "Rows that wait for a slot", labels=_MODEL
+        )
+        for model, rows in self._engine.queued().items():
+            queued.add_metric([model.name, str(model.version)], rows)
+        yield queued
+        ready = GaugeMetricFamily(
+            "inference_model_ready", "1 for a version that answers requests", labels=_MODEL
+        )
+        for status in self._engine.statuses():
+            value = float(status.state is State.READY)
+            ready.add_metric([status.name, str(status.version)], value)
+        yield ready
+
+
+def process_registry(version: str) -> CollectorRegistry:
+    """A registry of its own with the process's metrics and the build's."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    Info("inference_service_build", "The running service", registry=registry).info(
+        {"version": version}
+    )
+    return registry
+
+
+def watch_state(registry: CollectorRegistry, engine: Engine, admission: Admission) -> None:
+    """Add the gauges of the engine and the door."""
+    registry.register(_StateCollector(engine, admission))
+
+
+def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """The body of ``GET /metrics`` and its content type: text or OpenMetrics, as accepted."""
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type

@@ -1,0 +1,107 @@
+"""What the headers say, and the body within its limits."""
+
+import asyncio
+import math
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope
+
+from inference_service.core.admission import Permit
+from inference_service.core.errors import (
+    BodyTimeout,
+    InvalidInput,
+    TooLarge,
+    UnsupportedContent,
+)
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+_TIMEOUT = TIMEOUT_HEADER.lower().encode()
+# curl's default, which TensorFlow Serving's own examples rely on, counts as JSON.
+_JSON_TYPES = (b"", b"application/json", b"text/json", b"application/x-www-form-urlencoded")
+
+
+class ClientDisconnected(Exception):  # noqa: N818
+    """The client went away; nobody waits for an answer."""
+
+
+@dataclass(slots=True)
+class Head:
+    """The headers that an inference endpoint looks at."""
+
+    length: int | None = None
+    content_type: bytes = b""
+    timeout: float | None = None
+
+
+def read_head(scope: Scope) -> Head:
+    """One pass over the headers. Raises InvalidInput."""
+    head = Head()
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            head.length = _length(value)
+        elif name == b"content-type":
+            head.content_type = value.split(b";", 1)[0].strip().lower()
+        elif name == _TIMEOUT:
+            head.timeout = _timeout(value)
+    return head
+
+
+def _length(value: bytes) -> int:
+    if not value.isdigit():
+        raise InvalidInput(f"header Content-Length is not a number: {value.decode('latin-1')!r}")
+    return int(value)
+
+
+def _timeout(value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not (0 < seconds < math.inf):
+        raise InvalidInput(
+            f"header {TIMEOUT_HEADER}: expected seconds as a positive number such as 0.25, "
+            f"got {value.decode('latin-1')!r}"
+        )
+    return seconds
+
+
+def check_json(content_type: bytes) -> None:
+    """Raises UnsupportedContent unless the body may be JSON."""
+    if content_type not in _JSON_TYPES and not content_type.endswith(b"+json"):
+        raise UnsupportedContent(
+            f"Content-Type is '{content_type.decode('latin-1')}', expected 'application/json'"
+        )
+
+
+def check_length(length: int | None, limit: int) -> None:
+    """Raises TooLarge before anything is read."""
+    if length is not None and length > limit:
+        raise TooLarge(f"the body has {length} bytes, the limit is {limit}")
+
+
+async def read_body(
+    receive: Receive, head: Head, limit: int, permit: Permit, seconds: float
+) -> bytes:
+    """The whole body, however it is cut.
+
+    Raises TooLarge as soon as the limit is passed, BodyTimeout, Overloaded, ClientDisconnected.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnected
+                chunk: bytes = message.get("body", b"")
+                size += len(chunk)
+                check_length(size, limit)
+                if head.length is None:
+                    permit.grow(len(chunk))
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        raise BodyTimeout(f"only {size} bytes of the body arrived within {seconds:g} s") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -1,0 +1,132 @@
+"""One table from what went wrong to a status, and one shape of error body."""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from inference_service.core.errors import (
+    BodyTimeout,
+    DeadlineExceeded,
+    ExecutionFailed,
+    InferenceServiceError,
+    InvalidInput,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    UnsupportedContent,
+    render_path,
+)
+
+log = logging.getLogger(__name__)
+
+# The first class that fits counts. The second column is the outcome in the metrics.
+_TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
+    (InvalidInput, 400, "invalid_input"),
+    (NotFound, 404, "not_found"),
+    (BodyTimeout, 408, "body_timeout"),
+    (TooLarge, 413, "too_large"),
+    (UnsupportedContent, 415, "unsupported_content"),
+    (ExecutionFailed, 500, "execution_failed"),
+    (Unavailable, 503, "rejected"),
+    (DeadlineExceeded, 504, "deadline_exceeded"),
+)
+_INTERNAL = "internal error; the server's log has the details"
+
+
+class ErrorBody(BaseModel):
+    """Every error of this service."""
+
+    error: str = Field(description="what was wrong, where, and what was expected")
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": text}
+    for status, text in {
+        400: "The request is not what the model takes",
+        404: "Unknown model or version",
+        413: "The body is larger than the limit",
+        415: "The body is not JSON",
+        500: "The model failed on this request",
+        503: "Overloaded, loading or shutting down; see Retry-After",
+        504: "The deadline passed",
+    }.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """Status, body and headers for an error, and its name in the metrics."""
+
+    status: int
+    outcome: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def answer(error: Exception) -> ErrorAnswer:
+    """The answer to an error. One that nobody foresaw is logged and told without details."""
+    for kind, status, outcome in _TABLE:
+        if isinstance(error, kind):
+            headers = {}
+            if isinstance(error, Unavailable):
+                headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+            return ErrorAnswer(status, outcome, body(str(error)), headers)
+    log.error("a request failed unexpectedly", exc_info=error)
+    return ErrorAnswer(500, "internal_error", body(_INTERNAL))
+
+
+def body(message: str) -> bytes:
+    """``{"error": message}``."""
+    return orjson.dumps({"error": message})
+
+
+def install(app: FastAPI) -> None:
+    """Give the framework's own errors the shape of ours."""
+    app.add_exception_handler(HTTPException, _handler(_http))
+    app.add_exception_handler(RequestValidationError, _handler(_validation))
+    app.add_exception_handler(InferenceServiceError, _handler(_ours))
+    app.add_exception_handler(Exception, _handler(_ours))
+
+
+def _handler(
+    respond: Callable[[Request, Exception], Response],
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(request: Request, error: Exception) -> Response:
+        return respond(request, error)
+
+    return handle
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class
+    message = str(error.detail)
+    if error.status_code == 404:
+        message = f"no such path: {request.method} {request.url.path}; /docs lists all paths"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{request.url.path} doesn't take {request.method}, it takes {allowed}"
+    return _json(error.status_code, body(message), error.headers)
+
+
+def _validation(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    first = error.errors()[0]
+    return _json(400, body(f"{render_path(tuple(first['loc']))}: {first['msg']}"), None)
+
+
+def _ours(_: Request, error: Exception) -> Response:
+    reply = answer(error)
+    return _json(reply.status, reply.body, reply.headers)
+
+
+def _json(status: int, content: bytes, headers: Mapping[str, str] | None) -> Response:
+    return Response(content, status, headers, media_type="application/json")

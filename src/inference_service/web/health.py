@@ -1,0 +1,25 @@
+"""Whether the service should get traffic."""
+
+from collections.abc import Callable
+
+from inference_service.core.errors import ModelNotReady, ShuttingDown
+
+
+class Health:
+    """Not ready while models load, and not ready any more once a shutdown has begun."""
+
+    def __init__(self, problem: Callable[[], str | None]) -> None:
+        self._problem = problem
+        self._leaving = False
+
+    def leave(self) -> None:
+        """From now on load balancers should send traffic elsewhere."""
+        self._leaving = True
+
+    def check(self) -> None:
+        """Raises ShuttingDown or ModelNotReady, which says why."""
+        if self._leaving:
+            raise ShuttingDown
+        problem = self._problem()
+        if problem is not None:
+            raise ModelNotReady(f"not ready: {problem}")
