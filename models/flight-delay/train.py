@@ -138,8 +138,8 @@ def to_onnx(
         helper.make_node("Sigmoid", [f"z{last}"], ["p"]),
         helper.make_node("Squeeze", ["p", "axis1"], ["late_probability"]),
     ]
-    types = {name: TensorProto.STRING for name in WORDS}
-    types |= {name: TensorProto.INT64 if name in INTEGERS else TensorProto.FLOAT for name in NUMBERS}
+    types = dict.fromkeys(WORDS, TensorProto.STRING)
+    types |= dict.fromkeys(NUMBERS, TensorProto.FLOAT) | dict.fromkeys(INTEGERS, TensorProto.INT64)
     graph = helper.make_graph(
         nodes,
         "flight-delay",

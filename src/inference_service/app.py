@@ -146,7 +146,17 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
         if len(siblings) > 1:
             paths.update([_model_path(info, failures, max_body_bytes, versioned=True)])
     document["paths"] = {**paths, **document["paths"]}
+    _drop_framework_answers(document)
     return document
+
+
+def _drop_framework_answers(document: dict[str, Any]) -> None:
+    """FastAPI declares a 422 of its own wherever there is a parameter; here that is a 400 or 404."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
 
 
 _model_path = tfserving_openapi.model_path

@@ -26,7 +26,7 @@ from inference_service.core.lifecycle import State
 from inference_service.engine.interfaces import BatchRecord, Engine, RequestRecord
 
 # One more series for each child that nobody reads.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),

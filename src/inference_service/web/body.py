@@ -30,6 +30,7 @@ class Head:
 
     length: int | None = None
     content_type: bytes = b""
+    content_encoding: bytes = b""
     timeout: float | None = None
 
 
@@ -41,6 +42,8 @@ def read_head(scope: Scope) -> Head:
             head.length = _length(value)
         elif name == b"content-type":
             head.content_type = value.split(b";", 1)[0].strip().lower()
+        elif name == b"content-encoding":
+            head.content_encoding = value.strip().lower()
         elif name == _TIMEOUT:
             head.timeout = _timeout(value)
     return head
@@ -65,8 +68,13 @@ def _timeout(value: bytes) -> float:
     return seconds
 
 
-def check_json(content_type: bytes) -> None:
+def check_json(head: Head) -> None:
     """Raises UnsupportedContent unless the body may be JSON."""
+    content_type, encoding = head.content_type, head.content_encoding
+    if encoding not in (b"", b"identity"):
+        raise UnsupportedContent(
+            f"Content-Encoding '{encoding.decode('latin-1')}' is not supported, send plain JSON"
+        )
     if content_type not in _JSON_TYPES and not content_type.endswith(b"+json"):
         raise UnsupportedContent(
             f"Content-Type is '{content_type.decode('latin-1')}', expected 'application/json'"

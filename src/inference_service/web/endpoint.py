@@ -122,7 +122,7 @@ class InferenceEndpoint:
         head = read_head(scope)
         info = edge.engine.describe(self._choose(scope.get("path_params", {})))
         course.model, course.version = info.name, str(info.version)
-        check_json(head.content_type)
+        check_json(head)
         check_length(head.length, edge.max_body_bytes)
         seconds = min(edge.request_timeout, head.timeout or edge.request_timeout)
         deadline = edge.engine.clock() + seconds

@@ -29,7 +29,7 @@ from inference_service.web.errors import ERRORS
 
 TAG = "TensorFlow Serving API"
 _ModelName = Annotated[str, Path(description="name of a loaded model")]
-_Version = Annotated[str, Path(description="version, a whole number", pattern="^[0-9]+$")]
+_Version = Annotated[str, Path(description="version, a whole number")]
 
 
 def _decode(body: bytes, signature: Signature) -> tuple[Tensors, Encode]:
@@ -110,7 +110,7 @@ def _status(statuses: list[ModelStatus]) -> dict[str, Any]:
 
 
 def _known(engine: Engine, model: str, version: str | None) -> list[ModelStatus]:
-    if model.endswith(":predict"):
+    if (version or model).endswith(":predict"):
         raise HTTPException(405, headers={"Allow": "POST"})
     ref = parse_version(version, model)
     found = [

@@ -1,0 +1,134 @@
+"""Fixtures: a model repository with real and with faulty models, a server as its users start it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from tests import onnx_models
+
+ROOT = Path(__file__).parent.parent
+MODELS = ROOT / "models"
+
+
+@dataclass
+class RunningServer:
+    """A server in a process of its own."""
+
+    url: str
+    process: subprocess.Popen[str]
+    lines: "Queue[str]"
+    announcement: str
+
+    def terminate(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def output(self) -> str:
+        """What it has printed since it announced itself."""
+        printed = []
+        while True:
+            try:
+                printed.append(self.lines.get(timeout=0.2))
+            except Empty:
+                return "".join(printed)
+
+
+def start_server(path: Path, *options: str, **environment: str) -> RunningServer:
+    """Run the command as a user would and wait until it says where it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inference_service", "serve", str(path), "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+    )
+    lines: Queue[str] = Queue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                lines.put(line)
+
+    Thread(target=read, daemon=True).start()
+    printed = ""
+    while "metrics http" not in printed:
+        try:
+            printed += lines.get(timeout=60)
+        except Empty:
+            process.kill()
+            raise AssertionError(f"the server did not come up:\n{printed}") from None
+    found = re.search(r"listens on (\S+)", printed)
+    assert found is not None
+    return RunningServer(found[1], process, lines, printed)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., RunningServer]]:
+    """Start servers that are stopped at the end of the test."""
+    started: list[RunningServer] = []
+
+    def start(path: Path, *options: str, **environment: str) -> RunningServer:
+        started.append(start_server(path, *options, **environment))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.process.kill()
+        server.process.wait()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RunningServer]:
+    """The shipped models, served for the whole session."""
+    running = start_server(MODELS)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of small test models."""
+    folder = tmp_path_factory.mktemp("zoo")
+    for name, build in {
+        "doubler": onnx_models.doubler,
+        "embedding": onnx_models.embedding,
+        "any-length": onnx_models.any_length,
+        "every-kind": onnx_models.every_kind,
+        "fixed-reshape": onnx_models.fixed_reshape,
+        "over-the-batch": onnx_models.over_the_batch,
+        "scalar-switch": onnx_models.scalar_switch,
+        "heavy": onnx_models.heavy,
+    }.items():
+        onnx_models.save(build(), folder / name / "1" / "model.onnx")
+    onnx_models.save(onnx_models.doubler(4), folder / "doubler" / "2" / "model.onnx")
+    (folder / "doubler" / "model.toml").write_text('versions = { kind = "all" }\n')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zoo_server(zoo: Path) -> Iterator[RunningServer]:
+    """The test models, served for the whole session."""
+    running = start_server(zoo)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """The held-out digits: images [360, 64] and labels."""
+    with np.load(MODELS / "digits" / "holdout.npz") as data:
+        return data["image"].astype(np.float32), data["label"]

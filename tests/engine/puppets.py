@@ -1,0 +1,74 @@
+"""A runner whose runs end when the test says so."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_service.core.tensors import Tensors
+from inference_service.engine.interfaces import BatchRecord, Outcome, RequestRecord, RunResult
+
+
+@dataclass
+class Run:
+    """A run that has been started."""
+
+    parts: Sequence[Tensors]
+    outputs: Sequence[str]
+    done: Callable[[RunResult], None]
+
+    @property
+    def rows(self) -> list[float]:
+        """The values of all rows, in the order of the batch."""
+        return [float(v) for part in self.parts for v in part["x"][:, 0]]
+
+    def answer(self, seconds: float = 0.001) -> None:
+        """Double every row."""
+        self.end([{"y": part["x"] * 2} for part in self.parts], seconds)
+
+    def end(self, outcomes: Sequence[Outcome], seconds: float = 0.001) -> None:
+        """End with these outcomes."""
+        self.done(RunResult(outcomes, seconds))
+
+
+class PuppetRunner:
+    """Collects runs; the test takes the next one and answers or fails it."""
+
+    def __init__(self, slots: int = 1) -> None:
+        self.slots = slots
+        self.runs: list[Run] = []
+        self.closed = False
+
+    def start(
+        self, parts: Sequence[Tensors], outputs: Sequence[str], done: Callable[[RunResult], None]
+    ) -> None:
+        self.runs.append(Run(parts, outputs, done))
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+    def next(self) -> Run:
+        return self.runs.pop(0)
+
+
+class Notebook:
+    """An observer that writes everything down."""
+
+    def __init__(self) -> None:
+        self.batches: list[BatchRecord] = []
+        self.requests: list[RequestRecord] = []
+        self.refusals: list[tuple[str, str]] = []
+
+    def rejected(self, model: str, reason: str) -> None:
+        self.refusals.append((model, reason))
+
+    def batched(self, record: BatchRecord) -> None:
+        self.batches.append(record)
+
+    def finished(self, record: RequestRecord) -> None:
+        self.requests.append(record)
+
+
+def rows(*values: float) -> Tensors:
+    """One row [value, 0] for each value."""
+    return {"x": np.array([[v, 0] for v in values], np.float32)}

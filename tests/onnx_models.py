@@ -1,0 +1,206 @@
+"""Small ONNX files with known answers and known faults."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+FLOAT, INT64, STRING, BOOL = (
+    TensorProto.FLOAT,
+    TensorProto.INT64,
+    TensorProto.STRING,
+    TensorProto.BOOL,
+)
+Axis = int | str
+
+
+def build(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[tuple[str, int, Sequence[Axis]]],
+    outputs: Sequence[tuple[str, int, Sequence[Axis]]],
+    **constants: "np.ndarray | np.generic",
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(*spec) for spec in inputs],
+        [helper.make_tensor_value_info(*spec) for spec in outputs],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+def doubler(width: int = 3) -> onnx.ModelProto:
+    """y = 2 x for rows of ``width`` floats."""
+    return build(
+        [helper.make_node("Mul", ["x", "two"], ["y"], "double")],
+        [("x", FLOAT, ["batch", width])],
+        [("y", FLOAT, ["batch", width])],
+        two=np.float32(2),
+    )
+
+
+def embedding(words: int = 10) -> onnx.ModelProto:
+    """Looks ids up in a table of ``words`` rows; the row of id i is [i, i]. Other ids fail."""
+    table = np.repeat(np.arange(words, dtype=np.float32)[:, None], 2, axis=1)
+    return build(
+        [helper.make_node("Gather", ["table", "id"], ["vector"], "look_up")],
+        [("id", INT64, ["batch"])],
+        [("vector", FLOAT, ["batch", 2])],
+        table=table,
+    )
+
+
+def any_length() -> onnx.ModelProto:
+    """The sum of each row, of any length."""
+    return build(
+        [helper.make_node("ReduceSum", ["x", "axis"], ["sum"], "sum", keepdims=0)],
+        [("x", FLOAT, ["batch", "length"])],
+        [("sum", FLOAT, ["batch"])],
+        axis=np.array([1]),
+    )
+
+
+def fixed_reshape() -> onnx.ModelProto:
+    """Declares a batch axis, but reshapes to [1, 4] inside: the zoo's ResNet-50 in small."""
+    return build(
+        [
+            helper.make_node("Relu", ["x"], ["r"], "relu"),
+            helper.make_node("Reshape", ["r", "shape"], ["y"], "flatten"),
+        ],
+        [("x", FLOAT, ["batch", 2, 2])],
+        [("y", FLOAT, ["batch", 4])],
+        shape=np.array([1, 4]),
+    )
+
+
+def dynamically_quantised() -> onnx.ModelProto:
+    """One scale for the whole batch, so that a row's result depends on its batch-mates."""
+    random = np.random.default_rng(0)
+    weights = random.integers(-127, 128, (8, 4)).astype(np.int8)
+    return build(
+        [
+            helper.make_node("Relu", ["x"], ["positive"], "relu"),
+            helper.make_node(
+                "DynamicQuantizeLinear", ["positive"], ["q", "scale", "zero"], "quantise"
+            ),
+            helper.make_node("MatMulInteger", ["q", "weights", "zero"], ["sums"], "matmul"),
+            helper.make_node("Cast", ["sums"], ["float_sums"], "cast", to=FLOAT),
+            helper.make_node("Mul", ["float_sums", "scale"], ["y"], "scale"),
+        ],
+        [("x", FLOAT, ["batch", 8])],
+        [("y", FLOAT, ["batch", 4])],
+        weights=weights,
+    )
+
+
+def over_the_batch() -> onnx.ModelProto:
+    """Axis 0 is no batch: one number for all rows."""
+    return build(
+        [helper.make_node("ReduceMean", ["x"], ["mean"], "mean", axes=[0], keepdims=0)],
+        [("x", FLOAT, ["n", 3])],
+        [("mean", FLOAT, [3])],
+    )
+
+
+def batch_of_one() -> onnx.ModelProto:
+    """A fixed batch of 1."""
+    return build(
+        [helper.make_node("Mul", ["x", "two"], ["y"], "double")],
+        [("x", FLOAT, [1, 3])],
+        [("y", FLOAT, [1, 3])],
+        two=np.float32(2),
+    )
+
+
+def noise() -> onnx.ModelProto:
+    """Another answer each time."""
+    return build(
+        [
+            helper.make_node("RandomNormalLike", ["x"], ["n"], "noise"),
+            helper.make_node("Add", ["x", "n"], ["y"], "add"),
+        ],
+        [("x", FLOAT, ["batch", 3])],
+        [("y", FLOAT, ["batch", 3])],
+    )
+
+
+def every_kind() -> onnx.ModelProto:
+    """Three inputs of three kinds, passed through: a name, a flag and a vector of ints."""
+    return build(
+        [
+            helper.make_node("Identity", ["name"], ["name_out"]),
+            helper.make_node("Identity", ["flag"], ["flag_out"]),
+            helper.make_node("Identity", ["counts"], ["counts_out"]),
+        ],
+        [("name", STRING, ["batch"]), ("flag", BOOL, ["batch"]), ("counts", INT64, ["batch", 2])],
+        [
+            ("name_out", STRING, ["batch"]),
+            ("flag_out", BOOL, ["batch"]),
+            ("counts_out", INT64, ["batch", 2]),
+        ],
+    )
+
+
+def scalar_switch() -> onnx.ModelProto:
+    """An input without axes beside one with a batch axis."""
+    return build(
+        [helper.make_node("Mul", ["x", "factor"], ["y"], "times")],
+        [("x", FLOAT, ["batch", 3]), ("factor", FLOAT, [])],
+        [("y", FLOAT, ["batch", 3])],
+    )
+
+
+def zipmap() -> onnx.ModelProto:
+    """What skl2onnx makes by default: scores as a list of dicts."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Softmax", ["x"], ["p"], "softmax", axis=1),
+            helper.make_node(
+                "ZipMap", ["p"], ["scores"], "zip", domain="ai.onnx.ml",
+                classlabels_strings=["cat", "dog"],
+            ),
+        ],
+        "test",
+        [helper.make_tensor_value_info("x", FLOAT, ["batch", 2])],
+        [
+            helper.make_value_info(
+                "scores",
+                helper.make_sequence_type_proto(
+                    helper.make_map_type_proto(
+                        STRING, helper.make_tensor_type_proto(FLOAT, None)
+                    )
+                ),
+            )
+        ],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def heavy(width: int = 2048, layers: int = 3) -> onnx.ModelProto:
+    """Slow enough on purpose to have requests in flight: some milliseconds a run."""
+    random = np.random.default_rng(0)
+    nodes, source = [], "x"
+    constants = {}
+    for i in range(layers):
+        constants[f"w{i}"] = (random.standard_normal((width, width)) / width).astype(np.float32)
+        nodes.append(helper.make_node("MatMul", [source, f"w{i}"], [f"h{i}"], f"layer{i}"))
+        source = f"h{i}"
+    nodes.append(helper.make_node("ReduceSum", [source, "axis"], ["y"], "sum", keepdims=0))
+    return build(
+        nodes,
+        [("x", FLOAT, ["batch", width])],
+        [("y", FLOAT, ["batch"])],
+        axis=np.array([1]),
+        **constants,
+    )

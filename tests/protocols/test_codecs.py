@@ -1,0 +1,162 @@
+"""The codecs of the JSON protocols: golden requests and answers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference_service.core.errors import InvalidInput
+from inference_service.core.lifecycle import State
+from inference_service.core.tensors import Array, DType, Signature, TensorSpec
+from inference_service.protocols.predict import codec as predict
+from inference_service.protocols.tfserving import codec as tfserving
+from inference_service.protocols.tfserving.schema import body_model
+
+ONE = Signature((TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None,)),))
+TWO = Signature(
+    (TensorSpec("x", DType.FP32, (None, 2)), TensorSpec("word", DType.BYTES, (None,))),
+    (TensorSpec("y", DType.FP32, (None,)), TensorSpec("label", DType.INT64, (None,))),
+)
+Y: Array = np.array([0.5, 1.5], np.float32)
+LABEL: Array = np.array([7, 8], np.longlong)  # what onnxruntime gives
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "by_rows"),
+    [
+        (ONE, {"instances": [[1, 2], [3, 4]]}, True),
+        (ONE, {"instances": [{"x": [1, 2]}, {"x": [3, 4]}]}, True),
+        (ONE, {"signature_name": "serving_default", "inputs": [[1, 2], [3, 4]]}, False),
+        (ONE, {"inputs": {"x": [[1, 2], [3, 4]]}}, False),
+        (TWO, {"instances": [{"x": [1, 2], "word": "a"}, {"x": [3, 4], "word": "b"}]}, True),
+        (TWO, {"inputs": {"x": [[1, 2], [3, 4]], "word": ["a", "b"]}}, False),
+    ],
+)
+def test_tensorflow_servings_forms(
+    signature: Signature, body: dict[str, Any], by_rows: bool
+) -> None:
+    tensors, rows = tfserving.decode_predict(body, signature)
+    assert rows is by_rows
+    assert tensors["x"].tolist() == [[1, 2], [3, 4]]
+    assert signature.check(tensors) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ([], "expected an object with 'instances' or 'inputs'"),
+        ({}, "expected one of 'instances' and 'inputs', got neither"),
+        ({"instances": [[1, 2]], "inputs": [[1, 2]]}, "expected one of .*, got both"),
+        ({"instances": [[1, 2]], "more": 1}, "more: unknown field; a request has"),
+        ({"instances": [[1, 2]], "signature_name": "other"}, "unknown signature 'other'"),
+        ({"instances": [[1, 2]], "signature_name": 3}, "signature_name: Input should be a valid s"),
+        ({"instances": None}, "instances: expected an array of instances, got null"),
+        (
+            {"instances": [[1, 2], [3]]},
+            r"instances\[1\]: input 'x': expected shape \[2\], got \[1\]",
+        ),
+        ({"inputs": {"x": [[1, 2], [3]]}}, r"inputs.x\[1\]: expected shape \[2\], got \[1\]"),
+    ],
+)
+def test_a_wrong_envelope_is_told(body: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        tfserving.decode_predict(body, ONE)
+
+
+def test_golden_answers_of_tensorflow_serving() -> None:
+    one, two = {"y": Y}, {"y": Y, "label": LABEL}
+    assert tfserving.encode_predict(one, by_rows=True) == b'{"predictions":[0.5,1.5]}'
+    assert tfserving.encode_predict(one, by_rows=False) == b'{"outputs":[0.5,1.5]}'
+    assert tfserving.encode_predict(two, by_rows=True) == (
+        b'{"predictions":[{"y":0.5,"label":7},{"y":1.5,"label":8}]}'
+    )
+    assert tfserving.encode_predict(two, by_rows=False) == (
+        b'{"outputs":{"y":[0.5,1.5],"label":[7,8]}}'
+    )
+
+
+@pytest.mark.parametrize("dtype", list(DType))
+def test_every_dtype_can_be_answered_row_by_row(dtype: DType) -> None:
+    array = np.array(["1", "0"], object) if dtype is DType.BYTES else np.array([1, 0], dtype.numpy)
+    body = tfserving.encode_predict({"a": array, "b": Y}, by_rows=True)
+    assert body.count(b'"a":') == 2
+
+
+def test_the_metadata_has_tensorflows_shape() -> None:
+    answer = tfserving.metadata("m", 3, ONE)
+    assert answer["model_spec"] == {"name": "m", "signature_name": "", "version": "3"}
+    signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["inputs"]["x"] == {
+        "dtype": "DT_FLOAT",
+        "tensor_shape": {
+            "dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}],
+            "unknown_rank": False,
+        },
+        "name": "x",
+    }
+
+
+def test_the_status_lists_the_newest_version_first() -> None:
+    answer = tfserving.status([(1, State.READY, ""), (2, State.FAILED, "broken")])
+    assert answer["model_version_status"] == [
+        {
+            "version": "2",
+            "state": "END",
+            "status": {"error_code": "UNKNOWN", "error_message": "broken"},
+        },
+        {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}},
+    ]
+
+
+def test_the_request_schema_of_a_model_comes_from_its_graph() -> None:
+    schema = body_model("m", ONE).model_json_schema()
+    row = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    assert schema["properties"]["instances"]["items"]["anyOf"][0] == row
+    assert schema["properties"]["inputs"]["anyOf"][0] == {"type": "array", "items": row}
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "one_row", "rows"),
+    [
+        (ONE, [1, 2], True, 1),
+        (ONE, [[1, 2], [3, 4]], False, 2),
+        (ONE, {"x": [1, 2]}, True, 1),
+        (ONE, {"x": [[1, 2]]}, False, 1),
+        (TWO, {"x": [1, 2], "word": "a"}, True, 1),
+        (TWO, {"x": [[1, 2]], "word": ["a"]}, False, 1),
+    ],
+)
+def test_the_rank_of_a_tutorials_input_says_whether_it_is_one_row(
+    signature: Signature, body: Any, one_row: bool, rows: int
+) -> None:
+    tensors, lone = predict.decode(body, signature)
+    assert lone is one_row
+    assert signature.check(tensors) == rows
+
+
+def test_one_row_is_answered_without_a_batch_axis() -> None:
+    outputs = {"y": Y[:1], "word": np.array(["a"], object)}
+    assert predict.encode(outputs, one_row=True) == b'{"y":0.5,"word":"a"}'
+    assert predict.encode(outputs, one_row=False) == b'{"y":[0.5],"word":["a"]}'
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "message"),
+    [
+        (ONE, [1, 2, 3], r"x: expected shape \[2\], got \[3\]"),
+        (ONE, [1, "a"], r"x\[1\]: expected float32, got a string 'a'"),
+        (ONE, {"data": [1, 2]}, "missing input 'x' and unknown input 'data'; this model takes 'x'"),
+        (ONE, 5, "x: expected an array of shape"),
+        (TWO, [1, 2], "expected an object with one key per input: 'x', 'word'"),
+        (TWO, {"x": [1, 2], "word": ["a"]}, "x: expected|x.0.: expected"),
+    ],
+)
+def test_a_wrong_tutorial_input_is_told(signature: Signature, body: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        predict.decode(body, signature)
+
+
+def test_an_input_that_is_named_instances_is_no_envelope() -> None:
+    named = Signature((TensorSpec("instances", DType.FP32, (None,)),), ())
+    assert not predict.is_envelope({"instances": [1]}, named)
+    assert predict.is_envelope({"instances": [1]}, ONE)

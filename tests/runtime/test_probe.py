@@ -1,0 +1,199 @@
+"""Loading and probing: what may be batched is found by trying."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from inference_service.core.batcher import BatchPolicy
+from inference_service.core.errors import ExecutionFailed, InvalidInput, InvalidModel
+from inference_service.core.tensors import BatchMode
+from inference_service.runtime.graph import read_nodes, with_outputs
+from inference_service.runtime.loader import LoadedModel, LoadOptions, batch_sizes, inspect, profile
+from inference_service.runtime.session import RuntimeOptions, open_model
+from tests import onnx_models
+from tests.conftest import MODELS
+
+
+def options(path: Path, **changes: object) -> LoadOptions:
+    values = {"runtime": RuntimeOptions(1), "policy": BatchPolicy(8, 64), **changes}
+    return LoadOptions("m", 1, path, **values)  # type: ignore[arg-type]
+
+
+def loaded(model: onnx.ModelProto, folder: Path, **changes: object) -> LoadedModel:
+    return inspect(options(onnx_models.save(model, folder / "model.onnx"), **changes))
+
+
+def verdict(model: onnx.ModelProto, folder: Path) -> tuple[BatchMode, str]:
+    info = loaded(model, folder).info
+    return info.signature.mode, " ".join(info.warnings)
+
+
+def test_independent_rows_may_be_merged(tmp_path: Path) -> None:
+    assert verdict(onnx_models.doubler(), tmp_path) == (BatchMode.MERGE, "")
+
+
+@pytest.mark.parametrize("name", ["digits", "flight-delay"])
+def test_the_shipped_models_may_be_merged(name: str) -> None:
+    info = inspect(options(MODELS / name / "1" / "model.onnx")).info
+    assert (info.signature.mode, info.warnings) == (BatchMode.MERGE, ())
+
+
+def test_free_axes_besides_the_batch_are_no_obstacle(tmp_path: Path) -> None:
+    assert verdict(onnx_models.any_length(), tmp_path) == (BatchMode.MERGE, "")
+
+
+def test_a_reshape_to_one_row_is_named_and_every_row_runs_alone(tmp_path: Path) -> None:
+    mode, warning = verdict(onnx_models.fixed_reshape(), tmp_path)
+    assert mode is BatchMode.SPLIT
+    assert "a batch of 2 rows fails in the Reshape node 'flatten'" in warning
+
+
+def test_dynamic_quantisation_is_named_and_requests_run_alone(tmp_path: Path) -> None:
+    mode, warning = verdict(onnx_models.dynamically_quantised(), tmp_path)
+    assert mode is BatchMode.WHOLE
+    assert "output 'y' depends on the other rows of its batch" in warning
+    assert "the first node to mix them is the DynamicQuantizeLinear node 'quantise'" in warning
+
+
+def test_an_axis_that_is_no_batch_is_found_out(tmp_path: Path) -> None:
+    mode, warning = verdict(onnx_models.over_the_batch(), tmp_path)
+    assert mode is BatchMode.WHOLE
+    assert "output 'mean' has shape [3] for one row" in warning
+
+
+def test_a_fixed_batch_of_one_runs_row_by_row(tmp_path: Path) -> None:
+    mode, warning = verdict(onnx_models.batch_of_one(), tmp_path)
+    assert mode is BatchMode.SPLIT
+    assert "fixed batch of 1" in warning
+
+
+def test_a_model_that_answers_differently_each_time_is_not_batched(tmp_path: Path) -> None:
+    mode, warning = verdict(onnx_models.noise(), tmp_path)
+    assert mode is BatchMode.WHOLE
+    assert "two answers to one input" in warning
+
+
+def test_a_scalar_input_means_no_batch_axis(tmp_path: Path) -> None:
+    mode, warning = verdict(onnx_models.scalar_switch(), tmp_path)
+    assert mode is BatchMode.WHOLE
+    assert "input factor is a scalar" in warning
+
+
+def test_the_owners_word_counts_more_than_the_probe_but_is_warned_about(tmp_path: Path) -> None:
+    info = loaded(onnx_models.doubler(), tmp_path, mode=BatchMode.WHOLE).info
+    assert info.signature.mode is BatchMode.WHOLE
+    assert "model.toml sets batching.mode = 'whole', the probe finds 'merge'" in info.warnings[0]
+
+
+def test_row_shapes_of_the_manifest_are_used(tmp_path: Path) -> None:
+    """A graph that works for one length only can't be guessed, but told."""
+    model = onnx_models.build(
+        [helper.make_node("Add", ["x", "bias"], ["y"], "add_bias")],
+        [("x", onnx_models.FLOAT, ["batch", "length"])],
+        [("y", onnx_models.FLOAT, ["batch", "length"])],
+        bias=np.zeros(13, np.float32),
+    )
+    mode, warning = verdict(model, tmp_path)
+    assert mode is BatchMode.MERGE, "length 1 broadcasts"
+    model.graph.node[0].CopyFrom(helper.make_node("MatMul", ["x", "bias"], ["y"], "product"))
+    mode, warning = verdict(model, tmp_path)
+    assert mode is BatchMode.WHOLE
+    assert "could not be run on random input" in warning
+    info = loaded(model, tmp_path, row_shapes={"x": [13]}).info
+    assert info.signature.mode is BatchMode.MERGE
+
+
+def test_external_data_is_loaded_and_probed(tmp_path: Path) -> None:
+    """Weights in a file of their own, as for models above 2 GB."""
+    model = onnx_models.heavy(width=64)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=1024)
+    assert (tmp_path / "weights.bin").stat().st_size > 3 * 64 * 64 * 4 - 1
+    assert inspect(options(path)).info.signature.mode is BatchMode.MERGE
+
+
+def test_external_data_is_found_when_the_mixing_node_is_looked_for(tmp_path: Path) -> None:
+    model = onnx_models.dynamically_quantised()
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert "DynamicQuantizeLinear node 'quantise'" in inspect(options(path)).info.warnings[0]
+
+
+def test_a_zipmap_is_served_as_a_tensor(tmp_path: Path) -> None:
+    found = loaded(onnx_models.zipmap(), tmp_path)
+    assert found.info.signature.mode is BatchMode.MERGE
+    assert "is a ZipMap" in found.info.warnings[0]
+    scores = found.model.run({"x": np.array([[0, 0], [0, 9]], np.float32)})["scores"]
+    assert scores.shape == (2, 2)
+    assert scores[0].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("content", [b"", b"not an onnx file", b"\x08\x07" * 40])
+def test_a_broken_file_is_told_in_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(InvalidModel, match="onnxruntime can't load it") as error:
+        inspect(options(path))
+    assert "\n" not in str(error.value)
+
+
+def test_an_input_of_an_unsupported_type_is_told(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("SequenceLength", ["s"], ["n"])],
+        "test",
+        [helper.make_tensor_sequence_value_info("s", onnx_models.FLOAT, None)],
+        [helper.make_tensor_value_info("n", onnx_models.INT64, [])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(InvalidModel, match=r"input 's' is a seq\(tensor\(float\)\); supported"):
+        loaded(model, tmp_path)
+
+
+def test_values_that_the_graph_refuses_are_the_clients_fault(tmp_path: Path) -> None:
+    model = loaded(onnx_models.embedding(), tmp_path).model
+    with pytest.raises(
+        InvalidInput, match="refuses these values in the model's Gather node"
+    ) as error:
+        model.run({"id": np.array([99], np.int64)})
+    assert "/" not in str(error.value), "no paths of source files"
+
+
+def test_a_graph_that_fails_is_our_fault(tmp_path: Path) -> None:
+    model = loaded(onnx_models.fixed_reshape(), tmp_path).model
+    with pytest.raises(ExecutionFailed, match="failed in the model's Reshape node 'flatten'"):
+        model.run({"x": np.zeros((2, 2, 2), np.float32)})
+
+
+def test_the_profile_covers_the_batch_sizes(tmp_path: Path) -> None:
+    found = loaded(onnx_models.doubler(), tmp_path, policy=BatchPolicy(12, 64))
+    assert batch_sizes(found.info) == [1, 2, 4, 8, 12]
+    table = profile(found, budget=0.001)
+    assert [rows for rows, _ in table] == [1, 2, 4, 8, 12]
+    assert all(seconds > 0 for _, seconds in table)
+
+
+def test_nodes_are_read_without_the_onnx_package(tmp_path: Path) -> None:
+    model = onnx_models.dynamically_quantised()
+    path = onnx_models.save(model, tmp_path / "model.onnx")
+    read = [(n.op_type, n.name, list(n.inputs), list(n.outputs)) for n in read_nodes(path)]
+    assert read == [(n.op_type, n.name, list(n.input), list(n.output)) for n in model.graph.node]
+
+
+def test_a_file_that_is_no_protobuf_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"\x0f" * 20)
+    with pytest.raises(ValueError, match="not a protobuf file"):
+        read_nodes(path)
+
+
+def test_inner_tensors_can_be_made_outputs() -> None:
+    model = onnx_models.dynamically_quantised().SerializeToString()
+    opened = open_model(with_outputs(model, ["q", "scale"]), RuntimeOptions(1, optimise=False))
+    outputs = opened.run({"x": np.ones((1, 8), np.float32)})
+    assert outputs["q"].dtype == np.uint8
+    again = onnx.load_from_string(with_outputs(model, ["q"]))
+    assert [o.name for o in again.graph.output] == ["y", "q"]
+    assert numpy_helper.to_array(again.graph.initializer[0]).shape == (8, 4)

@@ -1,0 +1,256 @@
+"""Every error and every path, over real HTTP against the command as users start it."""
+
+import gzip
+import json
+import socket
+from typing import Any
+
+import pytest
+import requests
+from openapi_spec_validator import validate
+
+from tests.conftest import RunningServer
+
+PREDICT = "/v1/models/doubler/versions/1:predict"
+
+
+def post(server: RunningServer, path: str, body: Any, **headers: str) -> requests.Response:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
+    return requests.post(server.url + path, data=data, headers=headers, timeout=20)
+
+
+def error(response: requests.Response) -> str:
+    """The error text; nothing else is ever in the body's place."""
+    assert response.headers["content-type"] == "application/json"
+    content = response.json()
+    assert list(content) == ["error"]
+    assert isinstance(content["error"], str)
+    return str(content["error"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        (PREDICT, {"instances": [[1, 2, 3], [1, 2]]}, 400, "instances[1]: input 'x': expected shape [3], got [2]"),
+        (PREDICT, {"instances": [[1, 2, [3]]]}, 400, "instances[0][2]: input 'x': expected one float32"),
+        (PREDICT, {"instances": [[1, 2, "3"]]}, 400, "instances[0][2]: input 'x': expected float32, got a string '3'"),
+        (PREDICT, {"instances": [[1, 2, 1e39]]}, 400, "expected a finite float32"),
+        (PREDICT, b'{"instances": [[1, 2, NaN]]}', 400, "NaN at byte 22 is not a JSON number"),
+        (PREDICT, b'{"instances": [[1, 2, Infinity]]}', 400, "Infinity at byte 22"),
+        (PREDICT, {"instances": []}, 400, "instances: the batch is empty"),
+        (PREDICT, {"inputs": []}, 400, "the batch is empty"),
+        (PREDICT, {"inputs": {"z": 1}}, 400, "inputs: missing input 'x' and unknown input 'z'"),
+        (PREDICT, {}, 400, "expected one of 'instances' and 'inputs', got neither"),
+        (PREDICT, [], 400, "expected an object with 'instances' or 'inputs'"),
+        (PREDICT, b"", 400, "the body is empty"),
+        (PREDICT, b"{nonsense", 400, "the body is not valid JSON"),
+        ("/v1/models/every-kind:predict", {"instances": [{"name": "a", "flag": True, "counts": [1, 2**63]}]}, 400, "instances[0].counts[1]: expected int64 from"),
+        ("/v1/models/every-kind:predict", {"inputs": {"name": ["a"], "flag": [True, False], "counts": [[1, 2]]}}, 400, "same number of rows: name has 1, flag has 2"),
+        ("/v1/models/embedding:predict", {"instances": [99]}, 400, "the model refuses these values in the model's Gather node"),
+        ("/v1/models/nothing:predict", {"instances": [1]}, 404, "unknown model 'nothing'"),
+        ("/v1/models/doubler/versions/7:predict", {"instances": [1]}, 404, "no version 7 loaded; loaded versions: 1, 2"),
+        ("/v1/models/doubler/versions/one:predict", {"instances": [1]}, 404, "version 'one' of model 'doubler' is not a whole number"),
+        ("/nowhere", {}, 404, "no such path: POST /nowhere"),
+        ("/predict", [1], 400, "several models are served"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_told_what_was_wrong_where_and_what_was_expected(
+    zoo_server: RunningServer, path: str, body: Any, status: int, message: str
+) -> None:
+    response = post(zoo_server, path, body)
+    assert message in error(response)
+    assert response.status_code == status
+    assert "total;dur=" in response.headers["server-timing"]
+
+
+def test_a_wrong_content_type_is_415(zoo_server: RunningServer) -> None:
+    response = post(zoo_server, PREDICT, b"<x/>", Content_Type="text/xml; charset=utf-8")
+    assert response.status_code == 415
+    assert error(response) == "Content-Type is 'text/xml', expected 'application/json'"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json; charset=utf-8", "application/x-www-form-urlencoded", "application/vnd.x+json"],
+)  # fmt: skip
+def test_what_tensorflow_servings_curl_examples_send_is_taken(
+    zoo_server: RunningServer, content_type: str
+) -> None:
+    body = {"instances": [[1, 2, 3]]}
+    assert post(zoo_server, PREDICT, body, Content_Type=content_type).json() == {
+        "predictions": [[2, 4, 6]]
+    }
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "5ms"])
+def test_a_wrong_deadline_is_told(zoo_server: RunningServer, value: str) -> None:
+    response = post(zoo_server, PREDICT, {"instances": [[1, 2, 3]]}, X_Request_Timeout=value)
+    assert response.status_code == 400
+    assert "X-Request-Timeout: expected seconds as a positive number" in error(response)
+
+
+def test_a_deadline_that_passes_is_504(zoo_server: RunningServer) -> None:
+    response = post(zoo_server, PREDICT, {"instances": [[1, 2, 3]]}, X_Request_Timeout="0.000001")
+    assert response.status_code == 504
+    assert "deadline passed" in error(response)
+
+
+def test_the_wrong_verb_is_405(zoo_server: RunningServer) -> None:
+    for response in (
+        requests.get(zoo_server.url + PREDICT, timeout=20),
+        requests.get(zoo_server.url + "/v1/models/doubler:predict", timeout=20),
+    ):
+        assert response.status_code == 405
+        assert response.headers["allow"] == "POST"
+        error(response)
+    assert requests.post(zoo_server.url + "/v2/models", timeout=20).status_code == 405
+
+
+def raw(server: RunningServer, request: bytes) -> bytes:
+    """Bytes over a socket, and all bytes that come back until the server closes."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(request)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        return answer
+
+
+def test_a_huge_body_is_refused_before_it_is_read(zoo_server: RunningServer) -> None:
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
+    answer = raw(zoo_server, head.encode())
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"the body has 99999999999 bytes, the limit is 33554432" in answer
+    assert b"connection: close" in answer
+
+
+def test_a_huge_body_of_undeclared_length_is_refused_on_the_way(zoo_server: RunningServer) -> None:
+    def chunks() -> Any:
+        for _ in range(40):
+            yield b" " * 2**20
+
+    try:
+        response = requests.post(zoo_server.url + PREDICT, data=chunks(), timeout=20)
+    except requests.ConnectionError:
+        return  # the server had closed before the client had sent everything
+    assert response.status_code == 413
+
+
+def test_an_unknown_content_encoding_is_no_json(zoo_server: RunningServer) -> None:
+    body = gzip.compress(b'{"instances": [[1, 2, 3]]}')
+    response = post(zoo_server, PREDICT, body, Content_Encoding="gzip")
+    assert response.status_code == 415
+    assert "Content-Encoding 'gzip' is not supported" in error(response)
+
+
+def test_answers_tell_where_the_time_went(zoo_server: RunningServer) -> None:
+    timing = post(zoo_server, PREDICT, {"instances": [[1, 2, 3]]}).headers["server-timing"]
+    names = [part.split(";")[0] for part in timing.split(", ")]
+    assert names == ["decode", "queue", "compute", "batch", "total"]
+    assert 'batch;desc="1 rows"' in timing
+    for path in ("/v2", "/metrics", "/openapi.json", "/nowhere", "/docs"):
+        headers = requests.get(zoo_server.url + path, timeout=20).headers
+        assert headers["server-timing"].startswith("total;dur="), path
+
+
+def test_every_kind_of_tensor_passes_in_both_forms(zoo_server: RunningServer) -> None:
+    path = "/v1/models/every-kind:predict"
+    rows = [
+        {"name": "grüß", "flag": True, "counts": [1, 2]},
+        {"name": "", "flag": False, "counts": [3, -4]},
+    ]
+    answer = post(zoo_server, path, {"instances": rows}).json()["predictions"]
+    assert [{k.removesuffix("_out"): v for k, v in row.items()} for row in answer] == rows
+    columns = {"name": ["a", "b"], "flag": [True, False], "counts": [[1, 2], [3, 4]]}
+    answer = post(zoo_server, path, {"inputs": columns}).json()["outputs"]
+    assert {k.removesuffix("_out"): v for k, v in answer.items()} == columns
+
+
+def test_rows_of_any_length(zoo_server: RunningServer) -> None:
+    path = "/v1/models/any-length:predict"
+    assert post(zoo_server, path, {"instances": [[1, 2], [3, 4]]}).json() == {"predictions": [3, 7]}
+    assert post(zoo_server, path, {"instances": [[1] * 9]}).json() == {"predictions": [9]}
+    ragged = post(zoo_server, path, {"instances": [[1, 2], [3]]})
+    assert "instances[1]: input 'x': expected shape [2], got [1]" in error(ragged)
+
+
+def test_a_model_that_breaks_at_two_rows_answers_two_rows(zoo_server: RunningServer) -> None:
+    rows = [[[1, 2], [3, 4]], [[5, 6], [7, -8]]]
+    answer = post(zoo_server, "/v1/models/fixed-reshape:predict", {"instances": rows})
+    assert answer.json() == {"predictions": [[1, 2, 3, 4], [5, 6, 7, 0]]}
+
+
+def test_a_model_without_a_batch_axis_answers_a_request_as_sent(zoo_server: RunningServer) -> None:
+    answer = post(
+        zoo_server, "/v1/models/over-the-batch:predict", {"inputs": [[1, 2, 3], [3, 4, 5]]}
+    )
+    assert answer.json() == {"outputs": [2, 3, 4]}
+    answer = post(
+        zoo_server, "/v1/models/scalar-switch:predict", {"inputs": {"x": [[1, 2, 3]], "factor": 2}}
+    )
+    assert answer.json() == {"outputs": [[2, 4, 6]]}
+
+
+def test_the_highest_version_is_served_by_default(zoo_server: RunningServer) -> None:
+    answer = post(zoo_server, "/v1/models/doubler:predict", {"instances": [[1, 2, 3, 4]]})
+    assert answer.json() == {"predictions": [[2, 4, 6, 8]]}
+
+
+def test_a_request_larger_than_a_batch_is_answered_in_order(zoo_server: RunningServer) -> None:
+    rows = [[i, 0, 0] for i in range(1000)]
+    answer = post(zoo_server, PREDICT, {"instances": rows})
+    assert [row[0] for row in answer.json()["predictions"]] == [2 * i for i in range(1000)]
+
+
+def test_the_list_of_models_tells_specs_and_why_one_is_not_batched(
+    zoo_server: RunningServer,
+) -> None:
+    models = requests.get(zoo_server.url + "/v2/models", timeout=20).json()["models"]
+    by_name = {(m["name"], m["version"]): m for m in models}
+    assert by_name["doubler", "2"]["inputs"] == [
+        {"name": "x", "datatype": "FP32", "shape": [-1, 4]}
+    ]
+    assert by_name["doubler", "2"]["batching"] == "merge"
+    assert "Reshape node 'flatten'" in by_name["fixed-reshape", "1"]["warnings"][0]
+
+
+def test_health_and_metadata(zoo_server: RunningServer) -> None:
+    def get(path: str) -> requests.Response:
+        return requests.get(zoo_server.url + path, timeout=20)
+
+    assert get("/v2/health/live").json() == {"live": True}
+    assert get("/v2/health/ready").json() == {"ready": True}
+    assert get("/v2").json()["name"] == get("/v2/").json()["name"] == "inference-service"
+    assert get("/v2/models/doubler").json()["versions"] == ["1", "2"]
+    assert get("/v2/models/doubler/versions/1").json()["inputs"][0]["shape"] == [-1, 3]
+    assert get("/v2/models/doubler/ready").status_code == 200
+    assert get("/v2/models/doubler/versions/9/ready").status_code == 404
+    assert get("/v1/models/doubler").json()["model_version_status"][0]["state"] == "AVAILABLE"
+    assert get("/v1/models/doubler/versions/1").status_code == 200
+    spec = get("/v1/models/doubler/metadata").json()["model_spec"]
+    assert spec == {"name": "doubler", "signature_name": "", "version": "2"}
+    assert get("/v1/models/nothing").status_code == 404
+    assert get("/v1/models/nothing/metadata").status_code == 404
+
+
+def test_the_openapi_document_is_valid_and_types_every_model(zoo_server: RunningServer) -> None:
+    document = requests.get(zoo_server.url + "/openapi.json", timeout=20).json()
+    validate(document)
+    for name in ("embedding", "heavy", "doubler/versions/1", "doubler/versions/2"):
+        body = document["paths"][f"/v1/models/{name}:predict"]["post"]["requestBody"]
+        example = body["content"]["application/json"]["example"]
+        answer = post(zoo_server, f"/v1/models/{name}:predict", example)
+        assert answer.status_code == 200, answer.text
+    assert next(iter(document["paths"])) == "/v1/models/any-length:predict", "models come first"
+
+
+def test_the_document_shows_no_answer_that_frameworks_add(zoo_server: RunningServer) -> None:
+    document = requests.get(zoo_server.url + "/openapi.json", timeout=20).json()
+    for path, operations in document["paths"].items():
+        for verb, operation in operations.items():
+            assert "422" not in operation["responses"], f"{verb} {path}"
+    assert "HTTPValidationError" not in document["components"]["schemas"]
