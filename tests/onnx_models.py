@@ -204,3 +204,20 @@ def heavy(width: int = 2048, layers: int = 3) -> onnx.ModelProto:
         axis=np.array([1]),
         **constants,
     )
+
+
+def deep(width: int = 256, layers: int = 400) -> onnx.ModelProto:
+    """Slow for its size: thousands of rows keep it busy for seconds, yet fit into a small body."""
+    weights = np.eye(width, dtype=np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x" if i == 0 else f"h{i}", "w"], [f"h{i + 1}"])
+        for i in range(layers)
+    ]
+    nodes.append(helper.make_node("ReduceSum", [f"h{layers}", "axis"], ["y"], "sum", keepdims=0))
+    return build(
+        nodes,
+        [("x", FLOAT, ["batch", width])],
+        [("y", FLOAT, ["batch"])],
+        axis=np.array([1]),
+        w=weights,
+    )

@@ -41,5 +41,5 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_a_missing_file_is_told() -> None:
-    with pytest.raises(InvalidSettings, match="can't read nowhere.toml: No such file"):
+    with pytest.raises(InvalidSettings, match=r"can't read nowhere\.toml: No such file"):
         load_settings(Path("nowhere.toml"))

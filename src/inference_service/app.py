@@ -151,7 +151,7 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
 
 
 def _drop_framework_answers(document: dict[str, Any]) -> None:
-    """FastAPI declares a 422 of its own wherever there is a parameter; here that is a 400 or 404."""
+    """FastAPI declares a 422 wherever there is a parameter; here that is a 400 or 404."""
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)

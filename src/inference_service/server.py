@@ -1,16 +1,29 @@
 """uvicorn with our way of leaving: not ready first, then drain, then exit 0."""
 
 import asyncio
+import contextlib
 import signal
+import time
+from socket import AI_PASSIVE, SOCK_STREAM, create_server, getaddrinfo, socket
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from inference_service.settings import Settings
+from inference_service.settings import InvalidSettings, Settings
 from inference_service.web.health import Health
 
+_SETTLE = 0.25  # seconds for requests that are on their way when listening ends
 _CLOSE = (b"connection", b"close")
+
+
+def listen(host: str, port: int) -> socket:
+    """A listening socket. Raises InvalidSettings with the address that can't be had."""
+    try:
+        family, _, _, _, address = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)[0]
+        return create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise InvalidSettings(f"can't listen on {host}:{port}: {error.strerror}") from error
 
 
 class Server(uvicorn.Server):
@@ -21,12 +34,10 @@ class Server(uvicorn.Server):
     requests that it has accepted. SIGINT, or a second signal, skips the wait.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings, health: Health) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, health: Health, listener: socket) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                host=settings.host,
-                port=settings.port,
                 loop="auto",
                 http="auto",
                 log_config=None,
@@ -38,19 +49,15 @@ class Server(uvicorn.Server):
             )
         )
         self._health = health
+        self._listener = listener
         self._lame_duck = settings.shutdown.lame_duck
         self._leaving = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    @property
-    def bound_port(self) -> int:
-        """The port that it really listens on."""
-        return int(self.servers[0].sockets[0].getsockname()[1])
-
-    async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def serve(self, sockets: list[socket] | None = None) -> None:
         """Run until a signal."""
         self._loop = asyncio.get_running_loop()
-        await super().serve()
+        await super().serve(sockets or [self._listener])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called in the signal handler. uvicorn would also raise the signal again at the end, and
@@ -64,6 +71,42 @@ class Server(uvicorn.Server):
         self._health.leave()
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Listen no more, and let connections that were just made still bring their request.
+
+        uvicorn closes every connection without a request at once, also one whose request is
+        already on its way: its client would see a reset.
+        """
+        for listener in sockets or []:
+            await self._close(listener)
+        until = time.monotonic() + _SETTLE
+        while self.server_state.connections and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+    async def _close(self, listener: socket) -> None:
+        """Stop listening, but take the connections that the kernel has made already.
+
+        Closing a listening socket resets them. A second descriptor keeps it open until the event
+        loop has let go of it and the last of them is taken.
+        """
+        waiting = listener.dup()
+        for server in self.servers:
+            server.close()
+        taken = []
+        with waiting:
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    taken.append(waiting.accept()[0])
+        for connection in taken:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def _stop(self) -> None:
         self.should_exit = True

@@ -30,7 +30,7 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
     file; the command line wins over the environment, the environment over the file.
     """
     from inference_service.app import Service, create_app
-    from inference_service.server import Server
+    from inference_service.server import Server, listen
     from inference_service.settings import load_settings
 
     try:
@@ -46,12 +46,13 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
             nothing_served = not service.engine.models()
             server.should_exit = server.should_exit or nothing_served
             if not nothing_served:
-                _announce(service, settings.host, server.bound_port)
+                _announce(service, settings.host, listener.getsockname()[1])
 
         app = create_app(settings, loaded)
+        listener = listen(settings.host, settings.port)
     except InferenceServiceError as error:
         raise click.ClickException(str(error)) from error
-    server = Server(app, settings, app.state.service.health)
+    server = Server(app, settings, app.state.service.health, listener)
     click.echo(f"loading models from {settings.models} …")
     server.run()
     if nothing_served:
