@@ -226,7 +226,9 @@ def test_a_client_that_hangs_up_withdraws_its_request(
 ) -> None:
     """While the model is busy, 20 clients queue and hang up: nothing of theirs is run."""
     path = onnx_models.save(onnx_models.deep(), tmp_path / "deep.onnx")
-    server = serve(path, INFERENCE_SERVICE_BATCHING__MAX_BATCH_SIZE="4096")
+    bounds = {"MAX_BATCH_SIZE": "4096", "MAX_QUEUE_ROWS": "100000"}
+    environment = {f"INFERENCE_SERVICE_BATCHING__{name}": value for name, value in bounds.items()}
+    server = serve(path, **environment)
     busy = json.dumps({"instances": [[1] * 256] * 4000})
     url = server.url + "/v1/models/deep:predict"
     blockers = [Thread(target=lambda: requests.post(url, data=busy, timeout=60)) for _ in range(2)]
