@@ -1,0 +1,95 @@
+"""The docs page in a real browser, which can reach nothing but the server."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, sync_playwright
+
+from tests.conftest import RunningServer
+from tests.tools import need
+
+pytestmark = pytest.mark.browser
+
+SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    need("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                  "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+        )  # fmt: skip
+        yield browser.new_page(viewport={"width": 1280, "height": 1400})
+        browser.close()
+
+
+def keep(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def open_docs(page: Page, server: RunningServer) -> list[str]:
+    """Open the page; returns what was asked of other hosts."""
+    strangers: list[str] = []
+
+    def watch(route: Route) -> None:
+        if route.request.url.startswith((server.url, "data:")):
+            route.continue_()
+        else:
+            strangers.append(route.request.url)
+            route.abort()
+
+    page.unroute_all()
+    page.route("**/*", watch)
+    page.goto(server.url + "/docs")
+    page.wait_for_selector(".opblock")
+    return strangers
+
+
+def test_the_page_needs_no_internet_and_lists_the_models_first(
+    page: Page, server: RunningServer
+) -> None:
+    complaints: list[Any] = []
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type == "error" else None,
+    )
+    assert open_docs(page, server) == []
+    assert complaints == []
+    paths = page.locator(".opblock-summary-path").all_inner_texts()
+    shown = [path.replace("\u200b", "") for path in paths]
+    assert shown[:2] == ["/v1/models/digits:predict", "/v1/models/flight-delay:predict"]
+    assert page.locator(".opblock-tag").all_inner_texts()[0].startswith("Models")
+    keep(page, "docs")
+
+
+@pytest.mark.parametrize(
+    ("model", "answer"), [("digits", '"label": 3'), ("flight-delay", '"predictions": [')]
+)
+def test_try_it_out_works_as_is(page: Page, server: RunningServer, model: str, answer: str) -> None:
+    open_docs(page, server)
+    block = page.locator(".opblock", has=page.locator(f'[data-path="/v1/models/{model}:predict"]'))
+    block.locator(".opblock-summary").click()
+    block.get_by_role("button", name="Try it out").click()
+    block.get_by_role("button", name="Execute").click()
+    live = block.locator(".live-responses-table .response")
+    live.wait_for()
+    assert live.locator(".response-col_status").inner_text().startswith("200")
+    assert answer in live.locator(".response-col_description").inner_text()
+    assert "server-timing" in live.locator(".response-col_description").inner_text()
+    keep(page, f"try-{model}")
+
+
+def test_a_models_types_and_limits_are_shown(page: Page, server: RunningServer) -> None:
+    open_docs(page, server)
+    block = page.locator(".opblock", has=page.locator('[data-path="/v1/models/digits:predict"]'))
+    block.locator(".opblock-summary").click()
+    text = block.inner_text()
+    for part in ("image", "float32", "[batch, 64]", "up to 64 rows", "32 MiB", "handwritten digit"):
+        assert part in text

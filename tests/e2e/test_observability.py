@@ -1,0 +1,185 @@
+"""A real Prometheus scrapes a loaded server; every query of the dashboard returns data."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import promql_parser
+import pytest
+import requests
+import yaml
+
+from tests.conftest import ROOT, RunningServer
+from tests.ports import free_port
+from tests.tools import need
+
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "inference-service.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES = [
+    pytest.param(target["expr"], id=f"{panel['title']}-{target['refId']}")
+    for panel in PANELS
+    for target in panel["targets"]
+]
+
+
+def filled_in(query: str) -> str:
+    """What Grafana would send for "All models"."""
+    return query.replace("$model", ".*").replace("$__rate_interval", "5s")
+
+
+def test_the_dashboard_is_complete() -> None:
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+    for panel in PANELS:
+        assert panel["title"]
+        assert panel["description"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+    cells = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in DASHBOARD["panels"]
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells), "panels overlap"
+    titles = " ".join(panel["title"].lower() for panel in PANELS)
+    for topic in (
+        "requests per second",
+        "without an answer",
+        "latency",
+        "queue",
+        "compute",
+        "rows",
+        "refusals",
+    ):
+        assert topic in titles
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_is_promql(query: str) -> None:
+    promql_parser.parse(filled_in(query))
+
+
+def load(server: RunningServer, stop: Event) -> None:
+    """Good, bad and too many requests, until told to stop."""
+    rows = {"instances": [[1.0] * 2048] * 3}
+
+    def client(number: int) -> None:
+        with requests.Session() as session:
+            while not stop.is_set():
+                session.post(server.url + "/v1/models/heavy:predict", json=rows, timeout=30)
+                if number == 0:
+                    session.post(server.url + "/v1/models/doubler:predict", json={}, timeout=30)
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(client, range(12)))
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    tmp_path_factory: pytest.TempPathFactory, zoo: Path
+) -> Iterator[Callable[[str], list[Any]]]:
+    """Ask a Prometheus that has scraped a loaded server with the shipped configuration."""
+    need("prometheus")
+    from tests.conftest import start_server
+
+    folder = tmp_path_factory.mktemp("prometheus")
+    server = start_server(zoo, INFERENCE_SERVICE_BATCHING__MAX_QUEUE_ROWS="9")
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [
+        server.url.removeprefix("http://")
+    ]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    process = subprocess.Popen(
+        ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"],
+    )  # fmt: skip
+    stop = Event()
+    loader = Thread(target=load, args=(server, stop))
+    loader.start()
+
+    def ask(query: str) -> list[Any]:
+        answer = requests.get(f"http://127.0.0.1:{port}/api/v1/query", {"query": query}, timeout=10)
+        found: list[Any] = answer.json()["data"]["result"]
+        return found
+
+    try:
+        wait_for_data(ask)
+        yield ask
+    finally:
+        stop.set()
+        loader.join()
+        process.terminate()
+        process.wait(timeout=20)
+        server.process.kill()
+        server.process.wait()
+
+
+def wait_for_data(ask: Callable[[str], list[Any]]) -> None:
+    """Until a few scrapes are in and something was refused."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            if ask("count_over_time(up[1m]) >= 5") and ask(
+                "rate(inference_rejected_total[5s]) > 0"
+            ):
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError("Prometheus has no data after a minute")
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_returns_data(prometheus: Callable[[str], list[Any]], query: str) -> None:
+    found = prometheus(filled_in(query))
+    assert found, "an empty panel"
+    assert all(series["value"][1] != "NaN" for series in found)
+
+
+@pytest.mark.prometheus
+def test_the_metrics_have_the_names_and_labels_that_are_documented(
+    prometheus: Callable[[str], list[Any]],
+) -> None:
+    for query in (
+        'inference_requests_total{model="heavy", version="1", protocol="tfserving", outcome="ok"} > 0',
+        'inference_requests_total{model="doubler", version="2", outcome="invalid_input"} > 0',
+        'inference_rejected_total{model="heavy", reason="queue_full"} > 0',
+        'inference_batches_total{model="heavy", reason="slot_free"} > 0',
+        'inference_batch_rows_sum{model="heavy"} / inference_batch_rows_count{model="heavy"} > 3',
+        'inference_model_ready{model="heavy", version="1"} == 1',
+        "inference_in_flight_requests",
+        'inference_queue_rows{model="heavy"}',
+        'up{job="inference-service"} == 1',
+    ):
+        assert prometheus(query), query
+
+
+@pytest.mark.prometheus
+def test_promtool_accepts_configuration_and_metrics(server: RunningServer) -> None:
+    need("promtool")
+    config = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+    subprocess.run(["promtool", "check", "config", config], check=True, capture_output=True)
+    metrics = requests.get(server.url + "/metrics", timeout=20).text
+    own = "".join(
+        line + "\n" for line in metrics.splitlines() if "inference_" in line or line.startswith("#")
+    )
+    run = subprocess.run(
+        ["promtool", "check", "metrics"], input=own, capture_output=True, text=True, check=False
+    )
+    assert "inference_" not in run.stderr, run.stderr
+
+
+def test_openmetrics_is_spoken_when_asked_for(server: RunningServer) -> None:
+    answer = requests.get(
+        server.url + "/metrics", headers={"Accept": "application/openmetrics-text"}, timeout=20
+    )
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")
