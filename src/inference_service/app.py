@@ -41,6 +41,7 @@ from inference_service.telemetry.prometheus import (
 from inference_service.web import errors
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
+from inference_service.web.hot_paths import resolve
 from inference_service.web.timing import ServerTiming
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ def create_app(
         lifespan=partial(_lifespan, service=service, sources=sources, on_loaded=on_loaded),
     )
     app.state.service = service
+    app.state.hot_paths = {}
     errors.install(app)
     app.add_middleware(ServerTiming)
     _add_routes(app, service, edge)
@@ -101,8 +103,13 @@ def create_app(
 
 def _add_routes(app: FastAPI, service: Service, edge: Edge) -> None:
     settings, engine = service.settings, service.engine
-    app.include_router(predict.router(edge, settings.default_model, tfserving.decode_value))
-    app.include_router(tfserving.router(edge))
+    prediction = (
+        predict.router(edge, settings.default_model, tfserving.decode_value),
+        tfserving.router(edge),
+    )
+    app.state.prediction_routes = [route for router in prediction for route in router.routes]
+    for router in prediction:
+        app.include_router(router)
     app.include_router(oip.router(engine, service.health, NAME, __version__))
 
     @app.get("/metrics", tags=["Metrics"], response_class=Response)
@@ -172,6 +179,9 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     async def load_models() -> None:
         await service.manager.load_all(sources)
+        app.state.hot_paths.update(
+            resolve(app.state.prediction_routes, _prediction_paths(service.engine))
+        )
         # What is loaded stays: the collector need not look at it again on every full collection.
         gc.collect()
         gc.freeze()
@@ -188,6 +198,15 @@ async def _lifespan(
     except TimeoutError:
         log.warning("requests were still running when the grace period ended")
     await service.engine.aclose()
+
+
+def _prediction_paths(engine: Engine) -> list[str]:
+    """The paths that clients are going to use over and over."""
+    paths = {"/predict"}
+    for info in engine.models():
+        paths.add(f"/v1/models/{info.name}:predict")
+        paths.add(f"/v1/models/{info.name}/versions/{info.version}:predict")
+    return sorted(paths)
 
 
 def version_sources(settings: Settings) -> list[VersionSource]:

@@ -8,7 +8,7 @@ from socket import AI_PASSIVE, SOCK_STREAM, create_server, getaddrinfo, socket
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from inference_service.settings import InvalidSettings, Settings
 from inference_service.web.health import Health
@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
     requests that it has accepted. SIGINT, or a second signal, skips the wait.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings, health: Health, listener: socket) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, health: Health, listener: socket) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -43,6 +43,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=settings.keep_alive,
                 timeout_graceful_shutdown=max(1, round(settings.shutdown.grace_period)),

@@ -32,6 +32,7 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
     from inference_service.app import Service, create_app
     from inference_service.server import Server, listen
     from inference_service.settings import load_settings
+    from inference_service.web.hot_paths import HotPaths
 
     try:
         settings = load_settings(config, models=path, **options)
@@ -52,7 +53,7 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
         listener = listen(settings.host, settings.port)
     except InferenceServiceError as error:
         raise click.ClickException(str(error)) from error
-    server = Server(app, settings, app.state.service.health, listener)
+    server = Server(HotPaths(app), settings, app.state.service.health, listener)
     click.echo(f"loading models from {settings.models} …")
     server.run()
     if nothing_served:

@@ -183,6 +183,8 @@ def lean_route(endpoint: ASGIApp) -> type[APIRoute]:
     """A route class that FastAPI documents like any other and that calls ``endpoint`` directly."""
 
     class LeanRoute(APIRoute):
+        lean_endpoint = staticmethod(endpoint)
+
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["method"] not in _methods(self.methods):
                 allowed = ", ".join(sorted(_methods(self.methods)))

@@ -1,0 +1,120 @@
+"""The short way to an endpoint and FastAPI's way do the same."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from inference_service import create_app
+from inference_service.settings import Settings
+from inference_service.web.hot_paths import HotPaths
+
+
+@pytest.fixture
+async def app(zoo: Path) -> AsyncIterator[FastAPI]:
+    loaded = asyncio.Event()
+    app = create_app(Settings(models=zoo / "doubler"), lambda _: loaded.set())
+    async with app.router.lifespan_context(app):
+        await loaded.wait()
+        yield app
+
+
+def client(app: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/models/doubler:predict", b'{"instances": [[1, 2, 3, 4]]}'),
+        ("/v1/models/doubler/versions/1:predict", b'{"instances": [[1, 2, 3]]}'),
+        ("/v1/models/doubler/versions/2:predict", b'{"inputs": [[1, 2, 3, 4]]}'),
+        ("/predict", b"[1, 2, 3, 4]"),
+        ("/v1/models/doubler:predict", b'{"instances": [[1]]}'),
+        ("/v1/models/doubler:predict", b"{"),
+        ("/v1/models/nothing:predict", b"{}"),
+    ],
+)
+async def test_both_ways_give_the_same_answer(app: FastAPI, path: str, body: bytes) -> None:
+    answers = []
+    for way in (app, HotPaths(app)):
+        async with client(way) as asking:
+            answer = await asking.post(path, content=body)
+            headers = {k: v for k, v in answer.headers.items() if k != "server-timing"}
+            timing = [part.split(";")[0] for part in answer.headers["server-timing"].split(", ")]
+            answers.append((answer.status_code, answer.content, headers, timing))
+    assert answers[0] == answers[1]
+
+
+async def test_the_paths_of_loaded_models_take_the_short_way(app: FastAPI) -> None:
+    assert sorted(app.state.hot_paths) == [
+        "/predict",
+        "/v1/models/doubler/versions/1:predict",
+        "/v1/models/doubler/versions/2:predict",
+        "/v1/models/doubler:predict",
+    ]
+    _, parameters = app.state.hot_paths["/v1/models/doubler/versions/1:predict"]
+    assert parameters == {"model": "doubler", "version": "1"}
+
+
+async def test_a_closed_door_is_told_as_503(app: FastAPI) -> None:
+    app.state.service.admission.close()
+    async with client(app) as asking:
+        answer = await asking.post("/predict", content=b"[1, 2, 3, 4]")
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "the service is shutting down"}
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_an_unforeseen_error_is_told_without_details(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(app.state.service.engine, "describe", broken)
+    async with client(app) as asking:
+        answer = await asking.post("/predict", content=b"[1, 2, 3, 4]")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "internal error; the server's log has the details"}
+
+
+async def test_a_client_that_hangs_up_while_it_sends_is_counted_as_cancelled(app: FastAPI) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+    await HotPaths(app)(scope, receive, send)
+    assert sent == []
+    count = app.state.service.registry.get_sample_value(
+        "inference_requests_total",
+        {"model": "doubler", "version": "2", "protocol": "predict", "outcome": "cancelled"},
+    )
+    assert count == 1
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_408(app: FastAPI) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    headers = [(b"x-request-timeout", b"0.01")]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
+    await HotPaths(app)(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert sent[1]["body"] == b'{"error":"only 0 bytes of the body arrived within 0.01 s"}'
