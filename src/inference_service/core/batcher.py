@@ -3,7 +3,7 @@
 The batcher is told the time and the number of free slots and returns values: run these, expire
 those, wake me then. It holds no clock and starts nothing.
 
-Rules, with their numbers in docs/scheduler.md:
+Rules (docs/batching.md tells them to users):
 
 * A batch is formed only when a slot is free to run it (late binding), never before.
 * Work-conserving: a free slot takes whatever is queued. Only ``max_queue_delay``, which is 0 by
