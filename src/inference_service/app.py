@@ -28,6 +28,7 @@ from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.repository.layout import ModelEntry, scan
+from inference_service.repository.manifest import pipeline_of
 from inference_service.runtime.loader import LoadOptions, load
 from inference_service.runtime.session import RuntimeOptions
 from inference_service.runtime.threads import usable_cores
@@ -264,4 +265,5 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         labels=manifest.labels,
         metadata=manifest.metadata,
         example=manifest.example,
+        pipeline=pipeline_of(manifest),
     )

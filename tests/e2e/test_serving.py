@@ -360,3 +360,25 @@ def test_the_help_is_quick_and_names_the_commands() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert loaded.stdout.strip() == "False"
+
+
+def test_steps_of_the_manifest_are_applied_around_the_run(
+    serve: Callable[..., RunningServer], tmp_path: Path, digits: Digits
+) -> None:
+    """The digits model for pixels from 0 to 255, answering with the two best labels."""
+    file = tmp_path / "digits" / "1" / "model.onnx"
+    file.parent.mkdir(parents=True)
+    file.write_bytes((MODELS / "digits" / "1" / "model.onnx").read_bytes())
+    names = json.dumps([f"digit {i}" for i in range(10)])
+    (tmp_path / "digits" / "model.toml").write_text(
+        f"labels.probabilities = {names}\n"
+        "[preprocess.image]\nscale = 0.0627451\n[postprocess.probabilities]\ntop_k = 2\n"
+    )
+    server = serve(tmp_path)
+    image, label = digits[0][0] * 255 / 16, digits[1][0]
+    answer = requests.post(server.url + "/predict", json=image.tolist(), timeout=20).json()
+    assert answer["probabilities_labels"][0] == f"digit {label}"
+    assert len(answer["probabilities"]) == 2
+    assert "probabilities_labels string[batch, 2]" in server.announcement.replace("any", "batch")
+    outputs = requests.get(server.url + "/v2/models/digits", timeout=20).json()["outputs"]
+    assert {"name": "probabilities_labels", "datatype": "BYTES", "shape": [-1, 2]} in outputs

@@ -76,7 +76,7 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
     )
     report |= {
         "inputs": [str(spec) for spec in signature.inputs],
-        "outputs": [str(spec) for spec in signature.outputs],
+        "outputs": [str(spec) for spec in info.served.outputs],
         "dynamic_axes": free,
         "batching": signature.mode.value,
         "max_batch_size": info.policy.max_batch_size,

@@ -71,7 +71,7 @@ def _announce(service: Any, host: str, port: int) -> None:
             f"  {info.name} version {info.version}  POST {base}/v1/models/{info.name}:predict"
         )
         click.echo(f"    takes   {', '.join(map(str, signature.inputs))}")
-        click.echo(f"    gives   {', '.join(map(str, signature.outputs))}")
+        click.echo(f"    gives   {', '.join(map(str, info.served.outputs))}")
         click.echo(f"    batches {_batching(info)}")
         for warning in info.warnings:
             click.secho(f"    warning {warning}", fg="yellow")

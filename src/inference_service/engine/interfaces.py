@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias
 
 from inference_service.core.batcher import BatchPolicy, Release
 from inference_service.core.lifecycle import State
+from inference_service.core.pipeline import Pipeline
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
 from inference_service.core.tensors import Signature, Tensors
 
@@ -24,6 +25,12 @@ class ModelInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
+    pipeline: Pipeline = field(default_factory=Pipeline)
+
+    @property
+    def served(self) -> Signature:
+        """The signature as clients see it: with the pipeline's outputs."""
+        return self.pipeline.served(self.signature)
 
     @property
     def ref(self) -> ModelRef:

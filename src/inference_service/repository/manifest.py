@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
 from inference_service.core.errors import InvalidModel, render_path
+from inference_service.core.pipeline import Affine, Pipeline, TopK
 from inference_service.core.tensors import BatchMode
 from inference_service.core.versions import All, Latest, Specific
 
@@ -38,6 +39,20 @@ class WarmUp(_Section):
     shapes: dict[str, list[PositiveInt]] = {}
 
 
+class Preprocess(_Section):
+    """``value * scale + offset`` for one input: one number, or one for each index of ``axis``."""
+
+    scale: float | list[float] = 1.0
+    offset: float | list[float] = 0.0
+    axis: int = -1
+
+
+class Postprocess(_Section):
+    """The highest scores of an output with their labels, instead of all scores."""
+
+    top_k: PositiveInt
+
+
 class Manifest(_Section):
     """The whole file."""
 
@@ -47,8 +62,28 @@ class Manifest(_Section):
     batching: Batching = Batching()
     runtime: Runtime = Runtime()
     warmup: WarmUp = WarmUp()
+    preprocess: dict[str, Preprocess] = {}
+    postprocess: dict[str, Postprocess] = {}
     metadata: dict[str, str] = {}
     example: dict[str, Any] | None = None
+
+
+def pipeline_of(manifest: Manifest) -> Pipeline:
+    """The manifest's steps around the run."""
+    return Pipeline(
+        before={
+            name: Affine(_numbers(step.scale), _numbers(step.offset), step.axis)
+            for name, step in manifest.preprocess.items()
+        },
+        after={
+            name: TopK(step.top_k, tuple(manifest.labels.get(name, ())))
+            for name, step in manifest.postprocess.items()
+        },
+    )
+
+
+def _numbers(value: float | list[float]) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def read_manifest(path: Path) -> Manifest:

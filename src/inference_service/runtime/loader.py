@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from inference_service.core.batcher import BatchPolicy
+from inference_service.core.pipeline import Pipeline
 from inference_service.core.tensors import BatchMode, Signature, Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.probe import Probe, probe
@@ -33,6 +34,7 @@ class LoadOptions:
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
+    pipeline: Pipeline = field(default_factory=Pipeline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ def inspect(options: LoadOptions) -> LoadedModel:
         metadata=options.metadata,
         example=options.example,
         warnings=tuple(warnings),
+        pipeline=options.pipeline,
     )
+    options.pipeline.check(info.signature)
     return LoadedModel(info, model, found)
 
 

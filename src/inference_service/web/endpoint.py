@@ -130,6 +130,7 @@ class InferenceEndpoint:
             body = await read_body(receive, head, edge.max_body_bytes, permit, seconds)
             begun = perf_counter()
             inputs, encode = self._decode(body, info.signature)
+            inputs = info.pipeline.preprocess(inputs)
             course.decode = perf_counter() - begun
             request = InferenceRequest(
                 model=info.ref, inputs=inputs, deadline=deadline, protocol=self._protocol
@@ -137,7 +138,7 @@ class InferenceEndpoint:
             with DisconnectWatch(receive):
                 response = await edge.engine.infer(request)
             course.timing = response.timing
-            return encode(response.outputs)
+            return encode(info.pipeline.postprocess(response.outputs))
 
     def _finish(self, course: _Course) -> None:
         observer = self._edge.observer

@@ -151,7 +151,7 @@ def _metadata(engine: Engine, info: ModelInfo) -> ModelMetadata:
         versions=[str(other.version) for other in engine.models() if other.name == info.name],
         platform=info.platform,
         inputs=[_tensor(spec) for spec in info.signature.inputs],
-        outputs=[_tensor(spec) for spec in info.signature.outputs],
+        outputs=[_tensor(spec) for spec in info.served.outputs],
     )
 
 
@@ -167,7 +167,7 @@ def _entry(status: ModelStatus) -> ModelEntry:
             "description": info.description,
             "platform": info.platform,
             "inputs": [_tensor(spec) for spec in info.signature.inputs],
-            "outputs": [_tensor(spec) for spec in info.signature.outputs],
+            "outputs": [_tensor(spec) for spec in info.served.outputs],
             "batching": info.signature.mode.value,
             "max_batch_size": info.policy.max_batch_size,
             "labels": dict(info.labels),

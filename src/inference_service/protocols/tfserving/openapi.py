@@ -31,7 +31,7 @@ def model_path(
         "responses": {
             "200": {
                 "description": "`predictions` for `instances`, `outputs` for `inputs`",
-                "content": {"application/json": {"schema": answer_schema(info.signature)}},
+                "content": {"application/json": {"schema": answer_schema(info.served)}},
             },
             **errors,
         },
@@ -79,7 +79,7 @@ def _description(info: ModelInfo, max_body_bytes: int) -> str:
         "| | name | type | shape |",
         "|---|---|---|---|",
     ]  # fmt: skip
-    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
+    for kind, specs in (("input", signature.inputs), ("output", info.served.outputs)):
         for spec in specs:
             axes = str(spec).rsplit("[", 1)[1].rstrip("]")
             lines.append(f"| {kind} | `{spec.name}` | {spec.dtype.label} | [{axes}] |")

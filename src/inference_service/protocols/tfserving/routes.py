@@ -126,7 +126,7 @@ def _known(engine: Engine, model: str, version: str | None) -> list[ModelStatus]
 def _add_metadata(routes: APIRouter, engine: Engine) -> None:
     def answer(ref: ModelRef) -> dict[str, Any]:
         info = engine.describe(ref)
-        return codec.metadata(info.name, info.version, info.signature)
+        return codec.metadata(info.name, info.version, info.served)
 
     @routes.get(
         "/v1/models/{model}/metadata",

@@ -1,0 +1,141 @@
+"""What a model's owner wants done to tensors around the run: pure functions, per request.
+
+Preprocessing happens before batching, so that requests stay independent; postprocessing after it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from inference_service.core.errors import InvalidModel, quoted
+from inference_service.core.tensors import (
+    Array,
+    DType,
+    Signature,
+    Tensors,
+    TensorSpec,
+    render_shape,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``value * scale + offset``, with one number for all or one for each index of ``axis``."""
+
+    scale: tuple[float, ...] = (1.0,)
+    offset: tuple[float, ...] = (0.0,)
+    axis: int = -1
+
+    def check(self, spec: TensorSpec) -> None:
+        """Raises InvalidModel where it can't be applied to this input."""
+        if not spec.dtype.is_float:
+            raise InvalidModel(f"preprocess.{spec.name}: scale and offset need a float input")
+        rank = len(spec.shape)
+        for name, values in (("scale", self.scale), ("offset", self.offset)):
+            if len(values) == 1:
+                continue
+            if not -rank <= self.axis < rank or spec.shape[self.axis] not in {None, len(values)}:
+                raise InvalidModel(
+                    f"preprocess.{spec.name}.{name}: {len(values)} values don't fit axis "
+                    f"{self.axis} of shape {render_shape(spec.shape)}"
+                )
+
+    def apply(self, array: Array) -> Array:
+        """The array in its own dtype."""
+        scale, offset = self._along(self.scale, array), self._along(self.offset, array)
+        product: Array = np.multiply(array, scale)
+        return np.asarray(np.add(product, offset), array.dtype)
+
+    def _along(self, values: tuple[float, ...], array: Array) -> Array:
+        shape = [1] * array.ndim
+        if len(values) > 1:
+            shape[self.axis] = len(values)
+        return np.array(values, array.dtype).reshape(shape if array.ndim else ())
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """The ``k`` highest scores of each row in falling order, and beside them which they are."""
+
+    k: int
+    labels: tuple[str, ...] = ()
+
+    def check(self, spec: TensorSpec) -> None:
+        """Raises InvalidModel where it can't be applied to this output."""
+        if len(spec.shape) != 2 or not (spec.dtype.is_float or spec.dtype.is_integer):
+            raise InvalidModel(f"postprocess.{spec.name}: top_k needs scores [rows, classes]")
+        classes = spec.shape[1]
+        if self.labels and classes not in {None, len(self.labels)}:
+            raise InvalidModel(
+                f"labels.{spec.name}: {len(self.labels)} labels for {classes} classes"
+            )
+
+    def specs(self, spec: TensorSpec) -> tuple[TensorSpec, TensorSpec]:
+        """What takes the output's place: the scores and ``<output>_labels`` or ``_indices``."""
+        classes = spec.shape[1]
+        shape = (spec.shape[0], self.k if classes is None else min(self.k, classes))
+        scores = replace(spec, shape=shape, symbols=())
+        name, dtype = self._companion(spec.name)
+        return scores, TensorSpec(name, dtype, shape)
+
+    def apply(self, name: str, scores: Array) -> Tensors:
+        """Ties are given in the order of the classes."""
+        order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, : self.k]
+        which: Array = order
+        if self.labels:
+            which = np.array(self.labels, object)[order]
+        return {
+            name: np.take_along_axis(scores, order, axis=1),
+            self._companion(name)[0]: which,
+        }
+
+    def _companion(self, name: str) -> tuple[str, DType]:
+        return (f"{name}_labels", DType.BYTES) if self.labels else (f"{name}_indices", DType.INT64)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Steps by the name of their input or output."""
+
+    before: Mapping[str, Affine] = field(default_factory=dict)
+    after: Mapping[str, TopK] = field(default_factory=dict)
+
+    def check(self, signature: Signature) -> None:
+        """Raises InvalidModel where a step has no tensor, or one that it can't be applied to."""
+        inputs = {spec.name: spec for spec in signature.inputs}
+        outputs = {spec.name: spec for spec in signature.outputs}
+        for section, steps, specs in (
+            ("preprocess", self.before, inputs),
+            ("postprocess", self.after, outputs),
+        ):
+            for name, step in steps.items():
+                if name not in specs:
+                    known = quoted(specs)
+                    raise InvalidModel(f"{section}.{name}: no such tensor; this model has {known}")
+                step.check(specs[name])
+
+    def served(self, signature: Signature) -> Signature:
+        """The signature as clients see it."""
+        outputs: list[TensorSpec] = []
+        for spec in signature.outputs:
+            step = self.after.get(spec.name)
+            outputs += [spec] if step is None else step.specs(spec)
+        return replace(signature, outputs=tuple(outputs))
+
+    def preprocess(self, inputs: Tensors) -> Tensors:
+        """The tensors for the model."""
+        if not self.before:
+            return inputs
+        changed = {name: step.apply(inputs[name]) for name, step in self.before.items()}
+        return {**inputs, **changed}
+
+    def postprocess(self, outputs: Tensors) -> Tensors:
+        """The tensors for the client."""
+        if not self.after:
+            return outputs
+        answer: dict[str, Array] = {}
+        for name, array in outputs.items():
+            step = self.after.get(name)
+            answer |= {name: array} if step is None else step.apply(name, array)
+        return answer
