@@ -70,6 +70,7 @@ def load(server: RunningServer, stop: Event) -> None:
 
     def client(number: int) -> None:
         with requests.Session() as session:
+            session.trust_env = False  # pytest changes the environment meanwhile
             while not stop.is_set():
                 session.post(server.url + "/v1/models/heavy:predict", json=rows, timeout=30)
                 if number == 0:

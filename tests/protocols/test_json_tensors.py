@@ -110,6 +110,11 @@ def test_any_json_gives_an_array_of_the_spec_or_a_complaint_in_words(
     assert len(array.shape) == len(shape)
 
 
+def test_integers_on_both_sides_of_two_to_the_63_keep_all_their_digits() -> None:
+    values = [[0], [2**63], [2**64 - 1]]
+    assert to_array(values, spec(DType.UINT64), (None, 1), ()).tolist() == values
+
+
 def test_whole_floats_are_integers_as_in_javascript() -> None:
     assert to_array([1.0, 2.0], spec(DType.INT64), (None,), ()).tolist() == [1, 2]
 

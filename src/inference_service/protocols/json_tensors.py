@@ -78,6 +78,8 @@ def to_array(
         if 0 in raw.shape and (empty := _empty(raw, spec, shape)) is not None:
             return empty
         raise _fault(value, spec, shape, at)
+    if spec.dtype is DType.UINT64 and raw.dtype.kind == "f":
+        raw = _unsigned(value, raw)
     array = _cast(raw, spec.dtype)
     if array is None or (check_booleans and spec.dtype is not DType.BOOL and _has_bool(value)):
         raise _fault(value, spec, shape, at)
@@ -109,6 +111,17 @@ def _cast(raw: Array, dtype: DType) -> Array | None:
     smallest, largest = dtype.limits
     in_range = raw.min() >= smallest and raw.max() <= largest
     return raw.astype(target) if in_range else None
+
+
+def _unsigned(value: Any, raw: Array) -> Array:
+    """numpy makes floats, and loses digits, of integers on both sides of 2**63."""
+    exact = np.asarray(value, object)
+    if not all(type(item) is int for item in exact.flat):
+        return raw
+    try:
+        return exact.astype(np.uint64)
+    except OverflowError:
+        return raw
 
 
 def _finite(raw: Array, target: np.dtype[np.generic]) -> Array | None:
