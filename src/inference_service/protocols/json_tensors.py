@@ -96,7 +96,7 @@ def _empty(raw: Array, spec: TensorSpec, shape: Shape) -> Array | None:
 def _cast(raw: Array, dtype: DType) -> Array | None:
     """To the wanted dtype where no value changes its meaning; else None."""
     kind, target = raw.dtype.kind, dtype.numpy
-    if raw.size == 0 and kind == "f":
+    if raw.size == 0:
         return raw.astype(target)
     if dtype is DType.BOOL:
         return raw if kind == "b" else None
