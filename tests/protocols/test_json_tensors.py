@@ -12,13 +12,13 @@ from hypothesis.extra import numpy as npst
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import BatchMode, DType, Shape, Signature, TensorSpec
+from inference_service.protocols.json_schema import tensor_schema
 from inference_service.protocols.json_tensors import (
     dump,
     encodable,
     from_columns,
     from_rows,
     parse,
-    tensor_schema,
     to_array,
 )
 

@@ -118,3 +118,12 @@ async def test_a_body_that_does_not_arrive_in_time_is_408(app: FastAPI) -> None:
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
     assert sent[1]["body"] == b'{"error":"only 0 bytes of the body arrived within 0.01 s"}'
+
+
+async def test_a_deadline_that_passes_before_the_run_is_504(app: FastAPI) -> None:
+    async with client(app) as asking:
+        answer = await asking.post(
+            "/predict", content=b"[1, 2, 3, 4]", headers={"X-Request-Timeout": "0.000000001"}
+        )
+    assert answer.status_code == 504
+    assert answer.json() == {"error": "the deadline passed before the request could be queued"}

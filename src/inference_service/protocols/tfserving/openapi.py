@@ -4,7 +4,7 @@ from typing import Any
 
 from inference_service.core.tensors import BatchMode
 from inference_service.engine.interfaces import ModelInfo
-from inference_service.protocols.json_tensors import example_row
+from inference_service.protocols.json_schema import example_row
 from inference_service.protocols.tfserving.schema import answer_schema, body_model
 
 TAG = "Models"

@@ -25,7 +25,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Signature, Tensors
-from inference_service.protocols.json_tensors import from_columns, from_rows, tensor_schema
+from inference_service.protocols.json_schema import tensor_schema
+from inference_service.protocols.json_tensors import from_columns, from_rows
 
 SIGNATURE_NAME = "serving_default"
 _Reader = Callable[..., Tensors]

@@ -1,0 +1,51 @@
+"""JSON Schema and examples of tensors, for the docs page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from inference_service.core.tensors import DType, Shape, Signature, TensorSpec
+
+
+def tensor_schema(spec: TensorSpec, shape: Shape) -> dict[str, Any]:
+    """JSON Schema of a tensor as nested arrays."""
+    schema = _leaf_schema(spec.dtype)
+    for size in reversed(shape):
+        schema = {"type": "array", "items": schema}
+        if size is not None:
+            schema |= {"minItems": size, "maxItems": size}
+    return schema
+
+
+def _leaf_schema(dtype: DType) -> dict[str, Any]:
+    if dtype is DType.BYTES:
+        return {"type": "string"}
+    if dtype is DType.BOOL:
+        return {"type": "boolean"}
+    if dtype.is_integer:
+        smallest, largest = dtype.limits
+        return {"type": "integer", "minimum": smallest, "maximum": largest}
+    return {"type": "number"}
+
+
+def example_row(
+    signature: Signature, given: Mapping[str, Any] | None, *, rows: bool = True
+) -> dict[str, Any]:
+    """Values for the docs page: the owner's example, else what fits the graph.
+
+    One row; without ``rows`` the whole tensors, for models that have no batch axis.
+    """
+    row = dict(given or {})
+    for spec in signature.inputs:
+        if spec.name not in row:
+            row[spec.name] = _example(spec.dtype, spec.shape[1:] if rows else spec.shape)
+    return row
+
+
+def _example(dtype: DType, shape: Shape) -> Any:
+    if not shape:
+        if dtype is DType.BYTES:
+            return "text"
+        if dtype is DType.BOOL:
+            return True
+        return 0.5 if dtype.is_float else 1
+    return [_example(dtype, shape[1:]) for _ in range(4 if shape[0] is None else shape[0])]
