@@ -190,6 +190,7 @@ async def _lifespan(
             on_loaded(service)
 
     loading = asyncio.create_task(load_models())
+    loading.add_done_callback(_log_failure)
     yield
     service.health.leave()
     service.admission.close()
@@ -199,6 +200,11 @@ async def _lifespan(
     except TimeoutError:
         log.warning("requests were still running when the grace period ended")
     await service.engine.aclose()
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("loading the models failed", exc_info=error)
 
 
 def _prediction_paths(engine: Engine) -> list[str]:

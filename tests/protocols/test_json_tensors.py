@@ -87,6 +87,22 @@ def test_the_first_wrong_place_is_told_with_what_was_expected_there(
     assert complaint(value, dtype, *shape).startswith(message)
 
 
+@given(st.integers(0, 999), st.sampled_from([None, True, "1", [1], 1e39, {}]))
+def test_one_wrong_number_among_many_is_found(index: int, wrong: Any) -> None:
+    value: list[Any] = [[0.5, 1] for _ in range(500)]
+    value[index // 2][index % 2] = wrong
+    assert complaint(value, DType.FP32, None, 2).startswith(
+        f"t[{index // 2}][{index % 2}]: expected"
+    )
+
+
+@pytest.mark.parametrize("dtype", [DType.FP32, DType.BYTES])
+@pytest.mark.parametrize("depth", [40, 200, 900])
+def test_lists_nested_without_end_are_told_like_any_other(dtype: DType, depth: int) -> None:
+    value = parse(b"[" * depth + b"]" * depth)
+    assert "expected" in complaint(value, dtype, None, 2)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-300, 2**64) | st.floats() | st.text(max_size=2),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),

@@ -81,6 +81,8 @@ class Worker:
             self._batcher.finish(ticket)
             self._check_idle()
             raise
+        finally:
+            reply.inputs = {}  # the ticket may outlive the request
         return InferenceResponse(self.info.ref, outputs, timing)
 
     async def drain(self) -> None:

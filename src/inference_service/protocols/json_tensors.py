@@ -20,11 +20,10 @@ from inference_service.core.tensors import (
     Signature,
     Tensors,
     TensorSpec,
-    shape_fits,
     wrong_names,
 )
 from inference_service.protocols.json_faults import fault, noun
-from inference_service.protocols.json_values import BASE64_KEY, cast, text_of, unsigned
+from inference_service.protocols.json_values import BASE64_KEY, numbers, strings
 
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 
@@ -58,61 +57,15 @@ def to_array(
     Raises InvalidInput whose path begins with ``at`` and goes on to the first wrong place.
     """
     if spec.dtype is DType.BYTES:
-        return _strings(value, spec, shape, at)
-    try:
-        raw = np.asarray(value)
-    except (ValueError, OverflowError):  # ragged, or not numbers at all
-        raise fault(value, spec, shape, at) from None
-    if not shape_fits(raw.shape, shape):
-        if 0 in raw.shape and (empty := _empty(raw, spec, shape)) is not None:
-            return empty
-        raise fault(value, spec, shape, at)
-    if spec.dtype is DType.UINT64 and raw.dtype.kind == "f":
-        raw = unsigned(value, raw)
-    array = cast(raw, spec.dtype)
-    if array is None or (check_booleans and spec.dtype is not DType.BOOL and _has_bool(value)):
-        raise fault(value, spec, shape, at)
-    return array
-
-
-def _empty(raw: Array, spec: TensorSpec, shape: Shape) -> Array | None:
-    """``[]`` for a shape [any, 3]: JSON can't say how long the rows are that are not there."""
-    if raw.shape == (0,) and shape and shape[0] is None:
+        array = strings(value, shape)
+    else:
+        array = numbers(value, spec.dtype, shape, check_booleans=check_booleans)
+    if array is not None:
+        return array
+    if value == [] and shape and shape[0] is None:
+        # JSON can't say how long the rows are that are not there.
         return np.empty([0 if n is None else n for n in shape], spec.dtype.numpy)
-    return None
-
-
-def _has_bool(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(_has_bool(item) for item in value)
-    return isinstance(value, bool)
-
-
-def _strings(value: Any, spec: TensorSpec, shape: Shape, at: Path) -> Array:
-    flat: list[str] = []
-    actual = _regular_shape(value, flat)
-    if actual is None or not shape_fits(actual, shape):
-        if actual == (0,) and shape and shape[0] is None:
-            return np.empty([0 if n is None else n for n in shape], object)
-        raise fault(value, spec, shape, at)
-    array = np.empty(len(flat), object)
-    array[:] = flat
-    return array.reshape(actual)
-
-
-def _regular_shape(value: Any, leaves: list[str]) -> tuple[int, ...] | None:
-    """The shape of nested lists of strings, whose leaves are collected; None if they have none."""
-    if not isinstance(value, list):
-        text = text_of(value)
-        if text is None:
-            return None
-        leaves.append(text)
-        return ()
-    inner = {_regular_shape(item, leaves) for item in value}
-    if not value:
-        return (0,)
-    rest = inner.pop()
-    return None if inner or rest is None else (len(value), *rest)
+    raise fault(value, spec, shape, at)
 
 
 def from_rows(rows: Any, signature: Signature, at: Path, *, check_booleans: bool = True) -> Tensors:

@@ -6,13 +6,66 @@ from typing import Any
 
 import numpy as np
 
-from inference_service.core.tensors import Array, DType
+from inference_service.core.tensors import Array, DType, Shape, shape_fits
 
 BASE64_KEY = "b64"
 _EXACT_FLOAT = 2.0**53  # above it a float no longer holds every integer
 
 
-def cast(raw: Array, dtype: DType) -> Array | None:
+def numbers(value: Any, dtype: DType, shape: Shape, *, check_booleans: bool = True) -> Array | None:
+    """The value as an array, or None where it isn't numbers (or booleans) of this type and shape.
+
+    Without ``check_booleans``, true and false among numbers are taken for 1 and 0 as numpy does.
+    """
+    try:
+        raw = np.asarray(value)
+    except (ValueError, OverflowError):  # ragged, or not numbers at all
+        return None
+    if not shape_fits(raw.shape, shape):
+        return None
+    if dtype is DType.UINT64 and raw.dtype.kind == "f":
+        raw = _unsigned(value, raw)
+    array = _cast(raw, dtype)
+    if check_booleans and dtype is not DType.BOOL and _has_bool(value):
+        return None
+    return array
+
+
+def _has_bool(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_has_bool(item) for item in value)
+    return isinstance(value, bool)
+
+
+def strings(value: Any, shape: Shape) -> Array | None:
+    """The value as an array of str, or None where it isn't strings of this shape."""
+    flat: list[str] = []
+    actual = _string_shape(value, flat, len(shape))
+    if actual is None or not shape_fits(actual, shape):
+        return None
+    array = np.empty(len(flat), object)
+    array[:] = flat
+    return array.reshape(actual)
+
+
+def _string_shape(value: Any, leaves: list[str], depth: int) -> tuple[int, ...] | None:
+    """The shape of nested lists of strings, whose leaves are collected; None if they have none."""
+    if not isinstance(value, list):
+        text = text_of(value)
+        if text is None:
+            return None
+        leaves.append(text)
+        return ()
+    if depth == 0:
+        return None
+    inner = {_string_shape(item, leaves, depth - 1) for item in value}
+    if not value:
+        return (0,)
+    rest = inner.pop()
+    return None if inner or rest is None else (len(value), *rest)
+
+
+def _cast(raw: Array, dtype: DType) -> Array | None:
     """To the wanted dtype where no value changes its meaning; else None."""
     kind, target = raw.dtype.kind, dtype.numpy
     if raw.size == 0:
@@ -32,7 +85,7 @@ def cast(raw: Array, dtype: DType) -> Array | None:
     return raw.astype(target) if in_range else None
 
 
-def unsigned(value: Any, raw: Array) -> Array:
+def _unsigned(value: Any, raw: Array) -> Array:
     """numpy makes floats, and loses digits, of integers on both sides of 2**63."""
     exact = np.asarray(value, object)
     if not all(type(item) is int for item in exact.flat):
