@@ -200,6 +200,16 @@ def test_a_request_larger_than_a_batch_is_answered_in_order(zoo_server: RunningS
     assert [row[0] for row in answer.json()["predictions"]] == [2 * i for i in range(1000)]
 
 
+def test_a_large_body_that_is_wrong_at_its_very_end_is_told_like_a_small_one(
+    zoo_server: RunningServer,
+) -> None:
+    rows = [[1.5] * 2048 for _ in range(100)]
+    rows[-1][-1] = "x"  # type: ignore[call-overload]
+    answer = post(zoo_server, "/v1/models/heavy:predict", {"instances": rows})
+    assert len(answer.request.body or b"") > 2**18
+    assert "instances[99][2047]: input 'x': expected float32, got a string 'x'" in error(answer)
+
+
 def test_the_list_of_models_tells_specs_and_why_one_is_not_batched(
     zoo_server: RunningServer,
 ) -> None:

@@ -34,6 +34,9 @@ from inference_service.web.errors import answer
 
 log = logging.getLogger(__name__)
 
+_OFF_LOOP_FROM = 256 * 1024
+"""Bytes. A larger body is decoded in a thread: it would stall the loop for milliseconds to seconds."""
+
 Encode = Callable[[Tensors], bytes]
 Decode = Callable[[bytes, Signature], tuple[Tensors, Encode]]
 """A protocol: the body to tensors, and the way to write the answer to just this request."""
@@ -129,7 +132,10 @@ class InferenceEndpoint:
         with edge.admission.permit(head.length or 0) as permit:
             body = await read_body(receive, head, edge.max_body_bytes, permit, seconds)
             begun = perf_counter()
-            inputs, encode = self._decode(body, info.signature)
+            if len(body) < _OFF_LOOP_FROM:
+                inputs, encode = self._decode(body, info.signature)
+            else:
+                inputs, encode = await asyncio.to_thread(self._decode, body, info.signature)
             del body  # it need not wait in the queue
             inputs = info.pipeline.preprocess(inputs)
             course.decode = perf_counter() - begun
