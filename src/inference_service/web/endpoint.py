@@ -35,7 +35,7 @@ from inference_service.web.errors import answer
 log = logging.getLogger(__name__)
 
 _OFF_LOOP_FROM = 256 * 1024
-"""Bytes. A larger body is decoded in a thread: it would stall the loop for milliseconds to seconds."""
+"""Bytes. A larger body is decoded in a thread: it would stall the loop for too long."""
 
 Encode = Callable[[Tensors], bytes]
 Decode = Callable[[bytes, Signature], tuple[Tensors, Encode]]
