@@ -143,16 +143,9 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
             {"name": oip.TAG, "description": "Health and metadata, as KServe and Triton have them"},
         ],
     )
-    generic = document["paths"]["/v1/models/{model}:predict"]["post"]["responses"]
+    generic = document["paths"][tfserving_openapi.predict_path("{model}")]["post"]["responses"]
     failures = {status: answer for status, answer in generic.items() if not status.startswith("2")}
-    paths: dict[str, Any] = {}
-    infos = engine.models()
-    for info in infos:
-        siblings = [other.version for other in infos if other.name == info.name]
-        if info.version == max(siblings):
-            paths.update([_model_path(info, failures, max_body_bytes, versioned=False)])
-        if len(siblings) > 1:
-            paths.update([_model_path(info, failures, max_body_bytes, versioned=True)])
+    paths = tfserving_openapi.model_paths(engine.models(), failures, max_body_bytes)
     document["paths"] = {**paths, **document["paths"]}
     _drop_framework_answers(document)
     return document
@@ -165,9 +158,6 @@ def _drop_framework_answers(document: dict[str, Any]) -> None:
             operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
-
-
-_model_path = tfserving_openapi.model_path
 
 
 @asynccontextmanager
@@ -211,8 +201,8 @@ def _prediction_paths(engine: Engine) -> list[str]:
     """The paths that clients are going to use over and over."""
     paths = {"/predict"}
     for info in engine.models():
-        paths.add(f"/v1/models/{info.name}:predict")
-        paths.add(f"/v1/models/{info.name}/versions/{info.version}:predict")
+        paths.add(tfserving_openapi.predict_path(info.name))
+        paths.add(tfserving_openapi.predict_path(info.name, info.version))
     return sorted(paths)
 
 

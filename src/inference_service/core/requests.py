@@ -26,7 +26,6 @@ class InferenceRequest:
     outputs: tuple[str, ...] = ()
     id: str = ""
     deadline: float = math.inf
-    protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)

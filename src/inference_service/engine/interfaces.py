@@ -118,7 +118,6 @@ class RequestRecord:
     protocol: str
     outcome: str
     seconds: float
-    rows: int = 0
     queue_seconds: float | None = None
     compute_seconds: float | None = None
 
@@ -146,16 +145,3 @@ class Observer(Protocol):
 
     def finished(self, record: RequestRecord) -> None:
         """A request has ended, whichever way."""
-
-
-class SilentObserver:
-    """Hears everything and says nothing."""
-
-    def rejected(self, model: str, reason: str) -> None:
-        """Ignore it."""
-
-    def batched(self, record: BatchRecord) -> None:
-        """Ignore it."""
-
-    def finished(self, record: RequestRecord) -> None:
-        """Ignore it."""

@@ -41,7 +41,7 @@ class Manager:
     @property
     def ready(self) -> bool:
         """Whether everything that should be served is warm."""
-        return self.finished and self.problem() is None
+        return self.problem() is None
 
     def problem(self) -> str | None:
         """Why the service is not ready, in words; None when it is."""

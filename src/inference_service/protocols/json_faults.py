@@ -35,8 +35,7 @@ def _first_fault(value: Any, spec: TensorSpec, shape: Shape) -> tuple[Path, str]
     if not isinstance(value, list):
         return (), f"expected an array of shape {render_shape(shape)}, got {noun(value)}"
     if shape[0] is not None and len(value) != shape[0]:
-        got = _shape_of(value) or (len(value),)
-        return (), f"expected shape {render_shape(shape)}, got {render_shape(got)}"
+        return (), f"expected shape {render_shape(shape)}, got {render_shape(_sizes(value))}"
     rest = _common_rest(value, shape[1:])
     index = _first_bad(value, spec, rest)
     if _fine(value[index : index + 1], spec, rest):
@@ -96,7 +95,8 @@ def noun(value: Any) -> str:
     return kind
 
 
-def _sizes(value: Any) -> tuple[int, ...]:
+def _sizes(value: list[Any]) -> tuple[int, ...]:
+    """The shape to tell; of a ragged list only its length."""
     return _shape_of(value) or (len(value),)
 
 

@@ -26,9 +26,9 @@ def numbers(value: Any, dtype: DType, shape: Shape, *, check_booleans: bool = Tr
     if dtype is DType.UINT64 and raw.dtype.kind == "f":
         raw = _unsigned(value, raw)
     array = _cast(raw, dtype)
-    if check_booleans and dtype is not DType.BOOL and _has_bool(value):
-        return None
-    return array
+    if array is None or dtype is DType.BOOL or not check_booleans:
+        return array
+    return None if _has_bool(value) else array
 
 
 def _has_bool(value: Any) -> bool:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from inference_service.core.errors import InvalidModel, render_path
 from inference_service.core.pipeline import Affine, Pipeline, TopK
 from inference_service.core.tensors import BatchMode
-from inference_service.core.versions import All, Latest, Specific
+from inference_service.core.versions import Latest, VersionPolicy
 
 
 class _Section(BaseModel):
@@ -58,7 +58,7 @@ class Manifest(_Section):
 
     description: str = ""
     labels: dict[str, list[str]] = {}
-    versions: Annotated[Latest | All | Specific, Field(discriminator="kind")] = Latest()
+    versions: Annotated[VersionPolicy, Field(discriminator="kind")] = Latest()
     batching: Batching = Batching()
     runtime: Runtime = Runtime()
     warmup: WarmUp = WarmUp()

@@ -6,8 +6,7 @@ for them. docs/performance.md has the numbers.
 """
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -31,8 +30,6 @@ from inference_service.web.body import (
 )
 from inference_service.web.disconnect import DisconnectWatch
 from inference_service.web.errors import answer
-
-log = logging.getLogger(__name__)
 
 _OFF_LOOP_FROM = 256 * 1024
 """Bytes. A larger body is decoded in a thread: it would stall the loop for too long."""
@@ -106,7 +103,9 @@ class InferenceEndpoint:
             course.outcome = "shutting_down"
             self._finish(course)
             reply = answer(ShuttingDown())
-            await _respond(send, reply.status, reply.body, {}, course.server_timing())
+            await _respond(
+                send, reply.status, reply.body, dict(reply.headers), course.server_timing()
+            )
             raise
         # The edge of the service: whatever happened, the client gets an answer.
         except Exception as error:
@@ -139,9 +138,7 @@ class InferenceEndpoint:
             del body  # it need not wait in the queue
             inputs = info.pipeline.preprocess(inputs)
             course.decode = perf_counter() - begun
-            request = InferenceRequest(
-                model=info.ref, inputs=inputs, deadline=deadline, protocol=self._protocol
-            )
+            request = InferenceRequest(info.ref, inputs, deadline=deadline)
             with DisconnectWatch(receive):
                 response = await edge.engine.infer(request)
             course.timing = response.timing
@@ -194,13 +191,9 @@ def lean_route(endpoint: ASGIApp) -> type[APIRoute]:
         lean_endpoint = staticmethod(endpoint)
 
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["method"] not in _methods(self.methods):
-                allowed = ", ".join(sorted(_methods(self.methods)))
-                raise HTTPException(405, headers={"Allow": allowed})
+            methods = self.methods or set()
+            if scope["method"] not in methods:
+                raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
             await endpoint(scope, receive, send)
 
     return LeanRoute
-
-
-def _methods(methods: Iterable[str] | None) -> set[str]:
-    return set(methods or ())

@@ -1,5 +1,6 @@
 """A typed path on the docs page for each loaded model: schema, limits and a runnable example."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from inference_service.core.tensors import BatchMode
@@ -17,10 +18,32 @@ _BATCHING = {
 }
 
 
-def model_path(
+def predict_path(name: str, version: int | None = None) -> str:
+    """Where predictions of a model are asked for."""
+    return (
+        f"/v1/models/{name}" + (f"/versions/{version}" if version is not None else "") + ":predict"
+    )
+
+
+def model_paths(
+    infos: Sequence[ModelInfo], errors: dict[str, Any], max_body_bytes: int
+) -> dict[str, Any]:
+    """OpenAPI paths: one for each model, and one for each version where there are several."""
+    paths: dict[str, Any] = {}
+    for info in infos:
+        siblings = [other.version for other in infos if other.name == info.name]
+        if info.version == max(siblings):
+            path = predict_path(info.name)
+            paths[path] = _path_item(info, errors, max_body_bytes, versioned=False)
+        if len(siblings) > 1:
+            path = predict_path(info.name, info.version)
+            paths[path] = _path_item(info, errors, max_body_bytes, versioned=True)
+    return paths
+
+
+def _path_item(
     info: ModelInfo, errors: dict[str, Any], max_body_bytes: int, *, versioned: bool
-) -> tuple[str, dict[str, Any]]:
-    """Path and OpenAPI operation for predictions with this very model."""
+) -> dict[str, Any]:
     name = f"{info.name}/versions/{info.version}" if versioned else info.name
     operation = {
         "tags": [TAG],
@@ -36,7 +59,7 @@ def model_path(
             **errors,
         },
     }
-    return f"/v1/models/{name}:predict", {"post": operation}
+    return {"post": operation}
 
 
 def _content(info: ModelInfo) -> dict[str, Any]:
