@@ -17,8 +17,9 @@ from starlette.responses import RedirectResponse
 
 from inference_service._version import __version__
 from inference_service.core.admission import Admission, Limits
-from inference_service.core.batcher import BatchPolicy
 from inference_service.core.errors import InvalidModel
+from inference_service.core.scheduling.layout import Layout
+from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.versions import plan
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Engine, ModelInfo, Runner
@@ -28,9 +29,9 @@ from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.repository.layout import ModelEntry, scan
-from inference_service.repository.manifest import pipeline_of
+from inference_service.repository.manifest import padding_of, pipeline_of
 from inference_service.runtime.loader import LoadOptions, load
-from inference_service.runtime.session import RuntimeOptions
+from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.threads import usable_cores
 from inference_service.settings import Settings, load_settings
 from inference_service.telemetry.prometheus import (
@@ -79,13 +80,16 @@ def create_app(
     sources = version_sources(settings)
     registry = process_registry(__version__)
     observer = PrometheusObserver(registry)
-    engine = LocalEngine()
+    engine = LocalEngine(cores=cores(settings))
     manager = Manager(engine, observer)
     limits = settings.limits
     admission = Admission(Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes))
     watch_state(registry, engine, admission)
     service = Service(settings, engine, manager, Health(manager.problem), admission, registry)
-    edge = Edge(engine, admission, observer, limits.max_body_bytes, limits.request_timeout)
+    edge = Edge(
+        engine, admission, observer, limits.max_body_bytes, limits.request_timeout,
+        limits.client_header.lower().encode(),
+    )  # fmt: skip
 
     app = FastAPIOffline(
         title=NAME,
@@ -236,30 +240,52 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     manifest = entry.manifest
     batching, defaults = manifest.batching, settings.batching
     runtime = settings.runtime
-    slots = manifest.runtime.slots or runtime.slots
-    threads = (
-        manifest.runtime.intra_op_threads
-        or runtime.intra_op_threads
-        or max(1, usable_cores() // slots)
-    )
-    delay = batching.max_queue_delay
+    delay, hold = batching.max_queue_delay, batching.hold
+    largest = batching.max_batch_size or defaults.max_batch_size
+    padding, longest = padding_of(manifest)
     return LoadOptions(
         name=entry.name,
         version=version,
         path=entry.versions[version],
-        runtime=RuntimeOptions(threads, runtime.allow_spinning),
         policy=BatchPolicy(
-            max_batch_size=batching.max_batch_size or defaults.max_batch_size,
+            max_batch_size=largest or 1,
             max_queue_rows=batching.max_queue_rows or defaults.max_queue_rows,
             max_queue_delay=defaults.max_queue_delay if delay is None else delay,
+            default_deadline=batching.default_deadline or defaults.default_deadline,
+            max_deadline=settings.limits.request_timeout,
+            hold=defaults.hold if hold is None else hold,
+            sizes=tuple(batching.allowed_batch_sizes),
         ),
-        slots=slots,
+        layouts=layouts(
+            cores(settings),
+            manifest.runtime.slots or runtime.slots,
+            manifest.runtime.intra_op_threads or runtime.intra_op_threads,
+        ),
+        derive_max_batch_size=largest is None,
+        allow_spinning=runtime.allow_spinning,
+        profiles=ProfileCache(runtime.profile_cache),
         mode=batching.mode,
         warm_up=runtime.warm_up and manifest.warmup.enabled,
+        share_identical=batching.share_identical,
         row_shapes=manifest.warmup.shapes,
+        padding=padding,
+        longest=longest,
         description=manifest.description,
         labels=manifest.labels,
         metadata=manifest.metadata,
         example=manifest.example,
         pipeline=pipeline_of(manifest),
     )
+
+
+def cores(settings: Settings) -> int:
+    """The cores that all models share."""
+    return settings.runtime.cores or usable_cores()
+
+
+def layouts(cores: int, slots: int | None, threads: int | None) -> tuple[Layout, ...]:
+    """The layouts to choose from: what is set, or all cores in one run against one for each."""
+    if slots is not None or threads is not None:
+        slots = slots or max(1, cores // (threads or 1))
+        return (Layout(slots, threads or max(1, cores // slots)),)
+    return (Layout(1, cores),) if cores == 1 else (Layout(1, cores), Layout(cores, 1))

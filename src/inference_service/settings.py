@@ -40,27 +40,48 @@ class LimitSettings(_Section):
     max_in_flight_requests: PositiveInt = Field(10_000, description="over all models")
     max_in_flight_bytes: PositiveInt = Field(512 * 2**20, description="bodies over all models")
     request_timeout: PositiveFloat = Field(
-        60.0, description="seconds until a request is given up; X-Request-Timeout can shorten it"
+        60.0, description="the most seconds that a request may take, whatever it asks for"
+    )
+    client_header: str = Field(
+        "", description="header that tells clients apart, for fairness; unset: their addresses"
     )
 
 
 class BatchingSettings(_Section):
-    """Defaults for models whose model.toml doesn't say otherwise."""
+    """Defaults for models whose model.toml doesn't say otherwise. None of them needs tuning."""
 
-    max_batch_size: PositiveInt = Field(64, description="rows in one run")
+    max_batch_size: PositiveInt | None = Field(
+        None, description="rows in one run; unset: where measured rows per second level off"
+    )
     max_queue_delay: NonNegativeFloat = Field(
         0.0, description="seconds a free slot waits for more rows; 0 is right for nearly everybody"
     )
-    max_queue_rows: PositiveInt = Field(4096, description="rows that may wait for one model")
+    max_queue_rows: PositiveInt | None = Field(
+        None, description="rows that may wait for one model; unset: bounded in time alone"
+    )
+    default_deadline: PositiveFloat | None = Field(
+        None, description="seconds for requests without a deadline; unset: derived from costs"
+    )
+    hold: bool = Field(
+        True, description="let a free slot wait for requests where that has been shown to pay"
+    )
 
 
 class RuntimeSettings(_Section):
     """How onnxruntime uses the machine."""
 
     intra_op_threads: PositiveInt | None = Field(
-        None, description="threads of one run; unset: the cores of the cgroup quota and affinity"
+        None, description="threads of one run; unset: chosen from measured costs"
     )
-    slots: PositiveInt = Field(1, description="runs of one model at the same time")
+    slots: PositiveInt | None = Field(
+        None, description="runs of one model at the same time; unset: chosen from measured costs"
+    )
+    cores: PositiveInt | None = Field(
+        None, description="cores that all models share; unset: cgroup quota and affinity"
+    )
+    profile_cache: Path | None = Field(
+        None, description="a folder that keeps measured costs between starts"
+    )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"
     )

@@ -228,7 +228,7 @@ def test_a_client_that_hangs_up_withdraws_its_request(
     path = onnx_models.save(onnx_models.deep(), tmp_path / "deep.onnx")
     bounds = {"MAX_BATCH_SIZE": "4096", "MAX_QUEUE_ROWS": "100000"}
     environment = {f"INFERENCE_SERVICE_BATCHING__{name}": value for name, value in bounds.items()}
-    server = serve(path, **environment)
+    server = serve(path, INFERENCE_SERVICE_RUNTIME__SLOTS="1", **environment)
     busy = json.dumps({"instances": [[1] * 256] * 4000})
     url = server.url + "/v1/models/deep:predict"
     blockers = [Thread(target=lambda: requests.post(url, data=busy, timeout=60)) for _ in range(2)]
@@ -255,7 +255,12 @@ def test_a_client_that_hangs_up_withdraws_its_request(
 def test_a_full_queue_refuses_at_once_with_retry_after(
     serve: Callable[..., RunningServer], zoo: Path
 ) -> None:
-    server = serve(zoo, INFERENCE_SERVICE_BATCHING__MAX_QUEUE_ROWS="8")
+    server = serve(
+        zoo,
+        INFERENCE_SERVICE_BATCHING__MAX_QUEUE_ROWS="8",
+        INFERENCE_SERVICE_BATCHING__MAX_BATCH_SIZE="8",
+        INFERENCE_SERVICE_RUNTIME__SLOTS="1",
+    )
     url = server.url + "/v1/models/heavy:predict"
 
     def ask(_: int) -> requests.Response:
@@ -331,8 +336,8 @@ def test_check_reports_what_would_happen(zoo: Path) -> None:
 def test_check_in_words_with_a_profile() -> None:
     run = command("check", str(MODELS / "digits"), "--profile")
     assert run.returncode == 0
-    assert "batching yes, rows of several requests share a run of up to 64 rows" in run.stdout
-    assert re.search(r"\n +64 rows +\d+\.\d+ ms +\d+ rows/s", run.stdout)
+    assert "batching yes, rows of several requests share a run of as many" in run.stdout
+    assert re.search(r"\n +1 rows +\d+\.\d+ ms +\d+ rows/s", run.stdout)
 
 
 def test_check_fails_for_a_broken_model_and_for_a_wrong_path(tmp_path: Path) -> None:

@@ -6,16 +6,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference_service.core.tensors import Tensors
-from inference_service.engine.interfaces import BatchRecord, Outcome, RequestRecord, RunResult
+from inference_service.engine.interfaces import (
+    BatchRecord,
+    Job,
+    Outcome,
+    RequestRecord,
+    RunResult,
+)
 
 
 @dataclass
 class Run:
     """A run that has been started."""
 
-    parts: Sequence[Tensors]
-    outputs: Sequence[str]
+    job: Job
     done: Callable[[RunResult], None]
+    stopped: bool = False
+
+    @property
+    def parts(self) -> Sequence[Tensors]:
+        return self.job.parts
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        return self.job.outputs
 
     @property
     def rows(self) -> list[float]:
@@ -34,15 +48,19 @@ class Run:
 class PuppetRunner:
     """Collects runs; the test takes the next one and answers or fails it."""
 
-    def __init__(self, slots: int = 1) -> None:
-        self.slots = slots
+    def __init__(self) -> None:
         self.runs: list[Run] = []
         self.closed = False
+        self.inline = False
 
-    def start(
-        self, parts: Sequence[Tensors], outputs: Sequence[str], done: Callable[[RunResult], None]
-    ) -> None:
-        self.runs.append(Run(parts, outputs, done))
+    def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
+        run = Run(job, done)
+        self.runs.append(run)
+
+        def stop() -> None:
+            run.stopped = True
+
+        return stop
 
     async def aclose(self) -> None:
         self.closed = True

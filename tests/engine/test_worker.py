@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
-from inference_service.core.batcher import BatchPolicy
 from inference_service.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
@@ -17,7 +16,10 @@ from inference_service.core.errors import (
 )
 from inference_service.core.lifecycle import State
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.scheduling.layout import Layout, Profile
+from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode, DType, Signature, Tensors, TensorSpec
+from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Manager, VersionSource
@@ -34,23 +36,25 @@ def info(
     policy: BatchPolicy | None = None,
     width: int | None = 2,
     version: int = 1,
+    slots: int = 1,
 ) -> ModelInfo:
     signature = Signature(
         (TensorSpec("x", DType.FP32, (None, width)),),
         (TensorSpec("y", DType.FP32, (None, width)), TensorSpec("z", DType.FP32, (None,))),
         mode,
     )
-    return ModelInfo("m", version, signature, policy or BatchPolicy(4, 8))
+    policy = policy or BatchPolicy(4, 8)
+    return ModelInfo("m", version, signature, policy, profiles=(Profile(Layout(slots, 1)),))
 
 
 class Stage:
     """A worker, its puppet and its observer; requests are started as tasks."""
 
     def __init__(self, model: ModelInfo | None = None, slots: int = 1) -> None:
-        self.runner = PuppetRunner(slots)
+        self.runner = PuppetRunner()
         self.notebook = Notebook()
-        clock = asyncio.get_running_loop().time
-        self.worker = Worker(model or info(), self.runner, self.notebook, clock)
+        dispatcher = Dispatcher(asyncio.get_running_loop().time)
+        self.worker = Worker(model or info(slots=slots), self.runner, self.notebook, dispatcher)
 
     def ask(
         self, *values: float, inputs: Tensors | None = None, deadline: float = float("inf"),
@@ -124,7 +128,7 @@ async def test_two_slots_run_at_the_same_time() -> None:
 
 @story
 async def test_only_equal_shapes_share_a_run() -> None:
-    stage = Stage(info(width=None), slots=2)
+    stage = Stage(info(width=None, slots=2))
     stage.ask(inputs={"x": np.zeros((1, 3), np.float32)})
     stage.ask(inputs={"x": np.zeros((1, 5), np.float32)})
     stage.ask(inputs={"x": np.zeros((2, 3), np.float32)})
@@ -293,7 +297,7 @@ async def test_a_full_queue_says_when_to_come_back() -> None:
 
 @story
 async def test_requests_that_run_whole_are_never_merged() -> None:
-    stage = Stage(info(mode=BatchMode.WHOLE, policy=BatchPolicy(1, 8)), slots=2)
+    stage = Stage(info(mode=BatchMode.WHOLE, policy=BatchPolicy(1, 8), slots=2))
     stage.ask(1, 2)
     stage.ask(3)
     await settle()
@@ -331,13 +335,13 @@ async def test_the_timing_tells_queue_compute_and_company() -> None:
     first = stage.ask(0)
     await settle()
     second = stage.ask(1), stage.ask(2)
-    await asyncio.sleep(3)
+    await asyncio.sleep(1.5)
     stage.runner.next().answer(seconds=0.5)
     await first
     await settle()
     stage.runner.next().answer(seconds=0.25)
     timing = (await second[0]).timing
-    assert timing.queue == pytest.approx(3)
+    assert timing.queue == pytest.approx(1.5)
     assert (timing.compute, timing.batch_rows) == (0.25, 2)
     await second[1]
 
@@ -349,7 +353,7 @@ async def engine_with(*versions: int) -> tuple[LocalEngine, dict[int, PuppetRunn
         runner = runners[version] = PuppetRunner()
         engine.report("m", version, State.LOADING)
         engine.report("m", version, State.WARMING)
-        engine.add(Worker(info(version=version), runner, Notebook(), engine.clock))
+        engine.add(Worker(info(version=version), runner, Notebook(), engine.dispatcher))
     return engine, runners
 
 

@@ -7,18 +7,18 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from inference_service.core.batcher import BatchPolicy
 from inference_service.core.errors import ExecutionFailed, InvalidInput, InvalidModel
+from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode
 from inference_service.runtime.graph import read_nodes, with_outputs
-from inference_service.runtime.loader import LoadedModel, LoadOptions, batch_sizes, inspect, profile
+from inference_service.runtime.loader import LoadedModel, LoadOptions, inspect, profile
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models
 from tests.conftest import MODELS
 
 
 def options(path: Path, **changes: object) -> LoadOptions:
-    values = {"runtime": RuntimeOptions(1), "policy": BatchPolicy(8, 64), **changes}
+    values = {"policy": BatchPolicy(8, 64), **changes}
     return LoadOptions("m", 1, path, **values)  # type: ignore[arg-type]
 
 
@@ -169,10 +169,11 @@ def test_a_graph_that_fails_is_our_fault(tmp_path: Path) -> None:
 
 def test_the_profile_covers_the_batch_sizes(tmp_path: Path) -> None:
     found = loaded(onnx_models.doubler(), tmp_path, policy=BatchPolicy(12, 64))
-    assert batch_sizes(found.info) == [1, 2, 4, 8, 12]
-    table = profile(found, budget=0.001)
-    assert [rows for rows, _ in table] == [1, 2, 4, 8, 12]
-    assert all(seconds > 0 for _, seconds in table)
+    given = options(tmp_path / "model.onnx", policy=BatchPolicy(12, 64))
+    (measured,) = profile(found, given, budget=0.001)
+    assert measured.points[0][0] == 1
+    assert {rows for rows, _ in measured.points} <= {1, 2, 4, 8, 12}
+    assert all(seconds > 0 for _, seconds in measured.points)
 
 
 def test_nodes_are_read_without_the_onnx_package(tmp_path: Path) -> None:

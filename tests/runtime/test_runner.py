@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference_service.core.batcher import BatchPolicy
 from inference_service.core.errors import InvalidInput
+from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode
-from inference_service.engine.interfaces import RunResult
+from inference_service.engine.interfaces import Job, RunResult
 from inference_service.runtime import runner as module
 from inference_service.runtime.loader import LoadOptions, load
 from inference_service.runtime.runner import OrtRunner
@@ -21,12 +21,12 @@ from tests import onnx_models
 
 def open_runner(model: Any, folder: Path, mode: BatchMode, *, inline: bool) -> OrtRunner:
     opened = open_model(onnx_models.save(model, folder / "m.onnx"), RuntimeOptions(1))
-    return OrtRunner("m", opened, mode, slots=1, inline=inline)
+    return OrtRunner("m", {1: opened}, mode, 1, inline=inline)
 
 
 async def run(runner: OrtRunner, *parts: Any) -> tuple[RunResult, threading.Thread]:
     ended: asyncio.Future[tuple[RunResult, threading.Thread]] = asyncio.Future()
-    runner.start(parts, (), lambda result: ended.set_result((result, threading.current_thread())))
+    runner.start(Job(parts), lambda result: ended.set_result((result, threading.current_thread())))
     return await asyncio.wait_for(ended, 20)
 
 
@@ -82,7 +82,7 @@ async def test_runs_that_turn_out_slow_leave_the_event_loop(
 def test_only_cheap_models_of_fixed_shape_run_on_the_event_loop(tmp_path: Path) -> None:
     def inline(model: Any) -> bool:
         path = onnx_models.save(model, tmp_path / "m.onnx")
-        options = LoadOptions("m", 1, path, RuntimeOptions(1), BatchPolicy(8, 64))
+        options = LoadOptions("m", 1, path, BatchPolicy(8, 64))
         return load(options, lambda: None)[1].inline
 
     assert inline(onnx_models.doubler())

@@ -57,6 +57,7 @@ def _reports(settings: Any, *, profile: bool) -> Iterator[dict[str, Any]]:
 
 def _report(options: Any, *, profile: bool) -> dict[str, Any]:
     from inference_service.runtime import loader
+    from inference_service.runtime.profile import knee_of
 
     report: dict[str, Any] = {"model": options.name, "version": options.version, "error": "",
                               "warnings": []}  # fmt: skip
@@ -79,17 +80,28 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
         "outputs": [str(spec) for spec in info.served.outputs],
         "dynamic_axes": free,
         "batching": signature.mode.value,
-        "max_batch_size": info.policy.max_batch_size,
+        "max_batch_size": None if options.derive_max_batch_size else info.policy.max_batch_size,
         "warnings": list(info.warnings),
     }
     if profile:
         report["profile"] = [
             {
-                "rows": rows,
-                "milliseconds": round(seconds * 1e3, 4),
-                "rows_per_second": round(rows / seconds),
+                "layout": {
+                    "instances": found.layout.instances,
+                    "threads": found.layout.threads,
+                },
+                "numbers_in_a_row": found.volume,
+                "knee": knee_of([found]),
+                "table": [
+                    {
+                        "rows": rows,
+                        "milliseconds": round(seconds * 1e3, 4),
+                        "rows_per_second": round(rows * found.layout.instances / seconds),
+                    }
+                    for rows, seconds in found.points
+                ],
             }
-            for rows, seconds in loader.profile(loaded)
+            for found in loader.profile(loaded, options)
         ]
     return report
 
@@ -103,15 +115,23 @@ def _print(report: dict[str, Any]) -> None:
     click.echo(f"  inputs   {', '.join(report['inputs'])}")
     click.echo(f"  outputs  {', '.join(report['outputs'])}")
     click.echo(f"  dynamic  {', '.join(report['dynamic_axes']) or 'no axis'}")
-    words = {"merge": "yes, rows of several requests share a run of up to "
-                      f"{report['max_batch_size']} rows",
+    largest = report["max_batch_size"]
+    limit = f"of up to {largest} rows" if largest else "of as many rows as measured costs advise"
+    words = {"merge": f"yes, rows of several requests share a run {limit}",
              "split": "no, every row runs alone",
              "whole": "no, every request runs alone, as sent"}  # fmt: skip
     click.echo(f"  batching {words[report['batching']]}")
     for warning in report["warnings"]:
         click.secho(f"  warning  {warning}", fg="yellow")
-    for row in report.get("profile", []):
+    for profile in report.get("profile", []):
+        layout = profile["layout"]
+        runs = "1 run" if layout["instances"] == 1 else f"{layout['instances']} runs"
         click.echo(
-            f"  {row['rows']:6d} rows  {row['milliseconds']:10.3f} ms  "
-            f"{row['rows_per_second']:10d} rows/s"
+            f"  {runs} at a time, {layout['threads']} thread(s) each; rows/s level off at "
+            f"{profile['knee']} rows"
         )
+        for row in profile["table"]:
+            click.echo(
+                f"  {row['rows']:6d} rows  {row['milliseconds']:10.3f} ms  "
+                f"{row['rows_per_second']:10d} rows/s"
+            )

@@ -94,6 +94,10 @@ class ExecutionFailed(InferenceServiceError):  # noqa: N818
     """The model was run and failed on this request."""
 
 
+class RunStopped(InferenceServiceError):  # noqa: N818
+    """A run was broken off because nobody waited for it any more."""
+
+
 class InvalidModel(InferenceServiceError):  # noqa: N818
     """A model, its folder or its manifest can't be used as it stands."""
 

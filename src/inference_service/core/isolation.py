@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from inference_service.core.errors import RunStopped
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -11,10 +13,12 @@ def run_isolated(parts: Sequence[T], run: Callable[[Sequence[T]], list[R]]) -> l
     """Run the parts together; where that fails, halve until the failing ones stand alone.
 
     Returns one result, or the error of running it alone, for each part in order. For k guilty
-    parts among n, at most 1 + 2 * k * ceil(log2 n) runs are made.
+    parts among n, at most 1 + 2 * k * ceil(log2 n) runs are made. Raises RunStopped as it comes.
     """
     try:
         return list(run(parts))
+    except RunStopped:
+        raise
     # A model may fail with anything; the error goes to the one request that causes it.
     except Exception as error:
         if len(parts) == 1:

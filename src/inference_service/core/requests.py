@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from inference_service.core.scheduling.tickets import Priority
 from inference_service.core.tensors import Tensors
 
 
@@ -19,13 +20,19 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """Tensors for one model. ``deadline`` is absolute on the engine's clock, in seconds."""
+    """Tensors for one model.
+
+    ``deadline`` is the client's own, absolute on the engine's clock, in seconds; inf: it gave none,
+    and the model's default holds. ``client`` is whom the service shares its time with fairly.
+    """
 
     model: ModelRef
     inputs: Tensors
     outputs: tuple[str, ...] = ()
     id: str = ""
     deadline: float = math.inf
+    client: str = ""
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True)

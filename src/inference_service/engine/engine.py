@@ -1,22 +1,37 @@
 """The engine that lives in this process: finds the worker for a request."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
-from inference_service.core.errors import InvalidInput, ModelNotFound, ModelNotReady, quoted
+from inference_service.core.errors import (
+    InvalidInput,
+    ModelNotFound,
+    ModelNotReady,
+    Overloaded,
+    quoted,
+)
 from inference_service.core.lifecycle import State, move
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.engine.dispatcher import Dispatcher
+from inference_service.engine.explanation import explained
 from inference_service.engine.interfaces import ModelInfo, ModelStatus
 from inference_service.engine.worker import Worker
 
 
 class LocalEngine:
-    """A table of workers by model name and version, and the state of each version."""
+    """A table of workers by model name and version, and the state of each version.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    ``cores`` are what the models share; a run takes as many as it has threads.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, cores: float = math.inf
+    ) -> None:
+        self.dispatcher = Dispatcher(clock, cores)
         self._workers: dict[str, dict[int, Worker]] = {}
         self._statuses: dict[str, dict[int, ModelStatus]] = {}
 
@@ -44,9 +59,17 @@ class LocalEngine:
         """See `Engine.queued`."""
         return {worker.info.ref: worker.queue_rows for worker in self.workers()}
 
+    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
+        """See `Engine.refusal`."""
+        return self._worker(model).refusal(deadline)
+
+    def explain(self, model: ModelRef) -> Mapping[str, Any]:
+        """See `Engine.explain`."""
+        return explained(self._worker(model))
+
     def clock(self) -> float:
         """See `Engine.clock`."""
-        return self._clock()
+        return self.dispatcher.clock()
 
     def workers(self) -> Iterator[Worker]:
         """Every worker, by name and version."""

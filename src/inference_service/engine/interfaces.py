@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from inference_service.core.batcher import BatchPolicy, Release
+from inference_service.core.errors import Overloaded
 from inference_service.core.lifecycle import State
+from inference_service.core.padding import Padding
 from inference_service.core.pipeline import Pipeline
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.scheduling.layout import Layout, Profile
+from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.scheduling.tickets import Release
 from inference_service.core.tensors import Signature, Tensors
 
 
@@ -26,6 +30,9 @@ class ModelInfo:
     example: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
     pipeline: Pipeline = field(default_factory=Pipeline)
+    profiles: tuple[Profile, ...] = (Profile(Layout(1, 1)),)
+    padding: Padding = field(default_factory=Padding)
+    share_identical: bool = False
 
     @property
     def served(self) -> Signature:
@@ -55,25 +62,43 @@ Outcome: TypeAlias = Tensors | Exception
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What became of a batch: an outcome for each part, and what the runs cost in seconds."""
+    """What became of a batch: an outcome for each part, and what the runs cost in seconds.
+
+    ``stopped``: it was broken off because nobody waited for it any more.
+    """
 
     outcomes: Sequence[Outcome]
     seconds: float
     runs: int = 1
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A batch to run: the parts, the outputs that are wanted (none: all), and how.
+
+    ``threads`` is one of the model's layouts'. ``length`` is what rows of variable length are
+    padded to; 0: they are equal.
+    """
+
+    parts: Sequence[Tensors]
+    outputs: Sequence[str] = ()
+    threads: int = 1
+    length: int = 0
 
 
 class Runner(Protocol):
     """Executes batches of one model version. It calls back on the event loop, exactly once each."""
 
-    slots: int
+    @property
+    def inline(self) -> bool:
+        """Whether runs happen on the event loop itself: then they need no slot."""
 
-    def start(
-        self, parts: Sequence[Tensors], outputs: Sequence[str], done: Callable[[RunResult], None]
-    ) -> None:
-        """Begin to run the parts as one batch; ``done`` is called on the event loop's thread.
+    def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
+        """Begin to run a batch; ``done`` is called on the event loop's thread.
 
         The parts' arrays must stay alive and unchanged until then. ``done`` may be called before
-        ``start`` returns.
+        ``start`` returns. The function returned breaks the run off: nobody waits for it any more.
         """
 
     async def aclose(self) -> None:
@@ -105,6 +130,18 @@ class Engine(Protocol):
     def queued(self) -> Mapping[ModelRef, int]:
         """Rows that wait for a slot, for each version that is ready."""
 
+    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
+        """Why a request with this deadline (inf: none) would be refused now, as far as is known.
+
+        For the edge, before a body is decoded. None promises nothing.
+        """
+
+    def explain(self, model: ModelRef) -> Mapping[str, Any]:
+        """What the scheduler of this version knows and why it decided as it did, for people.
+
+        Raises ModelNotFound or ModelNotReady.
+        """
+
     def clock(self) -> float:
         """The clock of deadlines: monotonic, in seconds."""
 
@@ -124,7 +161,12 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """One executed batch."""
+    """One executed batch. Times are in seconds.
+
+    ``predicted`` is what the run was expected to cost, ``held`` how long a free slot waited for it,
+    ``saved`` what breaking it off has saved, and ``wasted`` what was spent on rows that nobody
+    waited for any more. ``padding`` is the share of the run that was padding.
+    """
 
     model: ModelRef
     rows: int
@@ -132,6 +174,11 @@ class BatchRecord:
     reason: Release
     seconds: float
     runs: int
+    predicted: float = 0.0
+    held: float = 0.0
+    saved: float = 0.0
+    wasted: float = 0.0
+    padding: float = 0.0
 
 
 class Observer(Protocol):

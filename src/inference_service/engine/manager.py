@@ -76,7 +76,7 @@ class Manager:
             log.exception("loading %s version %d failed", source.name, source.version)
             self._failed(source, f"{type(error).__name__}: {error}")
         else:
-            engine.add(Worker(info, runner, self._observer, engine.clock))
+            engine.add(Worker(info, runner, self._observer, engine.dispatcher))
 
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)

@@ -1,17 +1,24 @@
-"""One model version's batch loop: carries out what the batcher decides."""
+"""One model version at work: carries out what its scheduler decides."""
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from itertools import count
 
 from inference_service.core.assembly import take
-from inference_service.core.batcher import Batch, Batcher, Expired
 from inference_service.core.errors import DeadlineExceeded, ModelNotReady, Overloaded
 from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
+from inference_service.core.scheduling.layout import LayoutChoice
+from inference_service.core.scheduling.lengths import padding_waste, quantised
+from inference_service.core.scheduling.scheduler import Scheduler
+from inference_service.core.scheduling.tickets import Batch, Expired, Ticket
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import (
     BatchRecord,
+    Job,
     ModelInfo,
     Observer,
     Runner,
@@ -19,71 +26,84 @@ from inference_service.engine.interfaces import (
 )
 from inference_service.engine.reply import Reply
 
-_SMOOTHING = 0.1
 _SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
+_REMEMBERED = 32
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A batch that is being run."""
+
+    batch: Batch[Reply]
+    cores: int
+    layout: int
+    stop: Callable[[], None] | None = None
 
 
 class Worker:
-    """Feeds one runner from one queue.
-
-    Submitting marks the queue dirty; the dispatch runs after all callbacks that are ready in this
-    loop iteration, so requests that are already readable join the batch for free.
-    """
+    """Feeds one runner from one queue."""
 
     def __init__(
-        self,
-        info: ModelInfo,
-        runner: Runner,
-        observer: Observer,
-        clock: Callable[[], float],
+        self, info: ModelInfo, runner: Runner, observer: Observer, dispatcher: Dispatcher
     ) -> None:
         self.info = info
+        self.recent: deque[BatchRecord] = deque(maxlen=_REMEMBERED)
+        self.layouts = LayoutChoice(info.profiles)
+        self.scheduler: Scheduler[Reply] = Scheduler(
+            info.policy, self.layouts.cost, self.layouts.layout.instances
+        )
         self._runner = runner
         self._observer = observer
-        self._clock = clock
+        self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
-        self._batcher: Batcher[Reply] = Batcher(info.policy)
-        self._free = runner.slots
-        self._dirty = False
+        self._running: list[_Run] = []
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._unique = count()
-        self._seconds_per_row = 0.0
+        self._fixed_volume = _volume(info) if info.signature.has_fixed_rows else 0
 
     @property
     def queue_rows(self) -> int:
         """Rows that wait for a slot."""
-        return self._batcher.rows
+        return self.scheduler.rows
+
+    @property
+    def running(self) -> int:
+        """Batches that run."""
+        return len(self._running)
 
     async def infer(self, request: InferenceRequest) -> InferenceResponse:
         """Queue the request and wait for its answer; cancelling withdraws it."""
         if self._draining:
             raise ModelNotReady(f"model {self.info.ref} is being unloaded")
         rows = self.info.signature.check(request.inputs, request.outputs)
-        now = self._clock()
+        now = self._dispatcher.clock()
         if request.deadline <= now:
             raise DeadlineExceeded("the deadline passed before the request could be queued")
         reply = Reply(request.inputs, request.outputs, rows, self._loop)
-        try:
-            ticket = self._batcher.submit(
-                reply, key=self._key(request), rows=rows, now=now, deadline=request.deadline
-            )
-        except Overloaded as full:
-            full.retry_after = self._drain_seconds()
-            raise
+        key, volume, length = self._kind(request)
+        ticket = self.scheduler.submit(
+            reply, key=key, rows=rows, now=now, deadline=request.deadline, client=request.client,
+            priority=request.priority, volume=volume, length=length,
+        )  # fmt: skip
         self._idle.clear()
-        self._mark_dirty()
+        self._dispatcher.mark(self)
         try:
             outputs, timing = await reply.wait()
         except asyncio.CancelledError:
-            self._batcher.finish(ticket)
+            self._gone(ticket)
             self._check_idle()
             raise
         finally:
             reply.inputs = {}  # the ticket may outlive the request
         return InferenceResponse(self.info.ref, outputs, timing)
+
+    def refusal(self, deadline: float) -> Overloaded | None:
+        """See `Engine.refusal`."""
+        return self.scheduler.refusal(self._dispatcher.clock(), deadline)
 
     async def drain(self) -> None:
         """Admit nothing more and wait until all that was admitted has ended."""
@@ -95,91 +115,175 @@ class Worker:
         """Free the runner. Call it after `drain`."""
         if self._alarm is not None:
             self._alarm.cancel()
+        self._dispatcher.forget(self)
         await self._runner.aclose()
 
-    def _key(self, request: InferenceRequest) -> Hashable:
-        """What must be equal for two requests to share a run: the outputs and the row's shape."""
-        signature = self.info.signature
-        if signature.mode is BatchMode.WHOLE:
-            return next(self._unique)
-        if signature.has_fixed_rows:
-            return request.outputs
-        return request.outputs, tuple(
-            request.inputs[spec.name].shape[1:] for spec in signature.inputs
-        )
+    @property
+    def wants_slot(self) -> bool:
+        """See `Queueing.wants_slot`."""
+        waiting = self.scheduler.rows > 0
+        return waiting and len(self._running) < self.layouts.layout.instances
 
-    def _drain_seconds(self) -> float:
-        """How long the queue as it stands will take."""
-        return self._batcher.rows * self._seconds_per_row / self._runner.slots
+    @property
+    def cores(self) -> int:
+        """See `Queueing.cores`."""
+        return 0 if self._runner.inline else self.layouts.layout.threads
 
-    def _mark_dirty(self) -> None:
-        if not self._dirty:
-            self._dirty = True
-            self._loop.call_soon(self._dispatch)
+    def urgency(self, now: float) -> float:
+        """See `Queueing.urgency`."""
+        return self.scheduler.candidate(now)
 
-    def _dispatch(self) -> None:
-        self._dirty = False
-        now = self._clock()
-        for decision in self._batcher.poll(now, slots=self._free):
-            if isinstance(decision, Expired):
-                decision.ticket.item.fail(self._expired(decision, now))
-            else:
-                self._start(decision, now)
-        self._set_alarm()
+    def expire(self, now: float) -> None:
+        """See `Queueing.expire`."""
+        for expired in self.scheduler.expire(now):
+            self._fail(expired, now)
         self._check_idle()
 
-    def _expired(self, decision: Expired[Reply], now: float) -> DeadlineExceeded:
-        where = "in the queue, it was not run" if decision.waited else "while it was being run"
-        return DeadlineExceeded(
-            f"the deadline passed after {now - decision.ticket.arrival:.3f} s {where}"
-        )
+    def run_next(self, now: float) -> bool:
+        """See `Queueing.run_next`."""
+        largest = self.info.policy.max_batch_size
+        if self.layouts.consider(self.scheduler.rows / largest):
+            self.scheduler.use(self.layouts.cost, self.layouts.layout.instances)
+        started = False
+        for decision in self.scheduler.next_batch(now):
+            if isinstance(decision, Expired):
+                self._fail(decision, now)
+            else:
+                self._start(decision)
+                started = True
+        self._check_idle()
+        return started
 
-    def _start(self, batch: Batch[Reply], now: float) -> None:
-        self._free -= 1
-        parts = [self._rows_of(part.ticket.item, part.start, part.stop, part.ticket.rows)
-                 for part in batch.parts]  # fmt: skip
-
-        def done(result: RunResult) -> None:
-            self._completed(batch, result, now)
-
-        self._runner.start(parts, batch.parts[0].ticket.item.outputs, done)
-
-    def _rows_of(self, reply: Reply, start: int, stop: int, rows: int) -> Tensors:
-        return reply.inputs if stop - start == rows else take(reply.inputs, start, stop)
-
-    def _completed(self, batch: Batch[Reply], result: RunResult, started: float) -> None:
-        self._free += 1
-        for part, outcome in zip(batch.parts, result.outcomes, strict=True):
-            timing = Timing(
-                queue=started - part.ticket.arrival, compute=result.seconds, batch_rows=batch.rows
-            )
-            part.ticket.item.deliver(part.start, part.rows, outcome, timing)
-            if part.ticket.item.settled:  # after a failure its other chunks need not run any more
-                self._batcher.finish(part.ticket)
-        per_row = result.seconds / batch.rows
-        self._seconds_per_row += _SMOOTHING * (per_row - self._seconds_per_row)
-        self._observer.batched(
-            BatchRecord(
-                model=self.info.ref,
-                rows=batch.rows,
-                requests=len(batch.parts),
-                reason=batch.reason,
-                seconds=result.seconds,
-                runs=result.runs,
-            )
-        )
-        self._mark_dirty()
-
-    def _set_alarm(self) -> None:
+    def arm(self, now: float) -> None:
+        """See `Queueing.arm`. An alarm that comes too early is left: it will be set anew then."""
+        free = self.layouts.layout.instances - len(self._running)
+        wake = self.scheduler.wake_at(slots=free)
+        if wake >= self._alarm_at:
+            return
         if self._alarm is not None:
             self._alarm.cancel()
-            self._alarm = None
-        wake = self._batcher.wake_at(slots=self._free)
-        if wake != math.inf:
-            # Not call_at: uvloop's own clock has milliseconds and is read once per iteration.
-            delay = max(wake - self._clock(), _SHORTEST_ALARM)
-            self._alarm = self._loop.call_later(delay, self._mark_dirty)
+        self._alarm_at = wake
+        # Not call_at: uvloop's own clock has milliseconds and is read once per iteration.
+        self._alarm = self._loop.call_later(max(wake - now, _SHORTEST_ALARM), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        self._dispatcher.mark(self)
+
+    def _kind(self, request: InferenceRequest) -> tuple[Hashable, int, int]:
+        """What must be equal for two requests to share a run, a row's volume and its length."""
+        signature = self.info.signature
+        if signature.mode is BatchMode.WHOLE:
+            return next(self._unique), quantised(_numbers(request.inputs)), 0
+        if self._fixed_volume:
+            return request.outputs, self._fixed_volume, 0
+        shapes = tuple(request.inputs[spec.name].shape[1:] for spec in signature.inputs)
+        numbers = sum(math.prod(shape) for shape in shapes)
+        padding = self.info.padding
+        if not padding.inputs:
+            return (request.outputs, shapes), quantised(numbers), 0
+        length = padding.length(request.inputs)
+        if length == 0:
+            return (request.outputs, shapes), 1, 0
+        rest = tuple(
+            shape[: axis.axis - 1] + shape[axis.axis :]
+            if (axis := padding.inputs.get(spec.name)) is not None
+            else shape
+            for spec, shape in zip(signature.inputs, shapes, strict=True)
+        )
+        return (request.outputs, rest), max(1, numbers // length), length
+
+    def _gone(self, ticket: Ticket[Reply]) -> None:
+        """Nobody waits for this request any more: a run that is for nobody else is broken off."""
+        self.scheduler.finish(ticket)
+        for run in self._running:
+            if run.stop is not None and all(part.ticket.dead for part in run.batch.parts):
+                run.stop()
+                run.stop = None
+
+    def _fail(self, expired: Expired[Reply], now: float) -> None:
+        ticket = expired.ticket
+        waited = now - ticket.arrival
+        if expired.foreseen:
+            text = f"after {waited:.3f} s in the queue a run would end after the deadline"
+        elif expired.waited:
+            text = f"the deadline passed after {waited:.3f} s in the queue, it was not run"
+        else:
+            text = f"the deadline passed after {waited:.3f} s while it was being run"
+        ticket.item.fail(DeadlineExceeded(text))
+        self._gone(ticket)
+
+    def _start(self, batch: Batch[Reply]) -> None:
+        cores = self.cores
+        run = _Run(batch, cores, self.layouts.index)
+        self._running.append(run)
+        self._dispatcher.took(cores)
+        parts = [_rows_of(ticket.item, start, stop, ticket.rows)
+                 for ticket, start, stop in batch.parts]  # fmt: skip
+        outputs = batch.parts[0].ticket.item.outputs
+        length = self.info.padding.padded(batch.length) if batch.length else 0
+        job = Job(parts, outputs, self.layouts.layout.threads, length)
+
+        def done(result: RunResult) -> None:
+            self._completed(run, result)
+
+        stop = self._runner.start(job, done)
+        if run in self._running:
+            run.stop = stop
+
+    def _completed(self, run: _Run, result: RunResult) -> None:
+        batch = run.batch
+        self._running.remove(run)
+        self._dispatcher.gave_back(run.cores)
+        dead = sum(part.rows for part in batch.parts if part.ticket.dead)
+        for part, outcome in zip(batch.parts, result.outcomes, strict=True):
+            ticket = part.ticket
+            timing = Timing(batch.started - ticket.arrival, result.seconds, batch.rows)
+            ticket.item.deliver(part.start, part.stop - part.start, outcome, timing)
+            if ticket.item.settled:  # after a failure its other chunks need not run any more
+                self.scheduler.finish(ticket)
+        learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
+        self.scheduler.completed(batch, result.seconds, self._dispatcher.clock(), learn=learn)
+        record = BatchRecord(
+            model=self.info.ref,
+            rows=batch.rows,
+            requests=len(batch.parts),
+            reason=batch.reason,
+            seconds=result.seconds,
+            runs=result.runs,
+            predicted=batch.predicted,
+            held=batch.held,
+            saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
+            wasted=result.seconds * dead / batch.rows,
+            padding=_padding(batch, self.info),
+        )
+        self.recent.append(record)
+        self._observer.batched(record)
+        self._dispatcher.mark(self)
 
     def _check_idle(self) -> None:
-        if self._batcher.rows == 0 and self._free == self._runner.slots:
+        if not self.scheduler.rows and not self._running:
             self._idle.set()
+
+
+def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
+    return reply.inputs if stop - start == rows else take(reply.inputs, start, stop)
+
+
+def _numbers(inputs: Tensors) -> int:
+    return max(1, sum(array.size for array in inputs.values()))
+
+
+def _volume(info: ModelInfo) -> int:
+    """Numbers in one row of all inputs, where that is the same for all rows."""
+    shapes = (spec.shape[1:] for spec in info.signature.inputs)
+    return max(1, sum(math.prod(n or 1 for n in shape) for shape in shapes))
+
+
+def _padding(batch: Batch[Reply], info: ModelInfo) -> float:
+    """The share of a run that is padding: of rows to their common length, and of rows."""
+    used = batch.rows / info.policy.padded(batch.rows)
+    if batch.length:
+        lengths = [ticket.length for ticket, start, stop in batch.parts for _ in range(start, stop)]
+        used *= 1 - padding_waste(lengths, info.padding.padded(batch.length))
+    return 1 - used

@@ -4,9 +4,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from inference_service.core.errors import InvalidModel, render_path
+from inference_service.core.padding import PaddedAxis
 from inference_service.core.pipeline import Affine, Pipeline, TopK
 from inference_service.core.tensors import BatchMode
 from inference_service.core.versions import Latest, VersionPolicy
@@ -23,6 +33,29 @@ class Batching(_Section):
     max_batch_size: PositiveInt | None = None
     max_queue_delay: NonNegativeFloat | None = None
     max_queue_rows: PositiveInt | None = None
+    default_deadline: PositiveFloat | None = None
+    hold: bool | None = None
+    allowed_batch_sizes: list[PositiveInt] = []
+    share_identical: bool = False
+
+    @field_validator("allowed_batch_sizes")
+    @classmethod
+    def _rising(cls, sizes: list[int]) -> list[int]:
+        if sizes != sorted(set(sizes)):
+            raise ValueError("the sizes must rise")
+        return sizes
+
+
+class PaddedInput(_Section):
+    """An input with an axis of variable length (1 is the first after the batch's).
+
+    ``mask`` names the input that marks what is padding: it is filled with 0 on the same axis.
+    """
+
+    axis: PositiveInt
+    value: float = 0.0
+    mask: str | None = None
+    max_length: PositiveInt | None = None
 
 
 class Runtime(_Section):
@@ -62,6 +95,7 @@ class Manifest(_Section):
     batching: Batching = Batching()
     runtime: Runtime = Runtime()
     warmup: WarmUp = WarmUp()
+    padding: dict[str, PaddedInput] = {}
     preprocess: dict[str, Preprocess] = {}
     postprocess: dict[str, Postprocess] = {}
     metadata: dict[str, str] = {}
@@ -80,6 +114,18 @@ def pipeline_of(manifest: Manifest) -> Pipeline:
             for name, step in manifest.postprocess.items()
         },
     )
+
+
+def padding_of(manifest: Manifest) -> tuple[dict[str, PaddedAxis], int | None]:
+    """The padded inputs, masks included, and the longest that the model takes."""
+    axes, limits = {}, []
+    for name, declared in manifest.padding.items():
+        axes[name] = PaddedAxis(declared.axis, declared.value)
+        if declared.mask is not None:
+            axes[declared.mask] = PaddedAxis(declared.axis, 0.0)
+        if declared.max_length is not None:
+            limits.append(declared.max_length)
+    return axes, min(limits, default=None)
 
 
 def _numbers(value: float | list[float]) -> tuple[float, ...]:

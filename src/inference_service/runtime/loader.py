@@ -1,40 +1,63 @@
 """From a file to a warm, probed model that can be served."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from inference_service.core.batcher import BatchPolicy
+from inference_service.core.padding import PaddedAxis, Padding
 from inference_service.core.pipeline import Pipeline
-from inference_service.core.tensors import BatchMode, Signature, Tensors
+from inference_service.core.scheduling.layout import Layout, Profile, worth_having
+from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.probe import Probe, probe
+from inference_service.runtime.probe_padding import verified_padding
+from inference_service.runtime.profile import (
+    LARGEST,
+    ProfileCache,
+    knee_of,
+    measure,
+    repeated,
+    sizes_up_to,
+)
 from inference_service.runtime.runner import INLINE_BELOW, OrtRunner
 from inference_service.runtime.session import OpenModel, RuntimeOptions, open_model
 
-_WARM_UP_LIMIT = 0.25  # seconds that one run may take before larger batches are left cold
+_LARGEST_TO_OPEN_TWICE = 256 * 2**20  # bytes; a second layout is a second copy in memory
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """One model version's place, bounds and descriptions."""
+    """One model version's place, bounds and descriptions.
+
+    ``layouts`` are the ways to use the cores that may be chosen from, the first for the probe.
+    ``policy.max_batch_size`` None is derived: the knee of the measured costs.
+    """
 
     name: str
     version: int
     path: Path
-    runtime: RuntimeOptions
     policy: BatchPolicy
-    slots: int = 1
+    layouts: tuple[Layout, ...] = (Layout(1, 1),)
+    derive_max_batch_size: bool = False
+    allow_spinning: bool = False
+    profiles: ProfileCache = field(default_factory=lambda: ProfileCache(None))
     mode: BatchMode | None = None
     warm_up: bool = True
+    share_identical: bool = False
     row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    padding: Mapping[str, PaddedAxis] = field(default_factory=dict)
+    longest: int | None = None
     description: str = ""
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     pipeline: Pipeline = field(default_factory=Pipeline)
+
+    def runtime(self, layout: Layout) -> RuntimeOptions:
+        """How onnxruntime uses the machine in this layout."""
+        return RuntimeOptions(layout.threads, self.allow_spinning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +67,12 @@ class LoadedModel:
     info: ModelInfo
     model: OpenModel
     found: Probe
+    padding: Padding
 
 
 def inspect(options: LoadOptions) -> LoadedModel:
     """Open and probe a model, without warming it up. Raises InvalidModel."""
-    model = open_model(options.path, options.runtime)
+    model = open_model(options.path, options.runtime(options.layouts[0]))
     found = probe(model, options.path, options.row_shapes)
     warnings = list(found.warnings)
     mode = found.mode
@@ -62,84 +86,145 @@ def inspect(options: LoadOptions) -> LoadedModel:
             f"output {', '.join(sorted(model.maps))} is a ZipMap: it is served as a tensor "
             "[rows, classes]; exporting with zipmap=False is faster"
         )
-    policy = options.policy
-    if mode is not BatchMode.MERGE:
-        policy = BatchPolicy(1, policy.max_queue_rows)
+    padding = Padding()
+    if options.padding:
+        padding, why = verified_padding(model, mode, options)
+        warnings += why
+    sizes = found.sizes or (options.policy.sizes if mode is BatchMode.MERGE else ())
+    padding = replace(padding, sizes=sizes)
     info = ModelInfo(
         name=options.name,
         version=options.version,
-        signature=Signature(model.inputs, model.outputs, mode),
-        policy=policy,
+        signature=_signature(model, mode, found.sizes),
+        policy=_policy(options, mode, sizes),
         description=options.description,
         labels=options.labels,
         metadata=options.metadata,
         example=options.example,
         warnings=tuple(warnings),
         pipeline=options.pipeline,
+        padding=padding,
+        share_identical=options.share_identical,
     )
     options.pipeline.check(info.signature)
-    return LoadedModel(info, model, found)
+    return LoadedModel(info, model, found, padding)
+
+
+def _signature(model: OpenModel, mode: BatchMode, fixed: tuple[int, ...]) -> Signature:
+    """As clients see it: a fixed batch is ours to fill up, theirs has any number of rows."""
+    if not fixed:
+        return Signature(model.inputs, model.outputs, mode)
+
+    def freed(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(
+            replace(spec, shape=(None, *spec.shape[1:]), symbols=("", *spec.symbols[1:]))
+            if spec.shape and spec.shape[0] in fixed
+            else spec
+            for spec in specs
+        )
+
+    return Signature(freed(model.inputs), freed(model.outputs), mode)
+
+
+def _policy(options: LoadOptions, mode: BatchMode, sizes: tuple[int, ...]) -> BatchPolicy:
+    policy = options.policy
+    if mode is not BatchMode.MERGE:
+        return replace(policy, max_batch_size=1, max_queue_delay=0.0, sizes=())
+    largest = LARGEST if options.derive_max_batch_size else policy.max_batch_size
+    if sizes:
+        largest = min(largest, sizes[-1])
+    return replace(policy, max_batch_size=largest, sizes=sizes)
 
 
 def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, OrtRunner]:
     """Open, probe and warm up. Raises InvalidModel."""
     loaded = inspect(options)
     warming()
+    models = {options.layouts[0].threads: loaded.model}
+    profiles: tuple[Profile, ...] = (Profile(options.layouts[0]),)
+    info = loaded.info
     cheap = False
     if options.warm_up and loaded.found.row is not None:
-        largest = _warm(loaded, loaded.found.row)
-        cheap = largest < INLINE_BELOW and loaded.info.signature.has_fixed_rows
-    info = loaded.info
-    mode = info.signature.mode
-    return info, OrtRunner(info.name, loaded.model, mode, options.slots, inline=cheap)
+        profiles = worth_having(_profiles(loaded, loaded.found.row, options, models))
+        if options.derive_max_batch_size and not info.policy.sizes:
+            largest = min(knee_of(profiles), info.policy.max_batch_size)
+            if info.signature.has_fixed_rows:
+                largest = _worth_inlining(profiles, largest)
+            info = replace(info, policy=replace(info.policy, max_batch_size=largest))
+        cheap = info.signature.has_fixed_rows and all(
+            seconds < INLINE_BELOW
+            for size, seconds in profiles[0].points
+            if size <= info.policy.max_batch_size
+        )
+    elif options.derive_max_batch_size and info.signature.mode is BatchMode.MERGE:
+        largest = min(_UNMEASURED, info.policy.max_batch_size)
+        info = replace(info, policy=replace(info.policy, max_batch_size=largest))
+    used = {profile.layout.threads for profile in profiles}
+    runner = OrtRunner(
+        info.name,
+        {threads: model for threads, model in models.items() if threads in used},
+        info.signature.mode,
+        max(profile.layout.instances for profile in profiles),
+        padding=loaded.padding,
+        inline=cheap,
+    )
+    return replace(info, profiles=profiles), runner
 
 
-def _warm(loaded: LoadedModel, row: Tensors) -> float:
-    """Run every batch size; returns the seconds of the largest one, the best of three."""
-    best = 0.0
-    for size in batch_sizes(loaded.info):
-        inputs = _repeated(row, size)
-        times = []
-        for _ in range(3):
-            started = perf_counter()
-            loaded.model.run(inputs)
-            times.append(perf_counter() - started)
-            if times[-1] > _WARM_UP_LIMIT:
-                return times[-1]
-        best = min(times)
-    return best
+def _worth_inlining(profiles: Sequence[Profile], largest: int) -> int:
+    """A smaller largest batch, where that lets a cheap model's runs stay on the event loop."""
+    cheap = [size for size, seconds in profiles[0].points if seconds < INLINE_BELOW]
+    return min(largest, cheap[-1]) if cheap and cheap[-1] >= _ENOUGH_INLINE else largest
 
 
-def _repeated(row: Tensors, size: int) -> Tensors:
-    """A batch of equal rows. Size 1 is the row itself, which may have no batch axis at all."""
-    return row if size == 1 else {name: array.repeat(size, axis=0) for name, array in row.items()}
+_ENOUGH_INLINE = 32  # rows that one turn of the event loop may answer without a hop
+_UNMEASURED = 64  # rows; the largest batch of a model whose costs are not known
 
 
-def batch_sizes(info: ModelInfo) -> list[int]:
-    """1, 2, 4 … up to the largest batch."""
-    sizes, size = [], 1
-    while size < info.policy.max_batch_size:
-        sizes.append(size)
-        size *= 2
-    return [*sizes, info.policy.max_batch_size]
+def _profiles(
+    loaded: LoadedModel, row: Tensors, options: LoadOptions, models: dict[int, OpenModel]
+) -> list[Profile]:
+    """Measure every layout that the file is small enough for, or read what was measured before.
+
+    Sessions of the other layouts are added to ``models``.
+    """
+    layouts = options.layouts
+    if options.path.stat().st_size > _LARGEST_TO_OPEN_TWICE:
+        layouts = layouts[:1]
+    sizes = sizes_up_to(loaded.info.policy.max_batch_size, loaded.info.policy.sizes)
+    for layout in layouts:
+        if layout.threads not in models:
+            models[layout.threads] = open_model(options.path, options.runtime(layout))
+    cache = options.profiles
+    key = cache.key(options.path, layouts, sizes)
+    known = cache.read(key)
+    if known is not None:
+        for profile in known:  # still warm the sizes up, once each
+            for size, _ in profile.points:
+                models[profile.layout.threads].run(repeated(row, size))
+        return list(known)
+    stop = options.derive_max_batch_size
+    found = [
+        measure(models[layout.threads], row, layout, sizes, stop_at_knee=stop) for layout in layouts
+    ]
+    cache.write(key, options.name, found)
+    return found
 
 
-def profile(loaded: LoadedModel, budget: float = 0.2) -> list[tuple[int, float]]:
-    """Batch sizes and the median seconds of a run at each; the larger end at ``budget`` s a run."""
-    row = loaded.found.row
-    if row is None:
+def profile(loaded: LoadedModel, options: LoadOptions, budget: float = 2.0) -> list[Profile]:
+    """The costs in every layout, measured at leisure; empty where the model can't be probed."""
+    if loaded.found.row is None:
         return []
-    table = []
-    for size in batch_sizes(loaded.info):
-        inputs = _repeated(row, size)
-        loaded.model.run(inputs)
-        times: list[float] = []
-        stop = perf_counter() + budget
-        while len(times) < 3 or (perf_counter() < stop and len(times) < 200):
-            started = perf_counter()
-            loaded.model.run(inputs)
-            times.append(perf_counter() - started)
-        table.append((size, sorted(times)[len(times) // 2]))
-        if table[-1][1] > 5 * budget:
-            break
-    return table
+    sizes = sizes_up_to(min(loaded.info.policy.max_batch_size, LARGEST), loaded.info.policy.sizes)
+    models = {options.layouts[0].threads: loaded.model}
+    found = []
+    for layout in options.layouts:
+        if layout.threads not in models:
+            models[layout.threads] = open_model(options.path, options.runtime(layout))
+        found.append(
+            measure(
+                models[layout.threads], loaded.found.row, layout, sizes,
+                stop_at_knee=options.derive_max_batch_size, budget=budget,
+            )
+        )  # fmt: skip
+    return found

@@ -38,11 +38,15 @@ _LARGEST_TO_DIAGNOSE = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What was found: the mode, why it is not `MERGE`, and inputs of one row that ran."""
+    """What was found: the mode, why it is not `MERGE`, and inputs of one row that ran.
+
+    ``sizes`` has the batch size of a graph that runs no other.
+    """
 
     mode: BatchMode
     warnings: Sequence[str] = ()
     row: Tensors | None = None
+    sizes: tuple[int, ...] = ()
 
 
 def probe(model: OpenModel, path: Path, shapes: Mapping[str, Sequence[int]]) -> Probe:
@@ -55,6 +59,8 @@ def probe(model: OpenModel, path: Path, shapes: Mapping[str, Sequence[int]]) -> 
         rows, error = _find_rows(model, shapes)
         why = "the graph has a fixed batch of 1: every row runs alone"
         return _probed(BatchMode.SPLIT, rows, [why, *_unprobed(error)])
+    if len(first) == 1 and (size := next(iter(first))) is not None:
+        return _fixed(model, shapes, size)
     if first != {None}:
         listed = ", ".join(str(spec) for spec in model.inputs)
         return _whole(model, shapes, f"axis 0 is not free in every input ({listed})")
@@ -131,6 +137,33 @@ def _whole(model: OpenModel, shapes: Mapping[str, Sequence[int]], why: str) -> P
     return _probed(BatchMode.WHOLE, rows, [why, *_unprobed(error)])
 
 
+def _fixed(model: OpenModel, shapes: Mapping[str, Sequence[int]], size: int) -> Probe:
+    """A graph whose batch has one fixed size: do its rows depend on each other or on their place?
+
+    A row is run first among copies of itself and then among others, at either end of the batch.
+    """
+    found, error = _find_rows(model, shapes)
+    if found is None:
+        return Probe(BatchMode.WHOLE, _unprobed(error))
+    # Of a fixed batch, a "row" of the probe is the whole of it: random rows.
+    whole = found[0]
+    alone = {name: np.repeat(array[:1], size, axis=0) for name, array in whole.items()}
+    turned = {name: np.roll(array, size - 1, axis=0) for name, array in whole.items()}
+    row = {name: array[:1] for name, array in whole.items()}
+    runs = [model.run(inputs) for inputs in (alone, whole, turned)]
+    for spec in model.outputs:
+        first, second, last = (run[spec.name] for run in runs)
+        same = first.ndim > 0 and len(first) == len(second) == size
+        if not (same and equal(first[:1], second[:1]) and equal(first[:1], last[-1:])):
+            why = (
+                f"the graph has a fixed batch of {size} and a row's output '{spec.name}' depends "
+                "on the other rows; requests are not batched"
+            )
+            return Probe(BatchMode.WHOLE, [why], whole)
+    why = f"the graph has a fixed batch of {size}: smaller batches are filled up with copies"
+    return Probe(BatchMode.MERGE, [why], row, (size,))
+
+
 def _compare(model: OpenModel, path: Path, rows: list[Tensors]) -> Probe:
     singles = [model.run(row) for row in rows]
     for spec in model.outputs:
@@ -166,16 +199,16 @@ def _mixed(together: Mapping[str, Array], singles: Sequence[Tensors]) -> str | N
             shape = render_shape(array.shape)
             return f"output '{name}' has shape {shape} for a batch of {count} rows"
         for index, single in enumerate(singles):
-            if not _equal(array[index : index + 1], single[name]):
+            if not equal(array[index : index + 1], single[name]):
                 return f"a row's output '{name}' depends on the other rows of its batch"
     return None
 
 
 def _agree(left: Tensors, right: Tensors) -> bool:
-    return all(_equal(left[name], right[name]) for name in left)
+    return all(equal(left[name], right[name]) for name in left)
 
 
-def _equal(left: Array, right: Array) -> bool:
+def equal(left: Array, right: Array) -> bool:
     """Equal up to the rounding of a different order of summation."""
     if left.shape != right.shape:
         return False
@@ -218,12 +251,12 @@ def _rowwise(left: Array, right: Array, both: Array) -> bool:
     """Whether a tensor of the batch consists of the rows' tensors along some axis."""
     if not isinstance(both, np.ndarray) or left.ndim != both.ndim:
         return True  # sequences and maps are not looked into
-    if left.shape == both.shape and _equal(left, right):
-        return _equal(left, both)  # no row axis: a constant of the graph
+    if left.shape == both.shape and equal(left, right):
+        return equal(left, both)  # no row axis: a constant of the graph
     for axis in range(both.ndim):
         edge = left.shape[axis]
         if edge + right.shape[axis] == both.shape[axis]:
             parts = np.split(both, [edge], axis=axis)
-            if _equal(parts[0], left) and _equal(parts[1], right):
+            if equal(parts[0], left) and equal(parts[1], right):
                 return True
     return False

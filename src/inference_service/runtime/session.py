@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from inference_service.core.errors import ExecutionFailed, InvalidInput, InvalidModel
+from inference_service.core.errors import (
+    ExecutionFailed,
+    InvalidInput,
+    InvalidModel,
+    RunStopped,
+)
 from inference_service.core.tensors import Array, DType, Shape, Tensors, TensorSpec
 
 _DTYPES = {
@@ -41,6 +46,23 @@ class RuntimeOptions:
     optimise: bool = True
 
 
+class Stop:
+    """Breaks a run off between two nodes of the graph.
+
+    The run's buffers must live until it has returned: freeing them before that crashes the process
+    (microsoft/onnxruntime#24601).
+    """
+
+    __slots__ = ("options",)
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+
+    def set(self) -> None:
+        """Break it off, now or as soon as it begins."""
+        self.options.terminate = True
+
+
 @dataclass(frozen=True, slots=True)
 class OpenModel:
     """A session with its specs. ``maps`` names the outputs that come as lists of dicts (ZipMap)."""
@@ -50,13 +72,20 @@ class OpenModel:
     outputs: tuple[TensorSpec, ...]
     maps: frozenset[str]
 
-    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
-        """One run of the graph. Raises InvalidInput where the graph refuses the values."""
+    def run(
+        self, inputs: Tensors, outputs: Sequence[str] = (), stop: Stop | None = None
+    ) -> dict[str, Array]:
+        """One run of the graph.
+
+        Raises InvalidInput where the graph refuses the values, and RunStopped.
+        """
         names = list(outputs) or [spec.name for spec in self.outputs]
         try:
-            values = self.session.run(names, dict(inputs))
+            values = self.session.run(names, dict(inputs), stop.options if stop else None)
         # onnxruntime's exceptions have no common base but Exception.
         except Exception as error:
+            if stop is not None and stop.options.terminate:
+                raise RunStopped("nobody waited for it any more") from error
             raise translate(error) from error
         return {
             name: self._unmap(value) if name in self.maps else value

@@ -31,6 +31,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+_RATIOS = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
+_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _MODEL = ("model", "version")
 
@@ -48,12 +50,23 @@ class _BatchChildren:
     batches: Counter
     rows: Histogram
     runs: Counter
+    held: Counter
+    ratio: Histogram
+    padding: Histogram
+    saved: Counter
+    wasted: Counter
 
 
 class PrometheusObserver:
     """Counts what it is told."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._add_requests(registry)
+        self._add_batches(registry)
+        self._request_children: dict[tuple[str, ...], _RequestChildren] = {}
+        self._batch_children: dict[tuple[object, ...], _BatchChildren] = {}
+
+    def _add_requests(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "inference_requests",
             "Requests that have ended, by outcome",
@@ -87,6 +100,8 @@ class PrometheusObserver:
             ("model", "reason"),
             registry=registry,
         )
+
+    def _add_batches(self, registry: CollectorRegistry) -> None:
         self._batch_rows = Histogram(
             "inference_batch_rows", "Rows in a batch", _MODEL, buckets=_ROWS, registry=registry
         )
@@ -102,8 +117,38 @@ class PrometheusObserver:
             _MODEL,
             registry=registry,
         )
-        self._request_children: dict[tuple[str, ...], _RequestChildren] = {}
-        self._batch_children: dict[tuple[object, ...], _BatchChildren] = {}
+        self._held = Counter(
+            "inference_hold_seconds",
+            "Seconds that free slots have waited for requests that were about to come",
+            _MODEL,
+            registry=registry,
+        )
+        self._ratio = Histogram(
+            "inference_batch_cost_ratio",
+            "What a batch took against what its cost table had predicted",
+            _MODEL,
+            buckets=_RATIOS,
+            registry=registry,
+        )
+        self._padding = Histogram(
+            "inference_batch_padding_ratio",
+            "The share of a run that was padding: of rows to one length, and of batches to a size",
+            _MODEL,
+            buckets=_SHARES,
+            registry=registry,
+        )
+        self._saved = Counter(
+            "inference_compute_saved_seconds",
+            "Compute that was not spent: runs broken off because nobody waited for them any more",
+            _MODEL,
+            registry=registry,
+        )
+        self._wasted = Counter(
+            "inference_compute_wasted_seconds",
+            "Compute spent on rows whose clients had gone or whose deadlines had passed",
+            _MODEL,
+            registry=registry,
+        )
 
     def rejected(self, model: str, reason: str) -> None:
         """See `Observer.rejected`."""
@@ -119,10 +164,24 @@ class PrometheusObserver:
                 self._batches.labels(model, version, record.reason.value),
                 self._batch_rows.labels(model, version),
                 self._runs.labels(model, version),
+                self._held.labels(model, version),
+                self._ratio.labels(model, version),
+                self._padding.labels(model, version),
+                self._saved.labels(model, version),
+                self._wasted.labels(model, version),
             )
         children.batches.inc()
         children.rows.observe(record.rows)
         children.runs.inc(record.runs)
+        children.padding.observe(record.padding)
+        if record.predicted > 0:
+            children.ratio.observe(record.seconds / record.predicted)
+        if record.held > 0:
+            children.held.inc(record.held)
+        if record.saved > 0:
+            children.saved.inc(record.saved)
+        if record.wasted > 0:
+            children.wasted.inc(record.wasted)
 
     def finished(self, record: RequestRecord) -> None:
         """See `Observer.finished`."""

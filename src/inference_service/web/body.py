@@ -13,9 +13,13 @@ from inference_service.core.errors import (
     TooLarge,
     UnsupportedContent,
 )
+from inference_service.core.scheduling.tickets import Priority
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 _TIMEOUT = TIMEOUT_HEADER.lower().encode()
+PRIORITY_HEADER = "X-Priority"
+_PRIORITY = PRIORITY_HEADER.lower().encode()
+_LONGEST_CLIENT = 256  # bytes of a client's name that are looked at
 # curl's default, which TensorFlow Serving's own examples rely on, counts as JSON.
 _JSON_TYPES = (b"", b"application/json", b"text/json", b"application/x-www-form-urlencoded")
 
@@ -32,10 +36,15 @@ class Head:
     content_type: bytes = b""
     content_encoding: bytes = b""
     timeout: float | None = None
+    priority: Priority = Priority.NORMAL
+    client: str = ""
 
 
-def read_head(scope: Scope) -> Head:
-    """One pass over the headers. Raises InvalidInput."""
+def read_head(scope: Scope, client_header: bytes = b"") -> Head:
+    """One pass over the headers. Raises InvalidInput.
+
+    The client is whoever ``client_header`` names, and its address otherwise.
+    """
     head = Head()
     for name, value in scope["headers"]:
         if name == b"content-length":
@@ -46,6 +55,12 @@ def read_head(scope: Scope) -> Head:
             head.content_encoding = value.strip().lower()
         elif name == _TIMEOUT:
             head.timeout = _timeout(value)
+        elif name == _PRIORITY:
+            head.priority = _priority(value)
+        if name == client_header:
+            head.client = value[:_LONGEST_CLIENT].decode("latin-1")
+    if not head.client and (address := scope.get("client")):
+        head.client = address[0]
     return head
 
 
@@ -66,6 +81,15 @@ def _timeout(value: bytes) -> float:
             f"got {value.decode('latin-1')!r}"
         )
     return seconds
+
+
+def _priority(value: bytes) -> Priority:
+    text = value.decode("latin-1").strip().lower()
+    try:
+        return Priority(text)
+    except ValueError:
+        known = ", ".join(f"'{priority}'" for priority in Priority)
+        raise InvalidInput(f"header {PRIORITY_HEADER}: expected {known}, got {text!r}") from None
 
 
 def check_json(head: Head) -> None:

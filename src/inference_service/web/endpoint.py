@@ -6,6 +6,7 @@ for them. docs/performance.md has the numbers.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -52,6 +53,7 @@ class Edge:
     observer: Observer
     max_body_bytes: int
     request_timeout: float
+    client_header: bytes = b""
 
 
 @dataclass(slots=True)
@@ -121,13 +123,16 @@ class InferenceEndpoint:
 
     async def _infer(self, scope: Scope, receive: Receive, course: _Course) -> bytes:
         edge = self._edge
-        head = read_head(scope)
+        head = read_head(scope, edge.client_header)
         info = edge.engine.describe(self._choose(scope.get("path_params", {})))
         course.model, course.version = info.name, str(info.version)
         check_json(head)
         check_length(head.length, edge.max_body_bytes)
         seconds = min(edge.request_timeout, head.timeout or edge.request_timeout)
-        deadline = edge.engine.clock() + seconds
+        deadline = edge.engine.clock() + seconds if head.timeout else math.inf
+        refusal = edge.engine.refusal(info.ref, deadline)
+        if refusal is not None:
+            raise refusal
         with edge.admission.permit(head.length or 0) as permit:
             body = await read_body(receive, head, edge.max_body_bytes, permit, seconds)
             begun = perf_counter()
@@ -138,7 +143,9 @@ class InferenceEndpoint:
             del body  # it need not wait in the queue
             inputs = info.pipeline.preprocess(inputs)
             course.decode = perf_counter() - begun
-            request = InferenceRequest(info.ref, inputs, deadline=deadline)
+            request = InferenceRequest(
+                info.ref, inputs, deadline=deadline, client=head.client, priority=head.priority
+            )
             with DisconnectWatch(receive):
                 response = await edge.engine.infer(request)
             course.timing = response.timing

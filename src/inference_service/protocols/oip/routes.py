@@ -132,6 +132,16 @@ def _add_models(routes: APIRouter, engine: Engine) -> None:
         """Inputs and outputs of one version."""
         return _metadata(engine, engine.describe(parse_version(version, model)))
 
+    @routes.get("/v2/models/{model}/scheduler", responses=errors)
+    async def scheduler(model: _ModelName) -> dict[str, Any]:
+        """What the scheduler has measured, what waits, and why recent batches were released."""
+        return dict(engine.explain(ModelRef(model)))
+
+    @routes.get("/v2/models/{model}/versions/{version}/scheduler", responses=errors)
+    async def version_scheduler(model: _ModelName, version: str) -> dict[str, Any]:
+        """The same for one version."""
+        return dict(engine.explain(parse_version(version, model)))
+
     @routes.get("/v2/models/{model}/ready", responses=errors)
     def model_ready(model: _ModelName) -> Response:
         """200 when requests for the model are answered."""

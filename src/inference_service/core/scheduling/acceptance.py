@@ -1,0 +1,89 @@
+"""Which requests are taken: a no comes at once, with the time after which a yes is likely."""
+
+import math
+from typing import Generic, TypeVar
+
+from inference_service.core.errors import Overloaded
+from inference_service.core.scheduling.load import Load
+from inference_service.core.scheduling.overload import Offered, target
+from inference_service.core.scheduling.tickets import Ticket
+
+T = TypeVar("T")
+
+_LIFO_FROM, _LIFO_UNTIL, _REFUSE_AT = 0.25, 0.0625, 0.5  # of the default deadline
+
+
+class Acceptance(Generic[T]):
+    """The door of one model's queue. What is idle takes everything: a prediction may be wrong."""
+
+    def __init__(self, load: Load[T]) -> None:
+        self._load = load
+        self._offered = Offered()
+        self._target = 0.0
+
+    def admit(self, ticket: Ticket[T], volume: int, now: float, patience: float) -> None:
+        """Raise Overloaded where the ticket can't be taken; plan it in where it has a deadline."""
+        load, queue, rows = self._load, self._load.queue, ticket.rows
+        limit = load.policy.max_queue_rows
+        if limit is not None and queue.rows and queue.rows + rows > limit:
+            raise Overloaded(
+                f"{queue.rows} rows are queued for this model, the limit is {limit}",
+                reason="queue_full",
+                retry_after=load.drain(queue.rows, volume),
+            )
+        if ticket.firm:
+            self._promise(ticket, volume, now)
+            return
+        if not load.busy:
+            return
+        wait = load.residual(now) + load.careful(load.drain(queue.rows + rows, volume))
+        load.watch(wait, patience, _LIFO_FROM, _LIFO_UNTIL)
+        bound = patience * (_REFUSE_AT if load.overloaded else 1.0)
+        if wait > bound:
+            raise self._late(wait, bound)
+        if wait > bound / 2 and load.greedy(ticket.client):
+            raise Overloaded(
+                "the queue is more than half full, and more than this client's share of it "
+                "is its own",
+                reason="client_share",
+                retry_after=wait,
+            )
+
+    def refusal(self, now: float, deadline: float) -> Overloaded | None:
+        """Why a request of one row would be refused now; None where it may be taken."""
+        load = self._load
+        if not load.busy or deadline != math.inf:
+            return None
+        wait = load.residual(now) + load.careful(load.drain(load.queue.rows + 1))
+        bound = load.patience(0.0) * (_REFUSE_AT if load.overloaded else 1.0)
+        return self._late(wait, bound) if wait > bound else None
+
+    def retarget(self) -> None:
+        """Note anew how much of its patience a request must have left when its run starts."""
+        load, offered = self._load, self._offered
+        self._target = 0.0
+        if offered.known and load.queue.firm_rows:
+            self._target = target(
+                offered.rate / load.slots,
+                offered.patience,
+                load.policy.max_batch_size,
+                lambda rows: load.careful(load.seconds(rows)),
+            )
+
+    def _promise(self, ticket: Ticket[T], volume: int, now: float) -> None:
+        load = self._load
+        patience = ticket.deadline - now
+        self._offered.observe(ticket.rows, now, patience)
+        busy = load.busy
+        if load.promises.accept(ticket, volume, load.ends(now), self._target) or not busy:
+            return
+        wait = load.residual(now) + load.careful(load.drain(load.queue.firm_rows + ticket.rows))
+        raise self._late(wait, patience)
+
+    def _late(self, wait: float, patience: float) -> Overloaded:
+        load = self._load
+        return Overloaded(
+            f"the answer would take about {wait:.3g} s, more than the {patience:.3g} s there are",
+            reason="deadline",
+            retry_after=max(wait - patience, 0.0) + load.seconds(load.policy.max_batch_size),
+        )

@@ -1,0 +1,135 @@
+"""What a model's scheduler knows of its load: the queue, what runs, and how long both will take."""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from inference_service.core.scheduling.cost import CostModel
+from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.scheduling.promises import Promises
+from inference_service.core.scheduling.queue import Group, Queue
+from inference_service.core.scheduling.tickets import Batch, Ticket
+
+T = TypeVar("T")
+
+
+class Load(Generic[T]):
+    """The state that admission and formation share."""
+
+    def __init__(self, policy: BatchPolicy, cost: CostModel, slots: int) -> None:
+        self.policy = policy
+        self.cost = cost
+        self.slots = slots
+        self.queue: Queue[T] = Queue()
+        self.promises = Promises(policy.max_batch_size, self._careful_cost)
+        self.overloaded = False
+        self.running: list[Batch[T]] = []
+        self._patience: dict[int, float] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs or waits. What is idle refuses nobody."""
+        return bool(self.running) or self.queue.rows > 0
+
+    def seconds(self, rows: int, volume: int = 0) -> float:
+        """S(rows), with padding to an allowed batch size."""
+        if self.policy.sizes:
+            rows = self.policy.padded(rows)
+        return self.cost.seconds(rows, volume)
+
+    def careful(self, seconds: float) -> float:
+        """With the noise of runs."""
+        return seconds * self.cost.noise
+
+    def drain(self, rows: int, volume: int = 0) -> float:
+        """Seconds until so many rows are done."""
+        full, rest = divmod(rows, self.policy.max_batch_size)
+        seconds = self.seconds(rest, volume) if rest else 0.0
+        if full:
+            seconds += full * self.seconds(self.policy.max_batch_size, volume)
+            if full + bool(rest) > 1:
+                seconds /= min(self.slots, full + bool(rest))
+        return seconds
+
+    def patience(self, own: float, volume: int = 0) -> float:
+        """The default deadline in seconds for a request that costs ``own`` seconds itself."""
+        base = self._patience.get(volume)
+        if base is None:
+            largest = self.seconds(self.policy.max_batch_size, volume)
+            base = self.policy.patience(self.seconds(1, volume), largest, 0.0)
+            self._patience[volume] = base
+        if self.policy.default_deadline is not None:
+            return base
+        return min(base + 2 * own, self.policy.max_deadline)
+
+    def refresh(self) -> None:
+        """The costs have changed."""
+        self._patience.clear()
+
+    def residual(self, now: float) -> float:
+        """Seconds until a slot is free."""
+        if len(self.running) < self.slots:
+            return 0.0
+        return max(0.0, min(batch.started + batch.predicted for batch in self.running) - now)
+
+    def ends(self, now: float) -> list[float]:
+        """The times at which the slots get free."""
+        ends = [max(now, batch.started + self.careful(batch.predicted)) for batch in self.running]
+        return ends + [now] * (self.slots - len(ends))
+
+    def started(self, batch: Batch[T]) -> None:
+        """A batch runs from now on."""
+        self.running.append(batch)
+        self.promises.touch()
+
+    def ended(self, batch: Batch[T]) -> None:
+        """It runs no more."""
+        self.running = [other for other in self.running if other is not batch]
+        self.promises.touch()
+
+    def watch(self, wait: float, patience: float, enter: float, leave: float) -> None:
+        """Note whether the queue stands: then the newest are served first."""
+        if self.overloaded:
+            self.overloaded = wait > leave * patience
+        else:
+            self.overloaded = wait > enter * patience
+
+    def greedy(self, client: Hashable) -> bool:
+        """Whether a client has more than its share of the queue, where there are others."""
+        own, clients = 0, set[Hashable]()
+        for group in self.queue.groups.values():
+            clients.update(group.lanes)
+            lane = group.lanes.get(client)
+            own += lane.rows if lane is not None else 0
+        return len(clients) > 1 and own * len(clients) > self.queue.rows
+
+    def pressed(self, group: Group[T], now: float) -> Group[T] | None:
+        """The group that must run now instead of a batch of ``group``; None: that may run.
+
+        A batch that takes no longer than the plan of promises can bear makes nobody late: its
+        members are in time themselves, and so is everybody after it. (The ends of a list schedule
+        without precedences only grow with the times at which its slots get free.)
+        """
+        promises = self.promises
+        if not promises.batches:
+            return None
+        ends = self.ends(now)
+        rows = min(group.rows, self.policy.max_batch_size)
+        seconds = self.careful(self.seconds(rows, group.volume))
+        if not promises.late(ends) and seconds <= promises.slack(ends):
+            return None
+        return self.queue.groups[promises.batches[0].key]
+
+    def _careful_cost(self, rows: int, volume: int) -> float:
+        return self.careful(self.seconds(rows, volume))
+
+
+def hopeless(load: Load[T], ticket: Ticket[T], volume: int, now: float) -> bool:
+    """Whether a promised deadline can't be met any more, not even alone.
+
+    The last one of an idle model is tried nevertheless: the table may be wrong, and without a run
+    it would never learn.
+    """
+    if not load.running and load.queue.requests == 1:
+        return False
+    alone = load.seconds(min(ticket.left, load.policy.max_batch_size), volume)
+    return now + alone > ticket.deadline

@@ -1,0 +1,182 @@
+"""Measure what runs of a model cost, at growing batch sizes and in several layouts, in short time.
+
+The measurement is the warm-up: it visits every size that will be run, so that the memory arena and
+the kernels are ready. Its result can be kept in a file between starts.
+"""
+
+import hashlib
+import json
+import logging
+import platform
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+
+import onnxruntime as ort
+
+from inference_service.core.scheduling.cost import knee
+from inference_service.core.scheduling.layout import Layout, Profile
+from inference_service.core.tensors import Tensors
+from inference_service.runtime.session import OpenModel
+
+log = logging.getLogger(__name__)
+
+BUDGET = 0.6
+"""Seconds for one layout. Larger batches than fit are left cold; online runs extend the table."""
+
+LARGEST = 1024
+"""Rows. The search for the knee ends here."""
+
+_SLOW_RUN = 0.25
+_PER_SIZE = 0.03
+_RUNS = (3, 50)
+_GAIN = 1.03
+_OVERHEAD = 150e-6  # of a batch outside of the run: assembling, splitting, the hop to a thread
+
+
+def repeated(row: Tensors, size: int) -> Tensors:
+    """A batch of equal rows. Size 1 is the row itself, which may have no batch axis at all."""
+    return row if size == 1 else {name: array.repeat(size, axis=0) for name, array in row.items()}
+
+
+def sizes_up_to(largest: int, allowed: Sequence[int] = ()) -> list[int]:
+    """1, 2, 4 … and the largest; or the allowed ones."""
+    if allowed:
+        return list(allowed)
+    sizes, size = [], 1
+    while size < largest:
+        sizes.append(size)
+        size *= 2
+    return [*sizes, largest]
+
+
+def measure(
+    model: OpenModel,
+    row: Tensors,
+    layout: Layout,
+    sizes: Sequence[int],
+    *,
+    stop_at_knee: bool,
+    budget: float = BUDGET,
+) -> Profile:
+    """The median seconds of runs at each size, all instances of the layout at work.
+
+    Ends early when the budget is used up, and with ``stop_at_knee`` when two sizes in a row have
+    brought less than 3 % more rows per second.
+    """
+    points: list[tuple[int, float]] = []
+    best, stale = 0.0, 0
+    until = perf_counter() + budget
+    with ThreadPoolExecutor(layout.instances) as pool:
+        for size in sizes:
+            batch = repeated(row, size)
+            times = _times(lambda batch=batch: model.run(batch), layout.instances, pool)  # type: ignore[misc]
+            seconds = sorted(times)[len(times) // 2]
+            points.append((size, seconds))
+            rate = size / seconds
+            stale = 0 if rate > _GAIN * best else stale + 1
+            best = max(best, rate)
+            if seconds > _SLOW_RUN or perf_counter() > until or (stop_at_knee and stale >= 2):
+                break
+    volume = sum(array.size for array in row.values())
+    return Profile(layout, tuple(points), max(1, volume))
+
+
+def _times(run: Callable[[], object], instances: int, pool: ThreadPoolExecutor) -> list[float]:
+    def timed() -> list[float]:
+        times: list[float] = []
+        until = perf_counter() + _PER_SIZE
+        least, most = _RUNS
+        while len(times) < least or (perf_counter() < until and len(times) < most):
+            started = perf_counter()
+            run()
+            times.append(perf_counter() - started)
+            if times[-1] > _SLOW_RUN:
+                break
+        return times
+
+    run()
+    if instances == 1:
+        return timed()
+    return [t for f in [pool.submit(timed) for _ in range(instances)] for t in f.result()]
+
+
+class ProfileCache:
+    """Profiles in one JSON file for each model, in a folder that outlives the process."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def key(self, model: Path, layouts: Sequence[Layout], sizes: Sequence[int]) -> str:
+        """Whatever changes the times: the file, the runtime, the machine, what is measured."""
+        if self._folder is None:
+            return ""
+        digest = hashlib.sha256()
+        with model.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        about = [ort.__version__, platform.machine(), _cpu(), *map(str, layouts), *map(str, sizes)]
+        digest.update("|".join(about).encode())
+        return digest.hexdigest()[:32]
+
+    def read(self, key: str) -> tuple[Profile, ...] | None:
+        """The profiles that were written under this key; None where there are none."""
+        if self._folder is None:
+            return None
+        path = self._folder / f"{key}.json"
+        try:
+            entries = json.loads(path.read_text())["profiles"]
+            return tuple(
+                Profile(
+                    Layout(entry["instances"], entry["threads"]),
+                    tuple((int(rows), float(seconds)) for rows, seconds in entry["points"]),
+                    int(entry["volume"]),
+                )
+                for entry in entries
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("the profile %s can't be used and is measured again: %s", path, error)
+            return None
+
+    def write(self, key: str, model: str, profiles: Sequence[Profile]) -> None:
+        """Keep them. A folder that can't be written costs a warning."""
+        if self._folder is None:
+            return
+        content = {
+            "model": model,
+            "profiles": [
+                {
+                    "instances": profile.layout.instances,
+                    "threads": profile.layout.threads,
+                    "volume": profile.volume,
+                    "points": list(profile.points),
+                }
+                for profile in profiles
+            ],
+        }
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part = self._folder / f".{key}.part"
+            part.write_text(json.dumps(content, indent=1))
+            part.replace(self._folder / f"{key}.json")
+        except OSError as error:
+            log.warning("the profile of %s can't be kept: %s", model, error)
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("model name")), "")
+
+
+def knee_of(profiles: Sequence[Profile]) -> int:
+    """The largest batch worth running, over all layouts; the hop to a thread is counted in."""
+    return max(
+        knee([(rows, seconds + _OVERHEAD) for rows, seconds in profile.points])
+        for profile in profiles
+    )

@@ -1,0 +1,243 @@
+"""The invariants of docs/scheduler.md on random traffic in virtual time.
+
+The numbers in the names are those of the list there.
+"""
+
+import math
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from inference_service.core.errors import Overloaded
+from inference_service.core.scheduling.cost import CostModel
+from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.scheduling.scheduler import Scheduler
+from inference_service.core.scheduling.tickets import Batch, Expired, Priority, Ticket
+
+EPS = 1e-9
+
+
+class World(RuleBasedStateMachine):
+    """A scheduler that knows the exact costs, its slots, and clients that come and go.
+
+    Time moves from event to event; at each the scheduler is polled with the slots that are free, as
+    the engine does it. Every decision is checked when it is made.
+    """
+
+    LARGEST = 5
+    PATIENCE = 4.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.tickets: list[Ticket[int]] = []
+        self.ended: dict[int, str] = {}
+        self.covered: dict[int, list[tuple[int, int]]] = {}
+        self.promised: set[int] = set()
+        self.urgency: dict[int, float] = {}
+        self.running: list[tuple[float, Batch[int]]] = []
+
+    @initialize(
+        slots=st.integers(1, 3),
+        base=st.floats(0.05, 1.0),
+        row=st.floats(0.0, 0.3),
+        theta=st.sampled_from([0.0, 0.0, 0.125, 0.5]),
+    )
+    def start(self, slots: int, base: float, row: float, theta: float) -> None:
+        self.slots = slots
+        points = [(b, base + row * b) for b in (1, 2, 4, 5)]
+        self.scheduler: Scheduler[int] = Scheduler(
+            BatchPolicy(self.LARGEST, default_deadline=self.PATIENCE), CostModel(points), slots
+        )
+        self.scheduler.hold.theta = theta
+
+    @rule(
+        key=st.integers(0, 1),
+        rows=st.integers(1, 8),
+        patience=st.one_of(st.none(), st.floats(0.05, 8)),
+        client=st.sampled_from("abc"),
+        priority=st.sampled_from(list(Priority)),
+        more=st.booleans(),
+    )
+    def submit(
+        self,
+        *,
+        key: int,
+        rows: int,
+        patience: float | None,
+        client: str,
+        priority: Priority,
+        more: bool,
+    ) -> None:
+        number = len(self.tickets)
+        deadline = math.inf if patience is None else self.now + patience
+        idle = not self.running and not self.scheduler.rows
+        try:
+            ticket = self.scheduler.submit(
+                number,
+                key=key,
+                rows=rows,
+                now=self.now,
+                deadline=deadline,
+                client=client,
+                priority=priority,
+            )
+        except Overloaded as refusal:
+            assert not idle, "an idle model refuses nobody"
+            assert refusal.retry_after >= 0
+            return
+        self.tickets.append(ticket)
+        self.covered[number] = []
+        self.urgency[number] = ticket.urgency
+        if ticket.planned:
+            self.promised.add(number)
+        if not more:
+            self.poll()
+
+    @rule(pick=st.randoms(use_true_random=False))
+    @precondition(lambda self: self.tickets)
+    def cancel(self, pick: Any) -> None:
+        ticket = pick.choice(self.tickets)
+        if ticket.item not in self.ended:
+            waited = ticket.queued
+            assert self.scheduler.finish(ticket) is waited
+            self.ended[ticket.item] = "cancelled"
+
+    @rule(seconds=st.floats(0.01, 3))
+    def wait(self, seconds: float) -> None:
+        """Live through the events of this time, in order."""
+        end = self.now + seconds
+        while True:
+            wake = self.scheduler.wake_at(slots=self.free)
+            completion = min((when for when, _ in self.running), default=math.inf)
+            moment = max(min(wake, completion), self.now)
+            if moment > end:
+                break
+            self.now = moment
+            for entry in [entry for entry in self.running if entry[0] <= self.now]:
+                self._complete(*entry)
+            before = (self.scheduler.rows, len(self.running), len(self.ended))
+            self.poll()
+            after = (self.scheduler.rows, len(self.running), len(self.ended))
+            if moment == wake and completion > moment and before == after:
+                assert self.scheduler.wake_at(slots=self.free) > self.now, "an alarm in vain"
+        self.now = end
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.running)
+
+    def poll(self) -> None:
+        free = self.free
+        given = 0
+        for decision in self.scheduler.poll(self.now, slots=free):
+            if isinstance(decision, Expired):
+                self._expired(decision)
+            else:
+                given += 1
+                self._dispatched(decision)
+        assert given <= free
+        # 2: no idle slot beside queued rows, unless a hold is on, and that has an end
+        if given < free and self.scheduler.rows:
+            alarm = self.scheduler.wake_at(slots=1)
+            most = self.scheduler.load.seconds(self.LARGEST)
+            assert self.scheduler.hold.theta > 0
+            assert self.now < alarm <= self.now + self.scheduler.hold.theta * most + EPS
+
+    def _expired(self, decision: Expired[int]) -> None:
+        ticket = decision.ticket
+        # 5 and 11: nothing that was promised is given up, and nothing before its time
+        assert ticket.item not in self.promised, "a promise was broken"
+        if decision.foreseen:
+            left = min(ticket.left, self.LARGEST)
+            assert self.now + self.scheduler.load.seconds(left) > ticket.deadline
+        else:
+            assert ticket.deadline <= self.now
+        assert decision.waited == (not self.covered[ticket.item])
+        self._end(ticket, "expired")
+
+    def _dispatched(self, batch: Batch[int]) -> None:
+        # 3: bounds and one key
+        assert batch.rows == sum(part.rows for part in batch.parts)
+        assert 1 <= batch.rows <= self.LARGEST
+        assert len({part.ticket.key for part in batch.parts}) == 1
+        for part in batch.parts:
+            ticket = part.ticket
+            # 5: nothing runs after its end
+            assert ticket.item not in self.ended, "it runs although it has ended"
+            assert ticket.deadline > self.now
+            # 6: chunks come in order, and what fits is not cut
+            done = self.covered[ticket.item]
+            assert part.start == (done[-1][1] if done else 0)
+            assert ticket.rows > self.LARGEST or part.rows == ticket.rows
+            if not done:
+                self._in_turn(ticket)
+            done.append((part.start, part.stop))
+        seconds = self.scheduler.load.seconds(batch.rows)
+        assert math.isclose(batch.predicted, seconds)
+        self.running.append((self.now + seconds, batch))
+
+    def _in_turn(self, ticket: Ticket[int]) -> None:
+        """4: first in, first out among equals of a lane, except for the newest in an overload."""
+        if self.scheduler.overloaded:
+            return
+        for other in self.tickets:
+            if (
+                other.queued
+                and other is not ticket
+                and (other.client, other.key) == (ticket.client, ticket.key)
+                and other.firm == ticket.firm
+                and other.taken == 0
+            ):
+                mine = (self.urgency[ticket.item], ticket.arrival)
+                assert (self.urgency[other.item], other.arrival) >= mine or (
+                    ticket.firm and other.deadline >= ticket.deadline
+                )
+
+    def _complete(self, when: float, batch: Batch[int]) -> None:
+        self.running = [entry for entry in self.running if entry[1] is not batch]
+        self.scheduler.completed(batch, when - batch.started, self.now)
+        for part in batch.parts:
+            ticket = part.ticket
+            if ticket.item not in self.ended and part.stop == ticket.rows:
+                self.scheduler.finish(ticket)
+                # 11: what was promised is in time
+                assert ticket.item not in self.promised or when <= ticket.deadline + EPS
+                self._end(ticket, "answered")
+
+    def _end(self, ticket: Ticket[int], how: str) -> None:
+        assert ticket.item not in self.ended, "a request ends once"
+        self.ended[ticket.item] = how
+
+    @invariant()
+    def rows_are_conserved(self) -> None:
+        waiting = [t for t in self.tickets if t.item not in self.ended]
+        if self.tickets:
+            assert self.scheduler.rows == sum(ticket.left for ticket in waiting)
+            queue = self.scheduler.load.queue
+            assert queue.requests == sum(ticket.queued for ticket in self.tickets)
+            assert queue.firm_rows == sum(t.left for t in waiting if t.firm)
+            planned = sum(batch.rows for batch in self.scheduler.load.promises.batches)
+            assert planned == sum(t.left for t in waiting if t.item in self.promised)
+
+    def teardown(self) -> None:
+        """1: with time, every request ends, and exactly once."""
+        if not hasattr(self, "scheduler"):
+            return
+        self.poll()
+        for _ in range(1000):
+            if len(self.ended) == len(self.tickets):
+                break
+            self.wait(1.0)
+        assert len(self.ended) == len(self.tickets)
+        assert self.scheduler.rows == 0
+        assert not self.scheduler.load.queue.groups
+        assert not self.scheduler.load.promises.batches
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(
+    max_examples=250, stateful_step_count=50, deadline=None, report_multiple_bugs=False
+)
