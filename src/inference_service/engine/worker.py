@@ -10,6 +10,7 @@ from itertools import count
 from inference_service.core.assembly import take
 from inference_service.core.errors import DeadlineExceeded, ModelNotReady, Overloaded
 from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
+from inference_service.core.scheduling.judge import HoldJudge
 from inference_service.core.scheduling.layout import LayoutChoice
 from inference_service.core.scheduling.lengths import padding_waste, quantised
 from inference_service.core.scheduling.scheduler import Scheduler
@@ -28,6 +29,7 @@ from inference_service.engine.reply import Reply
 
 _SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
 _REMEMBERED = 32
+_PAUSE = 0.004  # seconds between two slices of a replay
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +58,8 @@ class Worker:
         self._observer = observer
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
+        self._judge = HoldJudge(self.scheduler)
+        self._thinking: asyncio.TimerHandle | None = None
         self._running: list[_Run] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -115,6 +119,8 @@ class Worker:
         """Free the runner. Call it after `drain`."""
         if self._alarm is not None:
             self._alarm.cancel()
+        if self._thinking is not None:
+            self._thinking.cancel()
         self._dispatcher.forget(self)
         await self._runner.aclose()
 
@@ -243,7 +249,11 @@ class Worker:
             if ticket.item.settled:  # after a failure its other chunks need not run any more
                 self.scheduler.finish(ticket)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
-        self.scheduler.completed(batch, result.seconds, self._dispatcher.clock(), learn=learn)
+        now = self._dispatcher.clock()
+        self.scheduler.completed(batch, result.seconds, now, learn=learn)
+        self._judge.completed(batch, now)
+        if self._judge.due and self._thinking is None:
+            self._thinking = self._loop.call_later(_PAUSE, self._think)
         record = BatchRecord(
             model=self.info.ref,
             rows=batch.rows,
@@ -260,6 +270,12 @@ class Worker:
         self.recent.append(record)
         self._observer.batched(record)
         self._dispatcher.mark(self)
+
+    def _think(self) -> None:
+        """Judge the hold in small slices between the event loop's other work."""
+        self._judge.work()
+        due = self._judge.due
+        self._thinking = self._loop.call_later(_PAUSE, self._think) if due else None
 
     def _check_idle(self) -> None:
         if not self.scheduler.rows and not self._running:

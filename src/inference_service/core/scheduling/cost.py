@@ -162,6 +162,10 @@ class CostModel:
         """The tables as they stand, by volume."""
         return {volume: table.points for volume, table in sorted(self._tables.items())}
 
+    def frozen(self) -> "CostModel":
+        """A copy of the usual table, without noise."""
+        return CostModel(self._tables[self._usual].points)
+
     def table(self, volume: int) -> CostTable:
         """The table for this volume."""
         volume = volume or self._usual

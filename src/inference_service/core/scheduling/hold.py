@@ -6,69 +6,111 @@ a run costs much and a row little. The evidence is what came after the last answ
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 THETAS = (0.0, 0.125, 0.25, 0.5)
 """The longest hold in units of the cost of the batch that waits."""
 
+REMEMBERED = 512
+"""Arrivals that the judgement of a hold looks at."""
+
 _SMOOTHING = 0.2
 _SHORTEST = 1e-4  # seconds; what is due now may still be a moment late
 _CONVINCING = 0.5  # share of answers that are followed by a request
-_DRIED_UP = 4.0  # typical gaps without a request: no more of them come
+_OVERDUE = 1.5  # times the usual time to the last request: no more of them come
+_GRACE = 5e-4  # seconds
 
 
 class Echo:
-    """How many requests follow the answers, and how quickly."""
+    """How many requests follow the answers, and how quickly.
+
+    Requests that are taken in together (in one turn of the event loop) come at one time, that of
+    the decision after them: waiting for each other costs them nothing.
+    """
 
     __slots__ = (
-        "_answered", "_came", "_first", "_gap", "_last", "_previous", "fraction",
+        "_answered", "_came", "_first", "_first_now", "_gap", "_last", "_latest", "fraction",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.fraction = 0.0
         self._answered = 0
         self._came = 0
-        self._last = -math.inf  # the last answers
-        self._previous = -math.inf  # the last request
-        self._first = 0.0  # seconds from the answers to the first request
-        self._gap = 0.0  # seconds between the requests that follow
+        self._last = -math.inf  # the time of the last answers
+        self._first = 0.0  # seconds from answers to the first request, smoothed
+        self._first_now = 0.0  # the same for the last answers
+        self._latest = 0.0  # seconds from them to the latest request
+        self._gap = 0.0  # seconds between the requests that follow, smoothed
 
     def answered(self, requests: int, now: float) -> None:
         """So many requests have been answered now."""
         if self._answered:
             share = min(self._came / self._answered, 1.0)
             self.fraction += _SMOOTHING * (share - self.fraction)
+        if self._came > 1:
+            gap = (self._latest - self._first_now) / (self._came - 1)
+            self._gap += _SMOOTHING * (gap - self._gap)
         self._answered = requests
         self._came = 0
         self._last = now
 
-    def came(self, now: float) -> float | None:
-        """A request has come; returns its delay after the answers where it may be an echo."""
+    def came(self, requests: int, now: float) -> float | None:
+        """So many have come; returns their delay after the answers where they may be echoes."""
         if self._came >= self._answered:
-            self._previous = now
             return None
         delay = now - self._last
         if self._came == 0:
             self._first += _SMOOTHING * (delay - self._first)
-        else:
-            self._gap += _SMOOTHING * (now - self._previous - self._gap)
-        self._came += 1
-        self._previous = now
+            self._first_now = delay
+        self._latest = delay
+        self._came += min(requests, self._answered - self._came)
         return delay
 
     def expected(self, now: float) -> tuple[int, float, float]:
         """How many are still to come, seconds until the next, and seconds between them."""
-        if self.fraction < _CONVINCING:
-            return 0, math.inf, math.inf
         left = round(self.fraction * self._answered) - self._came
-        if left <= 0:
+        if self.fraction < _CONVINCING or left <= 0:
             return 0, math.inf, math.inf
-        usual = self._first if self._came == 0 else self._gap
-        since = now - (self._last if self._came == 0 else self._previous)
-        if since > _DRIED_UP * usual + 1e-4:
+        since = now - self._last
+        usual = self._first + (self._answered - 1) * self._gap
+        if since > _OVERDUE * usual + _GRACE:
             return 0, math.inf, math.inf
-        return left, max(usual - since, 0.0), self._gap
+        return left, max(self._first + self._came * self._gap - since, 0.0), self._gap
+
+
+class Recent:
+    """What the last arrivals were like: how many clients there were, and how they came back."""
+
+    __slots__ = ("_last", "clients", "firsts", "gaps", "seen")
+
+    def __init__(self) -> None:
+        self.firsts: deque[float] = deque(maxlen=REMEMBERED // 8)
+        self.gaps: deque[float] = deque(maxlen=REMEMBERED)
+        self.seen = 0
+        self.clients = 0
+        self._last = 0.0
+
+    def came(self, requests: int, now: float, delay: float | None, present: int) -> None:
+        """So many have come, ``delay`` seconds after answers that they may have followed.
+
+        ``present`` are all that are queued or run.
+        """
+        self.seen += requests
+        self.clients = max(self.clients, present)
+        if delay is not None:
+            since = now - self._last
+            if since >= delay:  # the first after the answers
+                self.firsts.append(delay)
+            else:
+                self.gaps.append(since)
+            self.gaps.extend([0.0] * (requests - 1))
+        self._last = now
+
+    def forget(self) -> None:
+        """Count anew."""
+        self.seen, self.clients = 0, 0
 
 
 class Hold:
@@ -77,13 +119,21 @@ class Hold:
     ``theta`` is the longest hold in units of the cost of the batch that waits; 0: none.
     """
 
-    __slots__ = ("echo", "since", "theta", "until")
+    __slots__ = ("echo", "fresh", "recent", "since", "theta", "until")
 
     def __init__(self) -> None:
+        self.fresh = 0  # requests that have come since the last decision
         self.echo = Echo()
+        self.recent = Recent()
         self.theta = 0.0
         self.since: float | None = None
         self.until = math.inf
+
+    def tick(self, now: float, present: int) -> None:
+        """A decision is due: those that have come since the last one come now."""
+        requests, self.fresh = self.fresh, 0
+        if requests:
+            self.recent.came(requests, now, self.echo.came(requests, now), present)
 
     def waits(self, queued: int, largest: int, seconds: Callable[[int], float], now: float) -> bool:
         """Whether the slot should wait for more than the ``queued`` rows; sets ``until``."""

@@ -86,7 +86,6 @@ class Scheduler(Generic[T]):
         if rows < 1:
             raise ValueError("a request has at least one row")
         load = self.load
-        self.hold.echo.came(now)
         ticket = Ticket(item, key, rows, now, client)
         ticket.length = length
         size = volume * quantised(length) if length else volume
@@ -98,6 +97,7 @@ class Scheduler(Generic[T]):
         self._acceptance.admit(ticket, size, now, patience)
         self._queue.add(ticket, volume)
         self._live += 1
+        self.hold.fresh += 1
         heapq.heappush(self._deadlines, (ticket.deadline, next(self._sequence), ticket))
         return ticket
 
@@ -139,6 +139,7 @@ class Scheduler(Generic[T]):
 
     def expire(self, now: float) -> list[Expired[T]]:
         """The requests whose deadlines have passed, queued or running."""
+        self.hold.tick(now, self._live)
         expired = []
         deadlines = self._deadlines
         while deadlines and deadlines[0][0] <= now:
