@@ -40,6 +40,7 @@ from inference_service.telemetry.prometheus import (
     process_registry,
     watch_state,
 )
+from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
 from inference_service.web import errors
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
@@ -86,8 +87,12 @@ def create_app(
     admission = Admission(Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes))
     watch_state(registry, engine, admission)
     service = Service(settings, engine, manager, Health(manager.problem), admission, registry)
+    serving: Engine = engine
+    recorder = _recorder(settings)
+    if recorder is not None:
+        serving = RecordingEngine(engine, recorder)
     edge = Edge(
-        engine, admission, observer, limits.max_body_bytes, limits.request_timeout,
+        serving, admission, observer, limits.max_body_bytes, limits.request_timeout,
         limits.client_header.lower().encode(),
     )  # fmt: skip
 
@@ -96,7 +101,9 @@ def create_app(
         version=__version__,
         description=DESCRIPTION,
         redoc_url=None,
-        lifespan=partial(_lifespan, service=service, sources=sources, on_loaded=on_loaded),
+        lifespan=partial(
+            _lifespan, service=service, sources=sources, on_loaded=on_loaded, recorder=recorder
+        ),
     )
     app.state.service = service
     app.state.hot_paths = {}
@@ -171,6 +178,7 @@ async def _lifespan(
     service: Service,
     sources: Sequence[VersionSource],
     on_loaded: Callable[[Service], None] | None,
+    recorder: TrafficRecorder | None,
 ) -> AsyncIterator[None]:
     async def load_models() -> None:
         await service.manager.load_all(sources)
@@ -194,6 +202,15 @@ async def _lifespan(
     except TimeoutError:
         log.warning("requests were still running when the grace period ended")
     await service.engine.aclose()
+    if recorder is not None:
+        recorder.flush()
+
+
+def _recorder(settings: Settings) -> TrafficRecorder | None:
+    telemetry = settings.telemetry
+    if telemetry.record_traffic is None:
+        return None
+    return TrafficRecorder(telemetry.record_traffic, telemetry.record_limit)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

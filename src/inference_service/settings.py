@@ -88,6 +88,16 @@ class RuntimeSettings(_Section):
     warm_up: bool = Field(True, description="run each model before it is ready")
 
 
+class TelemetrySettings(_Section):
+    """What is written down besides metrics."""
+
+    record_traffic: Path | None = Field(
+        None,
+        description="file for arrival times and sizes of requests; never their content",
+    )
+    record_limit: PositiveInt = Field(1_000_000, description="requests that are recorded at most")
+
+
 class ShutdownSettings(_Section):
     """What happens on SIGTERM."""
 
@@ -118,6 +128,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 class _FileSettings(Settings):

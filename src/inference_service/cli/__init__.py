@@ -5,6 +5,7 @@ import click
 from inference_service._version import __version__
 from inference_service.cli.check import check
 from inference_service.cli.serve import serve
+from inference_service.cli.simulate import simulate, tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -20,3 +21,5 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(check)
+main.add_command(simulate)
+main.add_command(tune)

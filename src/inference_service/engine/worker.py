@@ -26,6 +26,7 @@ from inference_service.engine.interfaces import (
     RunResult,
 )
 from inference_service.engine.reply import Reply
+from inference_service.engine.sharing import Sharing
 
 _SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
 _REMEMBERED = 32
@@ -58,6 +59,7 @@ class Worker:
         self._observer = observer
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
+        self._sharing = Sharing(self._infer, dispatcher.clock) if info.share_identical else None
         self._judge = HoldJudge(self.scheduler)
         self._thinking: asyncio.TimerHandle | None = None
         self._running: list[_Run] = []
@@ -81,6 +83,11 @@ class Worker:
 
     async def infer(self, request: InferenceRequest) -> InferenceResponse:
         """Queue the request and wait for its answer; cancelling withdraws it."""
+        if self._sharing is not None:
+            return await self._sharing.infer(request)
+        return await self._infer(request)
+
+    async def _infer(self, request: InferenceRequest) -> InferenceResponse:
         if self._draining:
             raise ModelNotReady(f"model {self.info.ref} is being unloaded")
         rows = self.info.signature.check(request.inputs, request.outputs)

@@ -62,7 +62,7 @@ class Acceptance(Generic[T]):
         """Note anew how much of its patience a request must have left when its run starts."""
         load, offered = self._load, self._offered
         self._target = 0.0
-        if offered.known and load.queue.firm_rows:
+        if offered.known:
             self._target = target(
                 offered.rate / load.slots,
                 offered.patience,

@@ -19,6 +19,7 @@ REMEMBERED = 512
 _SMOOTHING = 0.2
 _SHORTEST = 1e-4  # seconds; what is due now may still be a moment late
 _CONVINCING = 0.5  # share of answers that are followed by a request
+_NEARLY_ALL = 0.85  # and with the next ones all of them
 _OVERDUE = 1.5  # times the usual time to the last request: no more of them come
 _GRACE = 5e-4  # seconds
 
@@ -32,10 +33,12 @@ class Echo:
 
     __slots__ = (
         "_answered", "_came", "_first", "_first_now", "_gap", "_last", "_latest", "fraction",
+        "size",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.fraction = 0.0
+        self.size = 1.0  # requests answered together, smoothed
         self._answered = 0
         self._came = 0
         self._last = -math.inf  # the time of the last answers
@@ -52,6 +55,7 @@ class Echo:
         if self._came > 1:
             gap = (self._latest - self._first_now) / (self._came - 1)
             self._gap += _SMOOTHING * (gap - self._gap)
+        self.size += _SMOOTHING * (requests - self.size)
         self._answered = requests
         self._came = 0
         self._last = now
@@ -68,9 +72,15 @@ class Echo:
         self._came += min(requests, self._answered - self._came)
         return delay
 
+    @property
+    def span(self) -> float:
+        """Seconds from answers to the last of the requests that follow them, as a rule."""
+        return self._first + max(self.size - 1, 0) * self._gap
+
     def expected(self, now: float) -> tuple[int, float, float]:
         """How many are still to come, seconds until the next, and seconds between them."""
-        left = round(self.fraction * self._answered) - self._came
+        fraction = 1.0 if self.fraction >= _NEARLY_ALL else self.fraction
+        left = round(fraction * self._answered) - self._came
         if self.fraction < _CONVINCING or left <= 0:
             return 0, math.inf, math.inf
         since = now - self._last
@@ -83,13 +93,15 @@ class Echo:
 class Recent:
     """What the last arrivals were like: how many clients there were, and how they came back."""
 
-    __slots__ = ("_last", "clients", "firsts", "gaps", "seen")
+    __slots__ = ("_ends", "_last", "_present", "clients", "firsts", "gaps", "seen")
 
     def __init__(self) -> None:
         self.firsts: deque[float] = deque(maxlen=REMEMBERED // 8)
         self.gaps: deque[float] = deque(maxlen=REMEMBERED)
         self.seen = 0
         self.clients = 0
+        self._present = 0
+        self._ends = 0
         self._last = 0.0
 
     def came(self, requests: int, now: float, delay: float | None, present: int) -> None:
@@ -108,9 +120,19 @@ class Recent:
             self.gaps.extend([0.0] * (requests - 1))
         self._last = now
 
+    def answered(self, present: int) -> None:
+        """A batch has ended; before that so many were queued or run."""
+        self._present += present
+        self._ends += 1
+
+    @property
+    def steady(self) -> float:
+        """The mean number of requests in the house against the largest: near 1 in a closed loop."""
+        return self._present / self._ends / self.clients if self._ends and self.clients else 0.0
+
     def forget(self) -> None:
         """Count anew."""
-        self.seen, self.clients = 0, 0
+        self.seen = self.clients = self._present = self._ends = 0
 
 
 class Hold:
@@ -134,6 +156,11 @@ class Hold:
         requests, self.fresh = self.fresh, 0
         if requests:
             self.recent.came(requests, now, self.echo.came(requests, now), present)
+
+    def answered(self, requests: int, now: float, present: int) -> None:
+        """So many have been answered now; ``present`` others are still queued or run."""
+        self.echo.answered(requests, now)
+        self.recent.answered(requests + present)
 
     def waits(self, queued: int, largest: int, seconds: Callable[[int], float], now: float) -> bool:
         """Whether the slot should wait for more than the ``queued`` rows; sets ``until``."""

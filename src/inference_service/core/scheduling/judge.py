@@ -17,8 +17,10 @@ from inference_service.core.scheduling.tickets import Batch
 
 _FIRST, _LONGEST = 1.0, 60.0  # seconds between two looks
 _MATTERS = 0.2  # of S(1): merging two runs must save so much to be worth a thought
-_HOPELESS = 1.25  # times the mean latency in the replay: not worth a trial
-_GAIN, _NO_WORSE = 1.02, 1.02
+_TOGETHER = 0.75  # of a run: so long may the requests take that follow answers
+_HOPELESS = 1.1  # times the mean latency in the replay: not worth a trial
+_FOLLOWED, _STEADY = 0.5, 0.85  # signs of a closed loop
+_GAIN, _NO_WORSE = 1.02, 1.1
 _EPOCHS = 3  # of each side, in turns
 _COUNTED = 128  # requests of an epoch, or four rounds of all clients
 _LONGEST_EPOCH = 2.0  # seconds
@@ -143,7 +145,11 @@ class HoldJudge:
         load, recent = scheduler.load, scheduler.hold.recent
         self._next = now + self._pause
         one = load.seconds(1)
-        promising = scheduler.hold.echo.fraction > 0.5 and recent.clients > 1
+        echo = scheduler.hold.echo
+        # Arrivals that have nothing to do with answers are spread over a whole run and more.
+        together = echo.span <= _TOGETHER * load.seconds(max(1, round(echo.size)))
+        closed = echo.fraction > _FOLLOWED and recent.steady > _STEADY and recent.clients > 1
+        promising = closed and together
         if not (promising and scheduler.policy.hold and 2 * one - load.seconds(2) > _MATTERS * one):
             if scheduler.hold.theta > 0:
                 self._decide(0.0, now)

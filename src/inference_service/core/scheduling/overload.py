@@ -62,10 +62,10 @@ def target(rate: float, patience: float, largest: int, seconds: Callable[[int], 
     """
     if not 0 < rate < math.inf:
         return 0.0
-    plain = max((b / seconds(b) for b in _sizes(largest) if 2 * seconds(b) <= patience), default=0)
-    if rate <= _MARGIN * plain:
+    fitting = [b for b in _sizes(largest) if 2 * seconds(b) <= patience]
+    best, chosen = max(((b / seconds(b), seconds(b)) for b in fitting), default=(0.0, 0.0))
+    if rate <= _MARGIN * best:
         return 0.0
-    best, chosen = plain, 0.0
     for b in _sizes(largest):
         cost = seconds(b)
         answered = min(float(b), rate * (patience - cost))

@@ -119,9 +119,12 @@ class Scheduler(Generic[T]):
         return waited
 
     def completed(self, batch: Batch[T], seconds: float, now: float, *, learn: bool = True) -> None:
-        """A batch has run for so long; ``learn``: its time tells what such a batch costs."""
+        """A batch has run for so long, and its requests have been finished.
+
+        ``learn``: its time tells what such a batch costs.
+        """
         self.load.ended(batch)
-        self.hold.echo.answered(len(batch.parts), now)
+        self.hold.answered(len(batch.parts), now, self._live)
         if learn:
             self.cost.observe(self.policy.padded(batch.rows), seconds, batch.volume)
             self.load.refresh()

@@ -149,13 +149,13 @@ class VirtualServer:
     def _complete(self, batch: Batch[Any]) -> None:
         self.free += 1
         self.running.remove(batch)
-        self.policy.completed(batch, self.now - batch.started, self.now)
         for part in batch.parts:
             ticket = part.ticket
             if part.stop == ticket.rows and not ticket.dead:
                 self.policy.finish(ticket)
                 ticket.item.batch_rows = batch.rows
                 self._end(ticket.item, "ok")
+        self.policy.completed(batch, self.now - batch.started, self.now)
 
     def _dispatch(self) -> None:
         for decision in self.policy.poll(self.now, slots=self.free):

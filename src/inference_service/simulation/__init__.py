@@ -1,0 +1,1 @@
+"""The scheduler against other policies, in virtual time."""

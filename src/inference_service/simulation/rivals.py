@@ -1,0 +1,330 @@
+"""Ports of other servers' batching policies, for one queue of equal rows.
+
+Written from their documentation, papers and observed behaviour; each names what it stands for. They
+share the plain queue below and differ in when they form a batch and of what.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from inference_service.core.scheduling.tickets import (
+    Batch,
+    Expired,
+    Part,
+    Priority,
+    Release,
+    Ticket,
+)
+
+Cost = Callable[[int], float]
+Decision = Batch[Any] | Expired[Any]
+
+
+class Fifo:
+    """A work-conserving queue: a free slot takes what is there, up to the largest batch."""
+
+    name = "work-conserving"
+
+    def __init__(self, largest: int, cost: Cost) -> None:
+        self.largest = largest
+        self.cost = cost
+        self.queue: deque[Ticket[Any]] = deque()
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+        return len(self.queue)
+
+    def submit(
+        self,
+        item: Any,
+        *,
+        key: Hashable,
+        rows: int,
+        now: float,
+        deadline: float = math.inf,
+        client: Hashable = None,
+        priority: Priority = Priority.NORMAL,
+        volume: int = 0,
+        length: int = 0,
+    ) -> Ticket[Any]:
+        """See `Batching.submit`."""
+        ticket = Ticket(item, key, rows, now, client)
+        ticket.deadline = deadline
+        self.queue.append(ticket)
+        return ticket
+
+    def poll(self, now: float, *, slots: int) -> Sequence[Decision]:
+        """See `Batching.poll`."""
+        decisions: list[Decision] = []
+        while slots > 0:
+            count = self.count(now, decisions)
+            if count < 1:
+                break
+            decisions.append(self.take(count, now))
+            slots -= 1
+        return decisions
+
+    def count(self, now: float, decisions: list[Decision]) -> int:
+        """How many of the queue run now; those that are dropped are noted in ``decisions``."""
+        return min(len(self.queue), self.largest)
+
+    def take(self, count: int, now: float) -> Batch[Any]:
+        """The first ``count`` as a batch."""
+        parts = []
+        for _ in range(count):
+            ticket = self.queue.popleft()
+            ticket.queued, ticket.taken = False, ticket.rows
+            parts.append(Part(ticket, 0, ticket.rows))
+        return Batch(tuple(parts), count, Release.SLOT_FREE, now)
+
+    def drop(self, decisions: list[Decision]) -> None:
+        """The head is given up."""
+        ticket = self.queue.popleft()
+        ticket.queued, ticket.dead = False, True
+        decisions.append(Expired(ticket, waited=True, foreseen=True))
+
+    def wake_at(self, *, slots: int) -> float:
+        """See `Batching.wake_at`."""
+        return math.inf
+
+    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
+        """See `Batching.completed`."""
+
+    def finish(self, ticket: Ticket[Any]) -> bool:
+        """See `Batching.finish`."""
+        ticket.dead = True
+        return False
+
+
+class Timer(Fifo):
+    """mosec, LitServe, Ray Serve: a free worker waits until the batch is full or its time is up."""
+
+    name = "timer"
+
+    def __init__(self, largest: int, cost: Cost, delay: float) -> None:
+        super().__init__(largest, cost)
+        self.delay = delay
+
+    def count(self, now: float, decisions: list[Decision]) -> int:
+        """Full, or the head has waited long enough."""
+        if not self.queue:
+            return 0
+        due = now >= self.queue[0].arrival + self.delay
+        return min(len(self.queue), self.largest) if due or len(self.queue) >= self.largest else 0
+
+    def wake_at(self, *, slots: int) -> float:
+        """The end of the head's time."""
+        return self.queue[0].arrival + self.delay if slots and self.queue else math.inf
+
+
+class ClosedBatches(Fifo):
+    """TensorFlow Serving, MLServer: batches close by size or time, and closed ones queue.
+
+    With ``delay`` 0 a batch closes when it is opened, unless no thread is free to take it.
+    """
+
+    name = "closed batches"
+
+    def __init__(self, largest: int, cost: Cost, delay: float) -> None:
+        super().__init__(largest, cost)
+        self.delay = delay
+        self._closed: deque[int] = deque()
+
+    def _close(self, now: float) -> None:
+        opened = sum(self._closed)
+        while len(self.queue) - opened >= self.largest:
+            self._closed.append(self.largest)
+            opened += self.largest
+        if len(self.queue) > opened and now >= self.queue[opened].arrival + self.delay:
+            self._closed.append(len(self.queue) - opened)
+
+    def poll(self, now: float, *, slots: int) -> Sequence[Decision]:
+        """Run the oldest closed batches."""
+        self._close(now)
+        decisions: list[Decision] = []
+        while slots > 0 and self._closed:
+            decisions.append(self.take(self._closed.popleft(), now))
+            slots -= 1
+        return decisions
+
+    def wake_at(self, *, slots: int) -> float:
+        """When the open batch closes."""
+        opened = sum(self._closed)
+        return self.queue[opened].arrival + self.delay if len(self.queue) > opened else math.inf
+
+
+class Prefetched(Fifo):
+    """Triton with no delay, and TEI: the next batch is formed while the last one starts.
+
+    It is frozen one service time early and can't grow any more.
+    """
+
+    name = "prefetched"
+
+    def __init__(self, largest: int, cost: Cost) -> None:
+        super().__init__(largest, cost)
+        self._frozen = 0
+
+    def poll(self, now: float, *, slots: int) -> Sequence[Decision]:
+        """Run the frozen batch and freeze the next; a lone one is frozen as it comes."""
+        decisions: list[Decision] = []
+        while slots > 0 and self.queue:
+            count = self._frozen or min(len(self.queue), self.largest)
+            decisions.append(self.take(count, now))
+            self._frozen = 0
+            slots -= 1
+        if not self._frozen and self.queue:
+            self._frozen = min(len(self.queue), self.largest)
+        return decisions
+
+
+class Preferred(Fifo):
+    """Triton with preferred batch sizes and a queue delay for all other sizes."""
+
+    name = "preferred sizes"
+
+    def __init__(self, largest: int, cost: Cost, sizes: Sequence[int], delay: float) -> None:
+        super().__init__(largest, cost)
+        self.sizes = sorted(sizes)
+        self.delay = delay
+
+    def count(self, now: float, decisions: list[Decision]) -> int:
+        """The largest preferred size that is there, or all once the head has waited."""
+        there = min(len(self.queue), self.largest)
+        fitting = [size for size in self.sizes if size <= there]
+        if fitting:
+            return fitting[-1]
+        return there if there and now >= self.queue[0].arrival + self.delay else 0
+
+    def wake_at(self, *, slots: int) -> float:
+        """The end of the head's time."""
+        return self.queue[0].arrival + self.delay if slots and self.queue else math.inf
+
+
+class Cork(Fifo):
+    """BentoML: waits while that is expected to cost less than it has lately, polling each ms.
+
+    The duration of a batch is fitted as a * n + b by least squares over the last 50.
+    """
+
+    name = "cork"
+    tick = 0.001
+
+    def __init__(self, largest: int, cost: Cost, latency: float) -> None:
+        super().__init__(largest, cost)
+        self.latency = latency
+        self._seen: deque[tuple[int, float]] = deque(maxlen=50)
+        self._a, self._b, self._wait = 0.002, 0.01, 0.01
+        self._again = math.inf
+
+    def count(self, now: float, decisions: list[Decision]) -> int:
+        """Drop a head that would be late; wait, or take all."""
+        self._again = math.inf
+        while self.queue:
+            n = min(len(self.queue), self.largest)
+            head_waits = now - self.queue[0].arrival
+            last_waits = now - self.queue[n - 1].arrival
+            if n > 1 and head_waits + self._a * n + self._b >= self.latency:
+                self.drop(decisions)
+                continue
+            if n < self.largest and n * (last_waits + self.tick + self._a) <= self._wait * 0.95:
+                self._again = now + self.tick
+                return 0
+            self._wait = self._wait * 0.95 + 0.05 * head_waits
+            return n
+        return 0
+
+    def wake_at(self, *, slots: int) -> float:
+        """The next tick."""
+        return self._again if slots and self.queue else math.inf
+
+    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
+        """Fit anew."""
+        self._seen.append((batch.rows, seconds))
+        n = len(self._seen)
+        mean_x = sum(x for x, _ in self._seen) / n
+        mean_y = sum(y for _, y in self._seen) / n
+        spread = sum((x - mean_x) ** 2 for x, _ in self._seen)
+        if spread > 0:
+            slope = sum((x - mean_x) * (y - mean_y) for x, y in self._seen) / spread
+            self._a = max(slope, 1e-6)
+            self._b = max(mean_y - self._a * mean_x, 0.0)
+
+
+class Aimd(Fifo):
+    """Clipper (NSDI'17): the largest batch grows by one while latency is met, or shrinks 10 %."""
+
+    name = "aimd"
+
+    def __init__(self, largest: int, cost: Cost, slo: float) -> None:
+        super().__init__(largest, cost)
+        self.slo = slo
+        self._limit = 1.0
+
+    def count(self, now: float, decisions: list[Decision]) -> int:
+        """Up to the present limit."""
+        return min(len(self.queue), int(self._limit), self.largest)
+
+    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
+        """Additive increase, multiplicative decrease."""
+        if seconds > self.slo:
+            self._limit = max(1.0, self._limit * 0.9)
+        elif batch.rows >= int(self._limit):
+            self._limit += 1
+
+
+class EarlyDrop(Fifo):
+    """Nexus (SOSP'19): a fixed target batch; heads that keep it from being in time are dropped."""
+
+    name = "early drop"
+
+    def __init__(self, largest: int, cost: Cost, slo: float) -> None:
+        super().__init__(largest, cost)
+        fitting = [b for b in range(1, largest + 1) if 2 * cost(b) <= slo]
+        self.target = fitting[-1] if fitting else 1
+
+    def count(self, now: float, decisions: list[Decision]) -> int:
+        """Slide the window past heads that the target batch would make late."""
+        while self.queue:
+            n = min(self.target, len(self.queue))
+            if now + self.cost(n) <= self.queue[0].deadline:
+                return n
+            self.drop(decisions)
+        return 0
+
+
+class Clockwork(Fifo):
+    """Clockwork (OSDI'20): the largest batch in time for its head; hopeless ones dropped."""
+
+    name = "clockwork"
+
+    def count(self, now: float, decisions: list[Decision]) -> int:
+        """The largest batch that the head's deadline allows."""
+        while self.queue:
+            n = min(len(self.queue), self.largest)
+            while n > 1 and now + self.cost(n) > self.queue[0].deadline:
+                n -= 1
+            if now + self.cost(n) <= self.queue[0].deadline:
+                return n
+            self.drop(decisions)
+        return 0
+
+
+def rivals(largest: int, cost: Cost, slo: float) -> dict[str, Callable[[], Fifo]]:
+    """All ports by the names for tables, set as their documentation advises for this latency."""
+    half = slo / 2
+    return {
+        "work-conserving": lambda: Fifo(largest, cost),
+        "Triton, delay 0; TEI": lambda: Prefetched(largest, cost),
+        "Triton, preferred sizes": lambda: Preferred(largest, cost, (8, 16, largest), slo / 10),
+        "TF Serving, timeout 0": lambda: ClosedBatches(largest, cost, 0.0),
+        "TF Serving / MLServer, 1 ms": lambda: ClosedBatches(largest, cost, 0.001),
+        "mosec, 10 ms": lambda: Timer(largest, cost, 0.01),
+        "BentoML": lambda: Cork(largest, cost, slo),
+        "Clipper": lambda: Aimd(largest, cost, half),
+        "Nexus": lambda: EarlyDrop(largest, cost, slo),
+        "Clockwork": lambda: Clockwork(largest, cost),
+    }

@@ -1,0 +1,124 @@
+"""Record the load: when requests come and how large they are. Never what they say.
+
+The file is what ``inference-service tune --trace`` and the simulation read. Clients are numbered in
+the order in which they are seen first.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inference_service.core.errors import Overloaded
+from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.tensors import BatchMode
+from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
+
+log = logging.getLogger(__name__)
+
+_BUFFERED = 256
+_MOST_CLIENTS = 100_000
+
+
+class TrafficRecorder:
+    """Appends one JSON object a line. It stops with a warning when it can't, or at its limit."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._left = limit
+        self._lines: list[str] = []
+        self._clients: dict[str, int] = {}
+
+    def note(self, entry: dict[str, Any], client: str) -> None:
+        """One arrival."""
+        if self._left <= 0:
+            return
+        if len(self._clients) < _MOST_CLIENTS:
+            entry["client"] = self._clients.setdefault(client, len(self._clients))
+        else:
+            entry["client"] = self._clients.get(client, _MOST_CLIENTS)
+        self._lines.append(json.dumps(entry, separators=(",", ":")))
+        self._left -= 1
+        if self._left == 0:
+            log.warning("the traffic recorder has reached its limit and stops: %s", self._path)
+        if len(self._lines) >= _BUFFERED or self._left == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        if not self._lines:
+            return
+        text = "\n".join(self._lines) + "\n"
+        self._lines.clear()
+        try:
+            with self._path.open("a") as file:
+                file.write(text)
+        except OSError as error:
+            self._left = 0
+            log.warning("the traffic recorder stops: %s", error)
+
+
+class RecordingEngine:
+    """An engine that notes each request before it passes it on."""
+
+    def __init__(self, engine: Engine, recorder: TrafficRecorder) -> None:
+        self._engine = engine
+        self._recorder = recorder
+
+    async def infer(self, request: InferenceRequest) -> InferenceResponse:
+        """See `Engine.infer`."""
+        now = self._engine.clock()
+        info = self._engine.describe(request.model)
+        entry: dict[str, Any] = {
+            "model": info.name,
+            "time": round(now, 6),
+            "rows": _rows(info, request),
+            "priority": request.priority.value,
+        }
+        if request.deadline != math.inf:
+            entry["timeout"] = round(request.deadline - now, 6)
+        shapes = {name: list(array.shape[1:]) for name, array in request.inputs.items()}
+        if not info.signature.has_fixed_rows:
+            entry["shapes"] = shapes
+        padded = next(iter(info.padding.inputs.items()), None)
+        if padded is not None and len(shapes.get(padded[0], [])) >= padded[1].axis:
+            entry["length"] = shapes[padded[0]][padded[1].axis - 1]
+        self._recorder.note(entry, request.client)
+        return await self._engine.infer(request)
+
+    def describe(self, model: ModelRef) -> ModelInfo:
+        """See `Engine.describe`."""
+        return self._engine.describe(model)
+
+    def statuses(self) -> Sequence[ModelStatus]:
+        """See `Engine.statuses`."""
+        return self._engine.statuses()
+
+    def models(self) -> Sequence[ModelInfo]:
+        """See `Engine.models`."""
+        return self._engine.models()
+
+    def queued(self) -> Mapping[ModelRef, int]:
+        """See `Engine.queued`."""
+        return self._engine.queued()
+
+    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
+        """See `Engine.refusal`."""
+        return self._engine.refusal(model, deadline)
+
+    def explain(self, model: ModelRef) -> Mapping[str, Any]:
+        """See `Engine.explain`."""
+        return self._engine.explain(model)
+
+    def clock(self) -> float:
+        """See `Engine.clock`."""
+        return self._engine.clock()
+
+
+def _rows(info: ModelInfo, request: InferenceRequest) -> int:
+    if info.signature.mode is BatchMode.WHOLE:
+        return 1
+    array = next(iter(request.inputs.values()), None)
+    return int(array.shape[0]) if array is not None and array.ndim else 1
