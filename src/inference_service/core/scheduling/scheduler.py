@@ -92,8 +92,9 @@ class Scheduler(Generic[T]):
         own = load.drain(rows, size)
         patience = load.patience(own, size)
         firm = ticket.firm = deadline != math.inf
-        ticket.deadline = deadline if firm else now + patience
-        ticket.urgency = min(ticket.deadline, now + offset(priority, patience))
+        put_off = offset(priority, patience)
+        ticket.deadline = deadline if firm else now + max(patience, put_off)
+        ticket.urgency = min(ticket.deadline, now + put_off)
         self._acceptance.admit(ticket, size, now, patience)
         self._queue.add(ticket, volume)
         self._live += 1
