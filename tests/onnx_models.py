@@ -221,3 +221,32 @@ def deep(width: int = 256, layers: int = 400) -> onnx.ModelProto:
         axis=np.array([1]),
         w=weights,
     )
+
+
+def tokens(*, masked: bool = True) -> onnx.ModelProto:
+    """Doubles each token and sums each row, of any length; unmasked: the mean, which padding moves."""
+    return build(
+        [
+            helper.make_node("Mul", ["ids", "mask"], ["kept"], "keep"),
+            helper.make_node("Mul", ["kept", "two"], ["doubled"], "double"),
+            helper.make_node("Cast", ["kept"], ["floats"], "cast", to=FLOAT),
+            helper.make_node("ReduceSum", ["floats", "axis"], ["pooled"], "sum", keepdims=0)
+            if masked
+            else helper.make_node("ReduceMean", ["floats"], ["pooled"], "mean", axes=[1], keepdims=0),
+        ],
+        [("ids", INT64, ["batch", "length"]), ("mask", INT64, ["batch", "length"])],
+        [("doubled", INT64, ["batch", "length"]), ("pooled", FLOAT, ["batch"])],
+        two=np.array(2, np.int64),
+        **({"axis": np.array([1])} if masked else {}),
+    )  # fmt: skip
+
+
+def fixed_batch(size: int = 4, *, mixing: bool = False) -> onnx.ModelProto:
+    """A batch of one size only; ``mixing``: less the mean of the batch."""
+    nodes = [helper.make_node("Mul", ["x", "two"], ["y" if not mixing else "d"], "double")]
+    if mixing:
+        nodes += [
+            helper.make_node("ReduceMean", ["d"], ["mean"], "mean", axes=[0], keepdims=1),
+            helper.make_node("Sub", ["d", "mean"], ["y"], "centre"),
+        ]
+    return build(nodes, [("x", FLOAT, [size, 3])], [("y", FLOAT, [size, 3])], two=np.float32(2))

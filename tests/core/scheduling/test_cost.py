@@ -72,9 +72,10 @@ def test_an_empty_table_knows_nothing_and_learns_from_its_first_run() -> None:
     assert model.seconds(1) == pytest.approx(0.002)
 
 
-def test_a_volume_that_was_never_measured_borrows_in_proportion() -> None:
+def test_in_a_volume_that_was_never_measured_as_many_numbers_cost_as_much() -> None:
     model = CostModel(POINTS, volume=100)
-    assert model.seconds(4, 200) == pytest.approx(2 * model.seconds(4, 100))
+    assert model.seconds(4, 200) == pytest.approx(model.seconds(8, 100))
+    assert model.seconds(8, 25) == pytest.approx(model.seconds(2, 100))
     assert model.seconds(4) == model.seconds(4, 100)
 
 

@@ -101,6 +101,12 @@ class CostTable:
         """The same curve at ``factor`` times the cost."""
         return CostTable([(rows, seconds * factor) for rows, seconds in self.points])
 
+    def stretched(self, factor: float) -> "CostTable":
+        """The curve of rows that are ``factor`` times as large: the same work in fewer rows."""
+        return CostTable(
+            [(rows, self.seconds(max(1, round(rows * factor)))) for rows in self._rows]
+        )
+
     def _move(self, index: int, step: float) -> None:
         self._seconds[index] = max(self._seconds[index] + step, 1e-9)
 
@@ -142,8 +148,8 @@ class Noise:
 class CostModel:
     """The tables of one model: one for each volume (numbers in one row of all inputs).
 
-    A volume that was never measured borrows the nearest one's curve in proportion. Volume 0 is the
-    one that was measured at warm-up.
+    For a volume that was never measured, b rows are taken to cost what as many numbers cost in rows
+    of the nearest volume. Volume 0 is the one that was measured at warm-up.
     """
 
     def __init__(self, points: Points = (), volume: int = 1) -> None:
@@ -172,7 +178,7 @@ class CostModel:
         table = self._tables.get(volume)
         if table is None:
             nearest = min(self._tables, key=lambda known: abs(known - volume))
-            table = self._tables[nearest].scaled(volume / nearest)
+            table = self._tables[nearest].stretched(volume / nearest)
             self._tables[volume] = table
         return table
 

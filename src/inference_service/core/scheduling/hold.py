@@ -172,7 +172,7 @@ class Hold:
         if not outlook.requests:
             return False
         wait = worthwhile(queued, outlook, largest, seconds)
-        if wait <= 0:
+        if wait is None:
             return False
         self.since = since
         self.until = min(now + max(wait, _SHORTEST), last)
@@ -196,14 +196,15 @@ class Outlook:
 
 def worthwhile(
     queued: int, outlook: Outlook, largest: int, seconds: Callable[[int], float]
-) -> float:
-    """How long to wait for the requests to come; 0: not at all.
+) -> float | None:
+    """How long to wait for the requests to come, from 0 on; None: not at all.
 
     Waiting for k more merges two runs into one: it saves S(q) + S(k) - S(q + k) of the slot and
     costs the time until they are there. The k with the largest gain is chosen.
     """
     most = min(outlook.requests, largest - queued)
-    best, wait = 0.0, 0.0
+    best: float = 0.0
+    wait: float | None = None
     own = seconds(queued)
     k = most
     while k >= 1:

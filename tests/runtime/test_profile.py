@@ -1,0 +1,86 @@
+"""Costs are measured in short time, kept between starts, and a run that nobody needs is stopped."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference_service.core.scheduling.layout import Layout
+from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.tensors import BatchMode
+from inference_service.engine.interfaces import Job, RunResult
+from inference_service.runtime import loader
+from inference_service.runtime.loader import LoadOptions, load
+from inference_service.runtime.profile import ProfileCache, sizes_up_to
+from inference_service.runtime.runner import OrtRunner
+from inference_service.runtime.session import RuntimeOptions, open_model
+from tests import onnx_models
+
+
+def test_sizes_double_up_to_the_largest() -> None:
+    assert sizes_up_to(12) == [1, 2, 4, 8, 12]
+    assert sizes_up_to(12, (3, 6)) == [3, 6]
+
+
+def options(tmp_path: Path, **changes: object) -> LoadOptions:
+    path = onnx_models.save(onnx_models.heavy(256), tmp_path / "m.onnx")
+    values = {"policy": BatchPolicy(1), "derive_max_batch_size": True, **changes}
+    return LoadOptions("m", 1, path, **values)  # type: ignore[arg-type]
+
+
+def test_the_largest_batch_is_derived_from_the_costs(tmp_path: Path) -> None:
+    info, _ = load(options(tmp_path), lambda: None)
+    assert 2 <= info.policy.max_batch_size <= 1024
+    assert [rows for rows, _ in info.profiles[0].points][:4] == [1, 2, 4, 8]
+
+
+def test_what_was_measured_is_kept_between_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = options(tmp_path, profiles=ProfileCache(tmp_path / "cache"))
+    first, _ = load(given, lambda: None)
+    (kept,) = (tmp_path / "cache").glob("*.json")
+    assert json.loads(kept.read_text())["model"] == "m"
+
+    def measured_again(*_: object, **__: object) -> None:
+        raise AssertionError("it is measured again")
+
+    monkeypatch.setattr(loader, "measure", measured_again)
+    second, _ = load(given, lambda: None)
+    assert second.profiles == first.profiles
+
+
+def test_another_layout_or_a_broken_file_is_measured_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = ProfileCache(tmp_path / "cache")
+    load(options(tmp_path, profiles=cache), lambda: None)
+    load(options(tmp_path, profiles=cache, layouts=(Layout(2, 1),)), lambda: None)
+    kept = list((tmp_path / "cache").glob("*.json"))
+    assert len(kept) == 2
+    for path in kept:
+        path.write_text("{}")
+    load(options(tmp_path, profiles=cache), lambda: None)
+    assert "is measured again" in caplog.text
+
+
+async def test_a_run_that_nobody_waits_for_is_broken_off(tmp_path: Path) -> None:
+    path = onnx_models.save(onnx_models.deep(512, 600), tmp_path / "m.onnx")
+    opened = open_model(path, RuntimeOptions(1))
+    runner = OrtRunner("m", {1: opened}, BatchMode.MERGE, 1)
+    ended: asyncio.Future[RunResult] = asyncio.Future()
+    started = time.perf_counter()
+    stop = runner.start(Job([{"x": np.ones((4000, 512), np.float32)}]), ended.set_result)
+    await asyncio.sleep(0.05)
+    stop()
+    result = await asyncio.wait_for(ended, 20)
+    assert result.stopped
+    assert result.seconds <= time.perf_counter() - started
+    assert result.runs == 1, "it is not bisected"
+    again: asyncio.Future[RunResult] = asyncio.Future()
+    runner.start(Job([{"x": np.ones((1, 512), np.float32)}]), again.set_result)
+    assert not (await asyncio.wait_for(again, 20)).stopped
+    await runner.aclose()
