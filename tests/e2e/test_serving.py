@@ -278,6 +278,40 @@ def test_a_full_queue_refuses_at_once_with_retry_after(
     assert after["inference_requests_total:outcome=rejected"] == refused
 
 
+def test_recorded_traffic_tells_when_and_how_much_but_not_what(
+    serve: Callable[..., RunningServer], zoo: Path, tmp_path: Path
+) -> None:
+    """And ``tune`` reads what the recorder wrote."""
+    path = tmp_path / "traffic.jsonl"
+    server = serve(
+        zoo,
+        INFERENCE_SERVICE_TELEMETRY__RECORD_TRAFFIC=str(path),
+        INFERENCE_SERVICE_LIMITS__CLIENT_HEADER="X-Api-Key",
+    )
+    for i in range(20):
+        answer = requests.post(
+            server.url + "/v1/models/heavy:predict",
+            json={"instances": [[0.125] * 2048] * (1 + i % 2)},
+            headers={"X-Api-Key": f"secret-{i % 3}", "X-Request-Timeout": "20"},
+            timeout=20,
+        )
+        assert answer.status_code == 200
+    server.process.terminate()
+    assert server.process.wait(timeout=30) == 0
+    text = path.read_text()
+    assert "secret" not in text
+    assert "0.125" not in text
+    entries = [json.loads(line) for line in text.splitlines()]
+    assert [entry["rows"] for entry in entries] == [1, 2] * 10
+    assert {entry["client"] for entry in entries} == {0, 1, 2}
+    assert all(entry["timeout"] <= 20 for entry in entries)
+    costs = tmp_path / "costs.json"
+    costs.write_text(command("check", str(zoo / "heavy"), "--profile", "--json").stdout)
+    found = command("tune", "--costs", str(costs), "--trace", str(path), "--slo", "500", "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)[0]["met"]
+
+
 def test_a_broken_model_fails_alone(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
     onnx_models.save(onnx_models.doubler(), tmp_path / "good" / "1" / "model.onnx")
     (tmp_path / "bad" / "1").mkdir(parents=True)

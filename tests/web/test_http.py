@@ -92,6 +92,28 @@ def test_a_wrong_deadline_is_told(zoo_server: RunningServer, value: str) -> None
     assert "X-Request-Timeout: expected seconds as a positive number" in error(response)
 
 
+def test_priorities_are_taken_and_a_wrong_one_is_told(zoo_server: RunningServer) -> None:
+    body = {"instances": [[1, 2, 3]]}
+    for priority in ("high", "Normal", "low"):
+        assert post(zoo_server, PREDICT, body, X_Priority=priority).status_code == 200
+    response = post(zoo_server, PREDICT, body, X_Priority="urgent")
+    assert response.status_code == 400
+    assert "X-Priority: expected 'high', 'normal', 'low', got 'urgent'" in error(response)
+
+
+def test_the_scheduler_explains_itself(zoo_server: RunningServer) -> None:
+    assert post(zoo_server, PREDICT, {"instances": [[1, 2, 3]]}).status_code == 200
+    for path in ("/v2/models/doubler/scheduler", "/v2/models/doubler/versions/1/scheduler"):
+        told = requests.get(zoo_server.url + path, timeout=20).json()
+        assert told["cost"]["tables"][0]["table"][0]["rows"] == 1
+        assert told["max_batch_size"] >= 32, "a cheap model has large batches"
+        assert told["default_deadline_ms"] >= 2000
+    assert told["recent_batches"][0]["because"]
+    missing = requests.get(zoo_server.url + "/v2/models/nothing/scheduler", timeout=20)
+    assert missing.status_code == 404
+    assert "unknown model 'nothing'" in error(missing)
+
+
 def test_the_wrong_verb_is_405(zoo_server: RunningServer) -> None:
     for response in (
         requests.get(zoo_server.url + PREDICT, timeout=20),

@@ -8,7 +8,8 @@ the first ones out makes room for a larger batch of later ones, and more are ans
 import math
 from collections.abc import Callable
 
-_MEMORY = 64  # requests over which rates and patience are averaged
+_MEMORY = 256  # requests over which rates and patience are averaged
+_ENOUGH = 16  # requests after which the averages are acted on
 _MARGIN = 1.05
 
 
@@ -48,7 +49,7 @@ class Offered:
     @property
     def known(self) -> bool:
         """Whether enough has been seen to act on."""
-        return self.firm >= _MEMORY
+        return self.firm >= _ENOUGH
 
 
 def target(rate: float, patience: float, largest: int, seconds: Callable[[int], float]) -> float:
