@@ -60,7 +60,7 @@ async def test_a_run_that_lost_all_its_clients_is_broken_off_and_counted() -> No
     stays.cancel()
     await settle()
     assert run.stopped
-    run.done(replace(_result(run), stopped=True))
+    run.done(_result(run)._replace(stopped=True))
     await settle()
     (batch,) = stage.notebook.batches
     assert batch.saved == pytest.approx(batch.predicted - 0.25)

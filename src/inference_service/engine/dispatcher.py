@@ -70,16 +70,18 @@ class Dispatcher:
     def _dispatch(self) -> None:
         now = self.clock()
         marked, self._marked = self._marked, {}
+        waiting = self._waiting
         for model in marked:
             model.expire(now)
-            self._waiting[model] = None
-        ready = [model for model in self._waiting if model.wants_slot]
+            waiting[model] = None
+        ready = [model for model in waiting if model.wants_slot]
         while ready:
             chosen = ready[0] if len(ready) == 1 else min(ready, key=lambda m: m.urgency(now))
             if self._used and self._used + chosen.cores > self._cores and chosen.cores:
                 break
             if not (chosen.run_next(now) and chosen.wants_slot):
                 ready.remove(chosen)
-        self._waiting = {model: None for model in self._waiting if model.wants_slot}
+        for model in [model for model in waiting if not model.wants_slot]:
+            del waiting[model]
         for model in marked:
             model.arm(now)

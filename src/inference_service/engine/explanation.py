@@ -82,7 +82,7 @@ def _batch(record: BatchRecord) -> dict[str, Any]:
         "predicted_ms": _ms(record.predicted),
         "ms": _ms(record.seconds),
         "held_ms": _ms(record.held),
-        "padding": round(record.padding, 3),
+        "padding": round(record.padding or 0.0, 3),
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from inference_service.core.errors import Overloaded
 from inference_service.core.lifecycle import State
@@ -60,8 +60,7 @@ Outcome: TypeAlias = Tensors | Exception
 """What became of one part of a batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(NamedTuple):
     """What became of a batch: an outcome for each part, and what the runs cost in seconds.
 
     ``stopped``: it was broken off because nobody waited for it any more.
@@ -73,8 +72,7 @@ class RunResult:
     stopped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A batch to run: the parts, the outputs that are wanted (none: all), and how.
 
     ``threads`` is one of the model's layouts'. ``length`` is what rows of variable length are
@@ -159,13 +157,13 @@ class RequestRecord:
     compute_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """One executed batch. Times are in seconds.
+class BatchRecord(NamedTuple):
+    """One executed batch. Times are in seconds. (A tuple, as it is made for every batch.)
 
     ``predicted`` is what the run was expected to cost, ``held`` how long a free slot waited for it,
     ``saved`` what breaking it off has saved, and ``wasted`` what was spent on rows that nobody
-    waited for any more. ``padding`` is the share of the run that was padding.
+    waited for any more. ``padding`` is the share of the run that was padding; None where nothing is
+    ever padded.
     """
 
     model: ModelRef
@@ -178,7 +176,7 @@ class BatchRecord:
     held: float = 0.0
     saved: float = 0.0
     wasted: float = 0.0
-    padding: float = 0.0
+    padding: float | None = None
 
 
 class Observer(Protocol):

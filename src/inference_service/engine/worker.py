@@ -248,11 +248,13 @@ class Worker:
         batch = run.batch
         self._running.remove(run)
         self._dispatcher.gave_back(run.cores)
-        dead = sum(part.rows for part in batch.parts if part.ticket.dead)
-        for part, outcome in zip(batch.parts, result.outcomes, strict=True):
-            ticket = part.ticket
+        dead = 0
+        for (ticket, start, stop), outcome in zip(batch.parts, result.outcomes, strict=True):
+            if ticket.dead:
+                dead += stop - start
+                continue
             timing = Timing(batch.started - ticket.arrival, result.seconds, batch.rows)
-            ticket.item.deliver(part.start, part.stop - part.start, outcome, timing)
+            ticket.item.deliver(start, stop - start, outcome, timing)
             if ticket.item.settled:  # after a failure its other chunks need not run any more
                 self.scheduler.finish(ticket)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
@@ -272,7 +274,7 @@ class Worker:
             held=batch.held,
             saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
             wasted=result.seconds * dead / batch.rows,
-            padding=_padding(batch, self.info),
+            padding=None if self.info.padding.trivial else _padding(batch, self.info),
         )
         self.recent.append(record)
         self._observer.batched(record)

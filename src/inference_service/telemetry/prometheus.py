@@ -31,7 +31,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-_RATIOS = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
 _SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _MODEL = ("model", "version")
@@ -51,7 +50,8 @@ class _BatchChildren:
     rows: Histogram
     runs: Counter
     held: Counter
-    ratio: Histogram
+    predicted: Counter
+    seconds: Counter
     padding: Histogram
     saved: Counter
     wasted: Counter
@@ -123,12 +123,14 @@ class PrometheusObserver:
             _MODEL,
             registry=registry,
         )
-        self._ratio = Histogram(
-            "inference_batch_cost_ratio",
-            "What a batch took against what its cost table had predicted",
+        self._predicted = Counter(
+            "inference_batch_predicted_seconds",
+            "What batches were expected to take, by their cost tables",
             _MODEL,
-            buckets=_RATIOS,
             registry=registry,
+        )
+        self._seconds = Counter(
+            "inference_batch_seconds", "What they took", _MODEL, registry=registry
         )
         self._padding = Histogram(
             "inference_batch_padding_ratio",
@@ -165,7 +167,8 @@ class PrometheusObserver:
                 self._batch_rows.labels(model, version),
                 self._runs.labels(model, version),
                 self._held.labels(model, version),
-                self._ratio.labels(model, version),
+                self._predicted.labels(model, version),
+                self._seconds.labels(model, version),
                 self._padding.labels(model, version),
                 self._saved.labels(model, version),
                 self._wasted.labels(model, version),
@@ -173,9 +176,10 @@ class PrometheusObserver:
         children.batches.inc()
         children.rows.observe(record.rows)
         children.runs.inc(record.runs)
-        children.padding.observe(record.padding)
-        if record.predicted > 0:
-            children.ratio.observe(record.seconds / record.predicted)
+        children.predicted.inc(record.predicted)
+        children.seconds.inc(record.seconds)
+        if record.padding is not None:
+            children.padding.observe(record.padding)
         if record.held > 0:
             children.held.inc(record.held)
         if record.saved > 0:

@@ -8,6 +8,7 @@ by pool adjacent violators; Ayer et al. 1955, doi 10.1214/aoms/1177728423).
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 Points = Sequence[tuple[int, float]]
 """(rows, seconds) with rising rows."""
@@ -21,6 +22,7 @@ _STEP_AFTER = 8  # outliers in a row are not noise: the machine or the model has
 _WINDOW = 256
 _REFRESH = 16
 _LARGEST_NOISE = 3.0
+_ALL, _EVERY = 64, 4
 
 
 def rising(values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
@@ -95,7 +97,9 @@ class CostTable:
             step = rate * error / (share * share + (1 - share) * (1 - share))
             self._move(right - 1, step * (1 - share))
             self._move(right, step * share)
-        self._seconds = rising(self._seconds)
+        near = self._seconds[max(right - 2, 0) : right + 2]
+        if any(left > later for left, later in pairwise(near)):
+            self._seconds = rising(self._seconds)
 
     def scaled(self, factor: float) -> "CostTable":
         """The same curve at ``factor`` times the cost."""
@@ -156,6 +160,7 @@ class CostModel:
         self._usual = volume
         self._tables: dict[int, CostTable] = {volume: CostTable(points)}
         self._noise = Noise()
+        self._runs = 0
         self._far: deque[float] = deque(maxlen=_STEP_AFTER)
 
     @property
@@ -186,21 +191,29 @@ class CostModel:
         """The expected seconds of a batch."""
         return self.table(volume).seconds(rows)
 
-    def observe(self, rows: int, seconds: float, volume: int = 0) -> None:
-        """Learn from a run. One that took far longer than predicted counts as noise alone."""
+    def observe(self, rows: int, seconds: float, volume: int = 0) -> bool:
+        """Learn from a run; whether the table has changed.
+
+        One that took far longer than predicted counts as noise alone. After the first runs every
+        fourth is looked at: the others would tell the same.
+        """
+        self._runs += 1
+        if self._runs > _ALL and self._runs % _EVERY:
+            return False
         table = self.table(volume)
         predicted = table.seconds(rows)
         if predicted <= 0.0:
             table.observe(rows, seconds)
-            return
+            return True
         ratio = seconds / predicted
         self._noise.observe(ratio)
         if ratio <= _OUTLIER:
             self._far.clear()
             table.observe(rows, seconds)
-            return
+            return True
         self._far.append(ratio)
         if len(self._far) == _STEP_AFTER:
             step = sorted(self._far)[_STEP_AFTER // 2]
             self._far.clear()
             self._tables[volume or self._usual] = table.scaled(step)
+        return True

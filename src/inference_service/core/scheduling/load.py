@@ -24,6 +24,7 @@ class Load(Generic[T]):
         self.overloaded = False
         self.running: list[Batch[T]] = []
         self._patience: dict[int, float] = {}
+        self._patiences: dict[tuple[int, int], float] = {}
 
     @property
     def busy(self) -> bool:
@@ -61,9 +62,18 @@ class Load(Generic[T]):
             return base
         return min(base + 2 * own, self.policy.max_deadline)
 
+    def patience_of(self, rows: int, volume: int) -> float:
+        """The default deadline in seconds for a request of so many rows."""
+        known = self._patiences.get((rows, volume))
+        if known is None:
+            known = self.patience(self.drain(rows, volume), volume)
+            self._patiences[rows, volume] = known
+        return known
+
     def refresh(self) -> None:
         """The costs have changed."""
         self._patience.clear()
+        self._patiences.clear()
 
     def residual(self, now: float) -> float:
         """Seconds until a slot is free."""
@@ -83,7 +93,7 @@ class Load(Generic[T]):
 
     def ended(self, batch: Batch[T]) -> None:
         """It runs no more."""
-        self.running = [other for other in self.running if other is not batch]
+        self.running.remove(batch)
         self.promises.touch()
 
     def watch(self, wait: float, patience: float, enter: float, leave: float) -> None:

@@ -86,9 +86,18 @@ class Group(Generic[T]):
     def lane(self, client: Hashable, served: float) -> Lane[T]:
         """The client's lane; ``served`` is its counter, for a lane that is new."""
         lane = self.lanes.get(client)
-        if lane is None:
-            lane = self.lanes[client] = Lane(client)
+        if lane is not None:
+            return lane
+        lane = Lane(client)
+        if len(self.lanes) == 1:  # the orders are needed from the second lane on
+            (other,) = self.lanes.values()
+            head = other.head()
+            heapq.heappush(self.turns, (0.0, next(self.sequence), other))
+            if head is not None:
+                heapq.heappush(self.heads, (head.urgency, next(self.sequence), other))
+        if self.lanes:
             heapq.heappush(self.turns, (served, next(self.sequence), lane))
+        self.lanes[client] = lane
         return lane
 
     def head(self) -> Ticket[T] | None:
@@ -149,27 +158,44 @@ class Queue(Generic[T]):
         self.shares = Shares()
         self.groups: dict[Hashable, Group[T]] = {}
         self._heads: list[tuple[float, int, Group[T]]] = []
+        self._spare: Group[T] | None = None
         self._sequence = count()
 
     def add(self, ticket: Ticket[T], volume: int) -> None:
         """Take a ticket in."""
         group = self.groups.get(ticket.key)
         if group is None:
-            group = self.groups[ticket.key] = Group(ticket.key, volume)
-            group.has_lengths = ticket.length > 0
+            group = self._new_group(ticket, volume)
         lane = group.lanes.get(ticket.client)
         if lane is None:
             lane = group.lane(ticket.client, self.shares.enter(ticket.client))
         lane.push(ticket)
         if lane.queue[0] is ticket:
-            heapq.heappush(group.heads, (ticket.urgency, next(group.sequence), lane))
-            heapq.heappush(self._heads, (ticket.urgency, next(self._sequence), group))
+            if len(group.lanes) > 1:
+                heapq.heappush(group.heads, (ticket.urgency, next(group.sequence), lane))
+            if len(self.groups) > 1:
+                heapq.heappush(self._heads, (ticket.urgency, next(self._sequence), group))
         if ticket.firm:
             heapq.heappush(group.firm, (ticket.deadline, next(group.sequence), ticket))
             self.firm_rows += ticket.left
         group.rows += ticket.left
         self.rows += ticket.left
         self.requests += 1
+
+    def _new_group(self, ticket: Ticket[T], volume: int) -> Group[T]:
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.key == ticket.key:
+            group = spare  # the model is idle again and again: the same group serves
+        else:
+            group = Group(ticket.key, volume)
+            group.has_lengths = ticket.length > 0
+        if len(self.groups) == 1:  # the order is needed from the second group on
+            (other,) = self.groups.values()
+            head = other.head()
+            if head is not None:
+                heapq.heappush(self._heads, (head.urgency, next(self._sequence), other))
+        self.groups[ticket.key] = group
+        return group
 
     def most_urgent(self, limit: int) -> list[Group[T]]:
         """Up to ``limit`` groups, those with the most urgent heads first."""
@@ -249,8 +275,12 @@ class Queue(Generic[T]):
                 heapq.heapify(group.turns)
 
     def _remove(self, group: Group[T]) -> None:
-        group.lanes = {}
+        group.lanes.clear()
         del self.groups[group.key]
+        if group.heads or group.turns or group.firm:
+            group.heads, group.turns, group.firm = [], [], []
+        if not group.has_lengths:
+            self._spare = group
         if len(self._heads) > _COMPACT_AT and len(self._heads) > 4 * len(self.groups):
             groups = self.groups
             self._heads = [entry for entry in self._heads if groups.get(entry[2].key) is entry[2]]

@@ -89,12 +89,14 @@ class Scheduler(Generic[T]):
         ticket = Ticket(item, key, rows, now, client)
         ticket.length = length
         size = volume * quantised(length) if length else volume
-        own = load.drain(rows, size)
-        patience = load.patience(own, size)
+        patience = load.patience_of(rows, size)
         firm = ticket.firm = deadline != math.inf
-        put_off = offset(priority, patience)
-        ticket.deadline = deadline if firm else now + max(patience, put_off)
-        ticket.urgency = min(ticket.deadline, now + put_off)
+        if priority is Priority.NORMAL and not firm:
+            ticket.deadline = ticket.urgency = now + patience
+        else:
+            put_off = offset(priority, patience)
+            ticket.deadline = deadline if firm else now + max(patience, put_off)
+            ticket.urgency = min(ticket.deadline, now + put_off)
         self._acceptance.admit(ticket, size, now, patience)
         self._queue.add(ticket, volume)
         self._live += 1
@@ -127,8 +129,9 @@ class Scheduler(Generic[T]):
         self.load.ended(batch)
         self.hold.answered(len(batch.parts), now, self._live)
         if learn:
-            self.cost.observe(self.policy.padded(batch.rows), seconds, batch.volume)
-            self.load.refresh()
+            rows = self.policy.padded(batch.rows) if self.policy.sizes else batch.rows
+            if self.cost.observe(rows, seconds, batch.volume):
+                self.load.refresh()
 
     def poll(self, now: float, *, slots: int) -> list[Batch[T] | Expired[T]]:
         """Decide: what has expired, and what to run on the free slots."""
