@@ -151,7 +151,8 @@ class HoldJudge:
         closed = echo.fraction > _FOLLOWED and recent.steady > _STEADY and recent.clients > 1
         promising = closed and together
         if not (promising and scheduler.policy.hold and 2 * one - load.seconds(2) > _MATTERS * one):
-            if scheduler.hold.theta > 0:
+            # Clients that are in step take longer to come back together: that is no reason to stop.
+            if scheduler.hold.theta > 0 and not closed:
                 self._decide(0.0, now)
             recent.forget()
             return
