@@ -160,16 +160,21 @@ class Promises:
     def _work_out(self, ends: list[float]) -> None:
         self._base = now = list(ends)
         late, slack = 0, math.inf
+        costs: dict[tuple[int, int], float] = {}  # most batches are of one size
         for batch in self.batches:
-            start = min(now)
-            end = start + self._cost(batch.rows, batch.volume)
+            size = batch.rows, batch.volume
+            seconds = costs.get(size)
+            if seconds is None:
+                seconds = costs[size] = self._cost(*size)
+            start = now[0] if len(now) == 1 else min(now)
+            end = start + seconds
             self._before_last, self._last_start = now, start
-            now = _assigned(now, end)
+            now = [end] if len(now) == 1 else _assigned(now, end)
             spare = batch.earliest - end
             if spare < 0:
                 late += 1
-            else:
-                slack = min(slack, spare)
+            elif spare < slack:
+                slack = spare
         self._ends, self._late, self._slack = now, late, slack
         self._fresh = True
 
