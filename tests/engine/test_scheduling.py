@@ -117,6 +117,29 @@ async def test_the_first_batch_after_a_hold_says_so() -> None:
     }
 
 
+@story
+async def test_14_the_clock_is_read_once_for_all_that_is_decided_in_a_dispatch() -> None:
+    readings = 0
+
+    def clock() -> float:
+        nonlocal readings
+        readings += 1
+        return asyncio.get_running_loop().time()
+
+    runner = PuppetRunner()
+    worker = Worker(measured(), runner, Notebook(), Dispatcher(clock))
+    tasks = [asyncio.ensure_future(worker.infer(InferenceRequest(REF, rows(i)))) for i in range(9)]
+    await asyncio.sleep(0)
+    assert readings == 9, "one for each that is accepted"
+    await settle()
+    assert readings == 10, "and one for the dispatch"
+    for expected in (12, 14, 16):  # one for the end of the run, one for the next dispatch
+        runner.next().answer(1.0)
+        await settle()
+        assert readings == expected
+    await asyncio.gather(*tasks)
+
+
 def sharing_stage() -> Stage:
     return Stage(replace(measured(), share_identical=True))
 

@@ -194,10 +194,20 @@ def test_simulate_writes_a_report_with_plots(tmp_path: Path) -> None:
     costs = tmp_path / "costs.json"
     table = [{"rows": b, "milliseconds": 2 + 0.2 * b} for b in (1, 2, 4, 8)]
     costs.write_text(json.dumps([{"model": "m", "profile": [{"table": table}]}]))
-    run = command("simulate", "--quick", "--costs", costs, "--out", tmp_path / "out")
+    recorded = trace(tmp_path, '{"time":1,"rows":2}', '{"time":1.001,"rows":1}')
+    run = command(
+        "simulate", "--quick", "--costs", costs, "--trace", recorded, "--out", tmp_path / "out"
+    )
     assert run.returncode == 0, run.stderr
     report = (tmp_path / "out" / "report.md").read_text()
-    for part in ("## m", "| poisson | 90% |", "| 3 S(1) |", "Clockwork", "closed 16"):
+    for part in (
+        "## m",
+        "| poisson | 90% |",
+        "| 3 S(1) |",
+        "Clockwork",
+        "closed 16",
+        "The recorded load: 3 rows",
+    ):
         assert part in report
     assert (tmp_path / "out" / "latency-0.svg").read_text().startswith("<?xml")
 

@@ -20,9 +20,14 @@ _COSTS = "Cost tables: the output of `inference-service check MODEL --profile --
     show_default=True,
     help="Folder of the report.",
 )
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A recorded load, to be run as well.",
+)
 @click.option("--quick", is_flag=True, help="Fewer arrivals and loads: about a minute.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random arrivals.")
-def simulate(costs: Path | None, out: Path, *, quick: bool, seed: int) -> None:
+def simulate(costs: Path | None, out: Path, trace: Path | None, *, quick: bool, seed: int) -> None:
     """Compare the scheduler with other batching policies on a virtual clock.
 
     It is the very code that serves. Without --costs it runs on three made-up tables.
@@ -30,10 +35,13 @@ def simulate(costs: Path | None, out: Path, *, quick: bool, seed: int) -> None:
     from inference_service.simulation.costs import read_costs
     from inference_service.simulation.report import Plan, write_report
     from inference_service.simulation.study import affine
+    from inference_service.simulation.trace import read_trace
 
     try:
         models = read_costs(costs) if costs else [affine(0.02), affine(0.1), affine(0.5)]
-        plan = Plan(1500, seed, (0.3, 0.9)) if quick else Plan(seed=seed)
+        recorded = read_trace(trace) if trace else []
+        times = [arrival.time for arrival in recorded for _ in range(arrival.rows)]
+        plan = Plan(1500, seed, (0.3, 0.9), times) if quick else Plan(seed=seed, trace=times)
         path = write_report(models, plan, out, lambda name: click.echo(f"  {name}", err=True))
     except InferenceServiceError as error:
         click.secho(f"Error: {error}", err=True, fg="red")

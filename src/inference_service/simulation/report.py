@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference_service.core.scheduling.virtual import Batching
 from inference_service.simulation.arrivals import OPEN, Closed
 from inference_service.simulation.oracle import least_mean_latency, most_in_time
 from inference_service.simulation.rivals import rivals
@@ -35,6 +36,7 @@ class Plan:
     count: int = 6000
     seed: int = 1
     loads: Sequence[float] = LOADS
+    trace: Sequence[float] = ()
 
 
 Progress = Callable[[str], None]
@@ -52,6 +54,8 @@ def write_report(models: Sequence[Model], plan: Plan, folder: Path, progress: Pr
         lines += _open_section(model, plan, curves)
         lines += _overload_section(model, plan)
         lines += _closed_section(model, plan)
+        if plan.trace:
+            lines += _trace_section(model, plan.trace)
     plots = _plots(models, curves, plan, folder)
     if not plots:
         lines += ["Plots need matplotlib: `pip install 'inference-service[simulate]'`.", ""]
@@ -122,6 +126,23 @@ def _closed_section(model: Model, plan: Plan) -> Iterator[str]:
             load.name, f"{load.spread * 1e6:g} µs", f"{ideal:.0f}", f"{mine.rate / ideal:.3f}",
             f"{other.rate / ideal:.3f}", f"{mine.batch:.1f}", _ms(mine.p99),
         )  # fmt: skip
+    yield ""
+
+
+def _trace_section(model: Model, times: Sequence[float]) -> Iterator[str]:
+    """All policies on a recorded load. They know rows of one request alone: each row is one."""
+    seconds = max(times[-1], 1e-9)
+    yield f"### The recorded load: {len(times)} rows in {seconds:.3g} s"
+    yield ""
+    yield from _table_head("policy", "mean ms", "p50 ms", "p99 ms", "p99.9 ms", "rows a batch")
+    policies: dict[str, Callable[[], Batching]] = {
+        OURS: lambda: ours(model),
+        **rivals(model.largest, model.cost, 10 * model.cost(1)),
+    }
+    for name, make in policies.items():
+        found = run_open(name, make(), model, times)
+        cells = (_ms(s) for s in (found.mean, found.p50, found.p99, found.p999))
+        yield _row(name, *cells, f"{found.batch:.1f}")
     yield ""
 
 
