@@ -114,7 +114,9 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():
         onnx_models.save(build(), folder / name / "1" / "model.onnx")
     onnx_models.save(onnx_models.doubler(4), folder / "doubler" / "2" / "model.onnx")
-    (folder / "doubler" / "model.toml").write_text('versions = { kind = "all" }\n')
+    (folder / "doubler" / "model.toml").write_text(
+        'versions = { kind = "all" }\nversion_labels = { stable = 1 }\n'
+    )
     return folder
 
 

@@ -49,6 +49,17 @@ def doubler(width: int = 3) -> onnx.ModelProto:
     )
 
 
+def half_doubler() -> onnx.ModelProto:
+    """y = 2 x for rows of two half-precision floats."""
+    half = TensorProto.FLOAT16
+    return build(
+        [helper.make_node("Mul", ["x", "two"], ["y"], "double")],
+        [("x", half, ["batch", 2])],
+        [("y", half, ["batch", 2])],
+        two=np.float16(2),
+    )
+
+
 def embedding(words: int = 10) -> onnx.ModelProto:
     """Looks ids up in a table of ``words`` rows; the row of id i is [i, i]. Other ids fail."""
     table = np.repeat(np.arange(words, dtype=np.float32)[:, None], 2, axis=1)

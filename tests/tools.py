@@ -2,13 +2,21 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+TOOLS = Path(__file__).parent.parent / ".tools"
+
+
+def path_of(name: str) -> str | None:
+    """Where a program is: on the path, or where scripts/install-test-tools puts some."""
+    return shutil.which(name) or shutil.which(name, path=str(TOOLS))
 
 
 def need(*names: str) -> None:
     """Skip with the names of the missing tools; fail where REQUIRE_TOOLS says that they are here."""
-    missing = [name for name in names if shutil.which(name) is None]
+    missing = [name for name in names if path_of(name) is None]
     if not missing:
         return
     message = f"not run: {', '.join(missing)} missing (scripts/install-test-tools installs it)"

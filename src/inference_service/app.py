@@ -17,23 +17,17 @@ from starlette.responses import RedirectResponse
 
 from inference_service._version import __version__
 from inference_service.core.admission import Admission, Limits
-from inference_service.core.errors import InvalidModel
-from inference_service.core.scheduling.layout import Layout
-from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.versions import plan
 from inference_service.engine.engine import LocalEngine
-from inference_service.engine.interfaces import Engine, ModelInfo, Runner
-from inference_service.engine.manager import Loader, Manager, VersionSource
+from inference_service.engine.interfaces import Engine
+from inference_service.engine.manager import Manager, VersionSource
 from inference_service.protocols.oip import routes as oip
+from inference_service.protocols.oip.infer import infer_path
+from inference_service.protocols.oip.repository import RepositoryControl
 from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
-from inference_service.repository.layout import ModelEntry, scan
-from inference_service.repository.manifest import padding_of, pipeline_of
-from inference_service.runtime.loader import LoadOptions, load
-from inference_service.runtime.profile import ProfileCache
-from inference_service.runtime.threads import usable_cores
 from inference_service.settings import Settings, load_settings
+from inference_service.sources import cores, model_names, model_sources, version_sources
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
     exposition,
@@ -41,6 +35,7 @@ from inference_service.telemetry.prometheus import (
     watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
+from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.web import errors
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
@@ -80,7 +75,8 @@ def create_app(
     settings = settings or load_settings()
     sources = version_sources(settings)
     registry = process_registry(__version__)
-    observer = PrometheusObserver(registry)
+    sums = StatisticsObserver()
+    observer = Observers([PrometheusObserver(registry), sums])
     engine = LocalEngine(cores=cores(settings))
     manager = Manager(engine, observer)
     limits = settings.limits
@@ -93,7 +89,8 @@ def create_app(
         serving = RecordingEngine(engine, recorder)
     edge = Edge(
         serving, admission, observer, limits.max_body_bytes, limits.request_timeout,
-        limits.client_header.lower().encode(),
+        limits.client_header.lower().encode(), settings.wire.non_finite,
+        settings.wire.compress_answers,
     )  # fmt: skip
 
     app = FastAPIOffline(
@@ -109,20 +106,21 @@ def create_app(
     app.state.hot_paths = {}
     errors.install(app)
     app.add_middleware(ServerTiming)
-    _add_routes(app, service, edge)
+    _add_routes(app, service, edge, sums)
     return app
 
 
-def _add_routes(app: FastAPI, service: Service, edge: Edge) -> None:
+def _add_routes(app: FastAPI, service: Service, edge: Edge, sums: StatisticsObserver) -> None:
     settings, engine = service.settings, service.engine
+    server = oip.Server(NAME, __version__, sums.of, _control(app, service))
     prediction = (
         predict.router(edge, settings.default_model, tfserving.decode_value),
         tfserving.router(edge),
+        oip.router(edge, service.health, server),
     )
     app.state.prediction_routes = [route for router in prediction for route in router.routes]
     for router in prediction:
         app.include_router(router)
-    app.include_router(oip.router(engine, service.health, NAME, __version__))
 
     @app.get("/metrics", tags=["Metrics"], response_class=Response)
     def metrics(request: Request) -> Response:
@@ -135,6 +133,25 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge) -> None:
         return RedirectResponse("docs")
 
     app.openapi = partial(_openapi, app, engine, edge.max_body_bytes)  # type: ignore[method-assign]
+
+
+def _control(app: FastAPI, service: Service) -> RepositoryControl:
+    settings, manager = service.settings, service.manager
+
+    async def load(name: str) -> None:
+        try:
+            await manager.load(name, await asyncio.to_thread(model_sources, settings, name))
+        finally:
+            _find_hot_paths(app, service.engine)
+
+    async def unload(name: str) -> None:
+        await manager.unload(name)
+        _find_hot_paths(app, service.engine)
+
+    token = settings.admin.token if settings.admin.repository else None
+    return RepositoryControl(
+        partial(model_names, settings), load, unload, token.get_secret_value() if token else None
+    )
 
 
 def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any]:
@@ -151,7 +168,7 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
             },
             {"name": predict.TAG, "description": "The contract of the classic tutorial"},
             {"name": tfserving.TAG, "description": "What TensorFlow Serving's clients speak"},
-            {"name": oip.TAG, "description": "Health and metadata, as KServe and Triton have them"},
+            {"name": oip.TAG, "description": "What the clients of KServe and Triton speak"},
         ],
     )
     generic = document["paths"][tfserving_openapi.predict_path("{model}")]["post"]["responses"]
@@ -182,9 +199,7 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     async def load_models() -> None:
         await service.manager.load_all(sources)
-        app.state.hot_paths.update(
-            resolve(app.state.prediction_routes, _prediction_paths(service.engine))
-        )
+        _find_hot_paths(app, service.engine)
         # What is loaded stays: the collector need not look at it again on every full collection.
         gc.collect()
         gc.freeze()
@@ -218,91 +233,18 @@ def _log_failure(task: asyncio.Task[None]) -> None:
         log.error("loading the models failed", exc_info=error)
 
 
+def _find_hot_paths(app: FastAPI, engine: Engine) -> None:
+    paths = resolve(app.state.prediction_routes, _prediction_paths(engine))
+    app.state.hot_paths.clear()
+    app.state.hot_paths.update(paths)
+
+
 def _prediction_paths(engine: Engine) -> list[str]:
     """The paths that clients are going to use over and over."""
     paths = {"/predict"}
     for info in engine.models():
         paths.add(tfserving_openapi.predict_path(info.name))
         paths.add(tfserving_openapi.predict_path(info.name, info.version))
+        paths.add(infer_path(info.name))
+        paths.add(infer_path(info.name, info.version))
     return sorted(paths)
-
-
-def version_sources(settings: Settings) -> list[VersionSource]:
-    """The versions that the repository's models want served. Raises InvalidModel for none."""
-    sources = []
-    for entry in scan(settings.models):
-        if entry.problem:
-            version = max(entry.versions, default=1)
-            sources.append(VersionSource(entry.name, version, _broken(entry.problem)))
-            continue
-        wanted = entry.manifest.versions.aspired(entry.versions)
-        if not wanted:
-            problem = "none of the versions that model.toml asks for is there"
-            sources.append(VersionSource(entry.name, max(entry.versions), _broken(problem)))
-        for version in plan((), wanted).load:
-            options = load_options(settings, entry, version)
-            sources.append(VersionSource(entry.name, version, partial(load, options)))
-    return sources
-
-
-def _broken(problem: str) -> Loader:
-    def fail(warming: Callable[[], None]) -> tuple[ModelInfo, Runner]:
-        raise InvalidModel(problem)
-
-    return fail
-
-
-def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOptions:
-    """model.toml over the service's settings."""
-    manifest = entry.manifest
-    batching, defaults = manifest.batching, settings.batching
-    runtime = settings.runtime
-    delay, hold = batching.max_queue_delay, batching.hold
-    largest = batching.max_batch_size or defaults.max_batch_size
-    padding, longest = padding_of(manifest)
-    return LoadOptions(
-        name=entry.name,
-        version=version,
-        path=entry.versions[version],
-        policy=BatchPolicy(
-            max_batch_size=largest or 1,
-            max_queue_rows=batching.max_queue_rows or defaults.max_queue_rows,
-            max_queue_delay=defaults.max_queue_delay if delay is None else delay,
-            default_deadline=batching.default_deadline or defaults.default_deadline,
-            max_deadline=settings.limits.request_timeout,
-            hold=defaults.hold if hold is None else hold,
-            sizes=tuple(batching.allowed_batch_sizes),
-        ),
-        layouts=layouts(
-            cores(settings),
-            manifest.runtime.slots or runtime.slots,
-            manifest.runtime.intra_op_threads or runtime.intra_op_threads,
-        ),
-        derive_max_batch_size=largest is None,
-        allow_spinning=runtime.allow_spinning,
-        profiles=ProfileCache(runtime.profile_cache),
-        mode=batching.mode,
-        warm_up=runtime.warm_up and manifest.warmup.enabled,
-        share_identical=batching.share_identical,
-        row_shapes=manifest.warmup.shapes,
-        padding=padding,
-        longest=longest,
-        description=manifest.description,
-        labels=manifest.labels,
-        metadata=manifest.metadata,
-        example=manifest.example,
-        pipeline=pipeline_of(manifest),
-    )
-
-
-def cores(settings: Settings) -> int:
-    """The cores that all models share."""
-    return settings.runtime.cores or usable_cores()
-
-
-def layouts(cores: int, slots: int | None, threads: int | None) -> tuple[Layout, ...]:
-    """The layouts to choose from: what is set, or all cores in one run against one for each."""
-    if slots is not None or threads is not None:
-        slots = slots or max(1, cores // (threads or 1))
-        return (Layout(slots, threads or max(1, cores // slots)),)
-    return (Layout(1, cores),) if cores == 1 else (Layout(1, cores), Layout(cores, 1))

@@ -7,7 +7,7 @@ with ``--config``, the default here. docs/configuration.md is the reference.
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import (
     BaseModel,
@@ -16,11 +16,14 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inference_service.core.errors import InferenceServiceError, render_path
+from inference_service.core.tensors import NonFinite
 
 PREFIX = "INFERENCE_SERVICE_"
 
@@ -98,6 +101,30 @@ class TelemetrySettings(_Section):
     record_limit: PositiveInt = Field(1_000_000, description="requests that are recorded at most")
 
 
+class WireSettings(_Section):
+    """How answers are written."""
+
+    non_finite: NonFinite = Field(
+        NonFinite.NULL, description="NaN and Infinity in JSON: null, error or bare"
+    )
+    compress_answers: bool = Field(True, description="gzip or deflate for clients that accept it")
+
+
+class AdminSettings(_Section):
+    """What clients may change."""
+
+    repository: bool = Field(False, description="let clients load and unload models")
+    token: SecretStr | None = Field(
+        None, description="what they must send as Authorization: Bearer"
+    )
+
+    @model_validator(mode="after")
+    def _needs_token(self) -> Self:
+        if self.repository and self.token is None:
+            raise ValueError("admin.repository needs admin.token: who may load models is an admin")
+        return self
+
+
 class ShutdownSettings(_Section):
     """What happens on SIGTERM."""
 
@@ -129,6 +156,8 @@ class Settings(BaseSettings):
     runtime: RuntimeSettings = RuntimeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    wire: WireSettings = WireSettings()
+    admin: AdminSettings = AdminSettings()
 
 
 class _FileSettings(Settings):

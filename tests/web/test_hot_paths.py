@@ -34,6 +34,11 @@ def client(app: Any) -> httpx.AsyncClient:
         ("/v1/models/doubler/versions/1:predict", b'{"instances": [[1, 2, 3]]}'),
         ("/v1/models/doubler/versions/2:predict", b'{"inputs": [[1, 2, 3, 4]]}'),
         ("/predict", b"[1, 2, 3, 4]"),
+        (
+            "/v2/models/doubler/infer",
+            b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}',
+        ),
+        ("/v2/models/doubler/versions/1/infer", b"{}"),
         ("/v1/models/doubler:predict", b'{"instances": [[1]]}'),
         ("/v1/models/doubler:predict", b"{"),
         ("/v1/models/nothing:predict", b"{}"),
@@ -56,6 +61,9 @@ async def test_the_paths_of_loaded_models_take_the_short_way(app: FastAPI) -> No
         "/v1/models/doubler/versions/1:predict",
         "/v1/models/doubler/versions/2:predict",
         "/v1/models/doubler:predict",
+        "/v2/models/doubler/infer",
+        "/v2/models/doubler/versions/1/infer",
+        "/v2/models/doubler/versions/2/infer",
     ]
     _, parameters = app.state.hot_paths["/v1/models/doubler/versions/1:predict"]
     assert parameters == {"model": "doubler", "version": "1"}

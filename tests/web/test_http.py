@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import zlib
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def error(response: requests.Response) -> str:
         ("/v1/models/every-kind:predict", {"instances": [{"name": "a", "flag": True, "counts": [1, 2**63]}]}, 400, "instances[0].counts[1]: expected int64 from"),
         ("/v1/models/every-kind:predict", {"inputs": {"name": ["a"], "flag": [True, False], "counts": [[1, 2]]}}, 400, "same number of rows: name has 1, flag has 2"),
         ("/v1/models/embedding:predict", {"instances": [99]}, 400, "the model refuses these values in the model's Gather node"),
-        ("/v1/models/nothing:predict", {"instances": [1]}, 404, "unknown model 'nothing'"),
+        ("/v1/models/nothing:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(nothing): unknown model 'nothing'"),
         ("/v1/models/doubler/versions/7:predict", {"instances": [1]}, 404, "no version 7 loaded; loaded versions: 1, 2"),
         ("/v1/models/doubler/versions/one:predict", {"instances": [1]}, 404, "version 'one' of model 'doubler' is not a whole number"),
         ("/nowhere", {}, 404, "no such path: POST /nowhere"),
@@ -156,11 +157,77 @@ def test_a_huge_body_of_undeclared_length_is_refused_on_the_way(zoo_server: Runn
     assert response.status_code == 413
 
 
-def test_an_unknown_content_encoding_is_no_json(zoo_server: RunningServer) -> None:
-    body = gzip.compress(b'{"instances": [[1, 2, 3]]}')
-    response = post(zoo_server, PREDICT, body, Content_Encoding="gzip")
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_bodies_may_be_compressed_both_ways(zoo_server: RunningServer, encoding: str) -> None:
+    pack = gzip.compress if encoding == "gzip" else zlib.compress
+    rows = [[i, 0, 0] for i in range(300)]
+    body = pack(json.dumps({"instances": rows}).encode())
+    response = post(zoo_server, PREDICT, body, Content_Encoding=encoding, Accept_Encoding=encoding)
+    assert response.headers["content-encoding"] == encoding
+    assert response.headers["vary"] == "Accept-Encoding"
+    assert int(response.headers["content-length"]) < 2000
+    assert response.json()["predictions"][299] == [598, 0, 0]
+    small = post(zoo_server, PREDICT, {"instances": [[1, 2, 3]]}, Accept_Encoding=encoding)
+    assert "content-encoding" not in small.headers
+
+
+def test_damaged_and_unknown_compression_is_told(zoo_server: RunningServer) -> None:
+    response = post(zoo_server, PREDICT, b"{}", Content_Encoding="gzip")
+    assert response.status_code == 400
+    assert "the body is not valid gzip" in error(response)
+    response = post(zoo_server, PREDICT, b"{}", Content_Encoding="br")
     assert response.status_code == 415
-    assert "Content-Encoding 'gzip' is not supported" in error(response)
+    assert response.headers["accept-encoding"] == "gzip, deflate"
+    assert "Content-Encoding 'br' is not supported" in error(response)
+    bomb = gzip.compress(bytes(40 * 2**20))
+    response = post(zoo_server, PREDICT, bomb, Content_Encoding="gzip")
+    assert response.status_code == 413
+    assert "unpacked, the body has more than 33554432 bytes" in error(response)
+
+
+def test_nan_in_an_answer_is_null_bare_or_an_error_as_asked(zoo_server: RunningServer) -> None:
+    large = {"instances": [[3e38, 1, 1]]}  # twice that is no float32
+    assert post(zoo_server, PREDICT, large).json() == {"predictions": [[None, 2, 2]]}
+    bare = post(zoo_server, PREDICT, large, X_Non_Finite="bare")
+    assert bare.content == b'{"predictions":[[Infinity,2.0,2.0]]}'
+    response = post(zoo_server, PREDICT, large, X_Non_Finite="error")
+    assert response.status_code == 500
+    assert "the model's answer holds NaN or Infinity" in error(response)
+    sent = b'{"instances": [[NaN, -Infinity, 1]]}'
+    assert post(zoo_server, PREDICT, sent, X_Non_Finite="bare").content == (
+        b'{"predictions":[[NaN,-Infinity,2.0]]}'
+    )
+    response = post(zoo_server, PREDICT, large, X_Non_Finite="maybe")
+    assert "X-Non-Finite: expected 'null', 'error', 'bare', got 'maybe'" in error(response)
+
+
+def test_tensorflow_servings_other_verbs_versions_and_labels(
+    zoo_server: RunningServer, server: RunningServer
+) -> None:
+    zeros = {"image": [0.0] * 64}
+    answer = post(server, "/v1/models/digits:classify", {"examples": [zeros, zeros]}).json()
+    assert [label for label, _ in answer["results"][1]] == [str(digit) for digit in range(10)]
+    response = post(server, "/v1/models/digits:regress", {"examples": [zeros]})
+    assert "this model can't regress" in error(response)
+    answer = post(zoo_server, "/v1/models/any-length:regress", {"examples": [{"x": [1, 2]}]})
+    assert answer.json() == {"results": [3.0]}
+    old = {"instances": [[1, 2, 3]]}
+    for path in ("/labels/stable:predict", "/labels/stable:Predict", "/versions/1:PREDICT"):
+        answer = post(zoo_server, "/v1/models/doubler" + path, old)
+        assert answer.json() == {"predictions": [[2, 4, 6]]}
+    status = requests.get(zoo_server.url + "/v1/models/doubler/labels/stable", timeout=20).json()
+    assert [entry["version"] for entry in status["model_version_status"]] == ["1"]
+    path = "/v1/models/doubler/labels/stable/metadata"
+    assert requests.get(zoo_server.url + path, timeout=20).json()["model_spec"]["version"] == "1"
+    response = post(zoo_server, "/v1/models/doubler/labels/other:predict", old)
+    assert response.status_code == 404
+    assert "no loaded version of model 'doubler' has the label 'other'" in error(response)
+    response = post(zoo_server, "/v1/models/doubler:explain", old)
+    assert (response.status_code, "malformed request" in error(response)) == (404, True)
+    assert requests.get(zoo_server.url + "/v1/models/a/b/c", timeout=20).status_code == 404
+    assert (
+        requests.get(zoo_server.url + "/v1/models/doubler:Predict", timeout=20).status_code == 405
+    )
 
 
 def test_answers_tell_where_the_time_went(zoo_server: RunningServer) -> None:

@@ -44,8 +44,8 @@ def check(
 
 
 def _reports(settings: Any, *, profile: bool) -> Iterator[dict[str, Any]]:
-    from inference_service.app import load_options
     from inference_service.repository.layout import scan
+    from inference_service.sources import load_options
 
     for entry in scan(settings.models):
         if entry.problem:

@@ -51,12 +51,25 @@ class BodyTimeout(ClientError):  # noqa: N818
     """The body did not arrive before the request's deadline."""
 
 
+class Unauthorised(ClientError):  # noqa: N818
+    """The request needs credentials that it does not carry."""
+
+
+class Forbidden(ClientError):  # noqa: N818
+    """Nobody may do this here."""
+
+
 class NotFound(ClientError):  # noqa: N818
     """No such path."""
 
 
 class ModelNotFound(NotFound):
-    """No such model, or no such version of it."""
+    """No such model, or no such version of it; ``name`` and ``version`` are what was asked for."""
+
+    def __init__(self, message: str, name: str = "", version: int | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.version = version
 
 
 class Unavailable(InferenceServiceError):  # noqa: N818

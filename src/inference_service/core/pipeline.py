@@ -123,6 +123,15 @@ class Pipeline:
             outputs += [spec] if step is None else step.specs(spec)
         return replace(signature, outputs=tuple(outputs))
 
+    def sources(self, signature: Signature) -> dict[str, str]:
+        """The model's own output behind each output that clients see."""
+        found: dict[str, str] = {}
+        for spec in signature.outputs:
+            step = self.after.get(spec.name)
+            specs = (spec,) if step is None else step.specs(spec)
+            found |= {served.name: spec.name for served in specs}
+        return found
+
     def preprocess(self, inputs: Tensors) -> Tensors:
         """The tensors for the model."""
         if not self.before:

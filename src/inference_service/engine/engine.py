@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -94,6 +95,26 @@ class LocalEngine:
         self._workers.setdefault(info.name, {})[info.version] = worker
         self.report(info.name, info.version, State.READY)
 
+    async def replace(self, worker: Worker) -> None:
+        """Let this worker take the place of the one that serves its version, drained and freed."""
+        info = worker.info
+        old = self._workers[info.name][info.version]
+        self._workers[info.name][info.version] = worker
+        status = self._statuses[info.name][info.version]
+        self._statuses[info.name][info.version] = replace(status, info=info)
+        await old.drain()
+        await old.aclose()
+
+    def state(self, name: str, version: int) -> State | None:
+        """A version's state; None for one that was never seen."""
+        status = self._statuses.get(name, {}).get(version)
+        return None if status is None else status.state
+
+    def problem(self, name: str, version: int) -> str | None:
+        """Why a version failed to load; None where it did not."""
+        status = self._statuses[name][version]
+        return status.error if status.state is State.FAILED else None
+
     async def remove(self, name: str, version: int) -> None:
         """Let no more requests reach this version, drain it and free it."""
         worker = self._workers[name].pop(version)
@@ -128,14 +149,16 @@ class LocalEngine:
             if not model.name:
                 return InvalidInput("the request names no model")
             loaded = quoted(sorted(self._workers)) or "none"
-            return ModelNotFound(f"unknown model '{model.name}'; loaded are: {loaded}")
+            text = f"unknown model '{model.name}'; loaded are: {loaded}"
+            return ModelNotFound(text, model.name, model.version)
         version = max(statuses) if model.version is None else model.version
         status = statuses.get(version)
         if status is None or status.state is State.UNLOADED:
             served = ", ".join(str(v) for v in sorted(self._workers.get(model.name, {}))) or "none"
-            return ModelNotFound(
+            text = (
                 f"model '{model.name}' has no version {version} loaded; loaded versions: {served}"
             )
+            return ModelNotFound(text, model.name, version)
         if status.state is State.FAILED:
             return ModelNotReady(
                 f"model '{model.name}' version {version} failed to load: {status.error}",

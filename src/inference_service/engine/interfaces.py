@@ -17,7 +17,10 @@ from inference_service.core.tensors import Signature, Tensors
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """All that is known of a loaded model version; made once, when it is loaded."""
+    """All that is known of a loaded model version; made once, when it is loaded.
+
+    ``labels`` are names of classes by output, ``version_labels`` names of this version.
+    """
 
     name: str
     version: int
@@ -26,6 +29,7 @@ class ModelInfo:
     description: str = ""
     platform: str = "onnxruntime_onnx"
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    version_labels: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
@@ -146,7 +150,11 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One finished request. ``outcome`` is "ok" or the reason why there was no answer."""
+    """One finished request. ``outcome`` is "ok" or the reason why there was no answer.
+
+    ``decode_seconds`` is from the body to the model's tensors, ``encode_seconds`` from its outputs
+    to the answer's body.
+    """
 
     model: str
     version: str
@@ -155,6 +163,9 @@ class RequestRecord:
     seconds: float
     queue_seconds: float | None = None
     compute_seconds: float | None = None
+    rows: int = 0
+    decode_seconds: float = 0.0
+    encode_seconds: float = 0.0
 
 
 class BatchRecord(NamedTuple):

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from inference_service.core.errors import InferenceServiceError
+from inference_service.core.errors import InferenceServiceError, InvalidInput, ModelNotFound
 from inference_service.core.lifecycle import State
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import ModelInfo, Observer, Runner
@@ -21,6 +21,8 @@ Loader = Callable[[Callable[[], None]], tuple[ModelInfo, Runner]]
 class VersionSource:
     """One version that should be served, and the way to load it.
 
+    ``fingerprint`` differs when the version's files do.
+
     ``load`` blocks and is called in a thread; it returns when the model is warm, and calls its
     argument when the warm-up begins. It raises InvalidModel or whatever the runtime raises.
     """
@@ -28,6 +30,7 @@ class VersionSource:
     name: str
     version: int
     load: Loader
+    fingerprint: object = None
 
 
 class Manager:
@@ -37,6 +40,9 @@ class Manager:
         self._engine = engine
         self._observer = observer
         self.finished = False
+        self._expected: set[tuple[str, int]] = set()
+        self._loaded: dict[tuple[str, int], VersionSource] = {}
+        self._changing = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
@@ -44,8 +50,13 @@ class Manager:
         return self.problem() is None
 
     def problem(self) -> str | None:
-        """Why the service is not ready, in words; None when it is."""
+        """Why the service is not ready, in words; None when it is.
+
+        What is loaded later, on request, doesn't count: other models go on being served.
+        """
         for status in self._engine.statuses():
+            if (status.name, status.version) not in self._expected:
+                continue
             if status.state is State.FAILED:
                 return f"model '{status.name}' version {status.version} failed: {status.error}"
             if status.state in {State.LOADING, State.WARMING}:
@@ -54,11 +65,66 @@ class Manager:
 
     async def load_all(self, sources: Sequence[VersionSource]) -> None:
         """Load every source. A version that fails is reported and fails alone."""
-        for source in sources:
-            self._engine.report(source.name, source.version, State.LOADING)
-        for source in sources:
-            await self._load(source)
+        self._expected.update((source.name, source.version) for source in sources)
+        async with self._changing:
+            for source in sources:
+                self._engine.report(source.name, source.version, State.LOADING)
+            for source in sources:
+                await self._load(source)
         self.finished = True
+
+    async def load(self, name: str, sources: Sequence[VersionSource]) -> None:
+        """Serve these versions of a model and no others: load what is new or has changed.
+
+        What was served goes on being served until the new is warm. Raises InvalidInput, which says
+        why, where a version could not be loaded; the others are.
+        """
+        async with self._changing:
+            problems = []
+            for source in sources:
+                problem = await self._load_anew(source)
+                if problem is not None:
+                    problems.append(f"version {source.version}: {problem}")
+            if not problems:
+                keep = {source.version for source in sources}
+                await self._unload(name, keep)
+        if problems:
+            raise InvalidInput(f"failed to load model '{name}': {'; '.join(problems)}")
+
+    async def unload(self, name: str) -> None:
+        """Serve no version of a model any more. Raises ModelNotFound for an unknown one."""
+        async with self._changing:
+            if all(status.name != name for status in self._engine.statuses()):
+                raise ModelNotFound(f"unknown model '{name}'")
+            await self._unload(name, ())
+
+    async def _load_anew(self, source: VersionSource) -> str | None:
+        """Load a version unless it is served as it is. Returns what went wrong."""
+        key = source.name, source.version
+        state = self._engine.state(*key)
+        if state is not State.READY:
+            self._engine.report(*key, State.LOADING)
+            await self._load(source)
+            return self._engine.problem(*key)
+        known = self._loaded[key].fingerprint
+        if known is not None and known == source.fingerprint:
+            return None
+        try:
+            info, runner = await asyncio.to_thread(source.load, lambda: None)
+        except Exception as error:
+            return str(error)
+        await self._engine.replace(Worker(info, runner, self._observer, self._engine.dispatcher))
+        self._loaded[key] = source
+        return None
+
+    async def _unload(self, name: str, keep: Collection[int]) -> None:
+        for status in self._engine.statuses():
+            if status.name == name and status.version not in keep:
+                self._expected.discard((name, status.version))
+                if status.state is State.READY:
+                    await self._engine.remove(name, status.version)
+                elif status.state is State.FAILED:
+                    self._engine.report(name, status.version, State.UNLOADED)
 
     async def _load(self, source: VersionSource) -> None:
         loop = asyncio.get_running_loop()
@@ -77,6 +143,7 @@ class Manager:
             self._failed(source, f"{type(error).__name__}: {error}")
         else:
             engine.add(Worker(info, runner, self._observer, engine.dispatcher))
+            self._loaded[source.name, source.version] = source
 
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)

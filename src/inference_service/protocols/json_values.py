@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,11 +12,22 @@ BASE64_KEY = "b64"
 _EXACT_FLOAT = 2.0**53  # above it a float no longer holds every integer
 
 
-def numbers(value: Any, dtype: DType, shape: Shape, *, check_booleans: bool = True) -> Array | None:
-    """The value as an array, or None where it isn't numbers (or booleans) of this type and shape.
+class Rules(NamedTuple):
+    """How strictly numbers are read.
 
-    Without ``check_booleans``, true and false among numbers are taken for 1 and 0 as numpy does.
+    Without ``check_booleans``, true and false among numbers are taken for 1 and 0 as numpy does:
+    for bodies that hold neither. ``non_finite`` takes NaN and Infinity, which JSON doesn't have.
     """
+
+    check_booleans: bool = True
+    non_finite: bool = False
+
+
+STRICT = Rules()
+
+
+def numbers(value: Any, dtype: DType, shape: Shape, *, rules: Rules = STRICT) -> Array | None:
+    """The value as an array; None where it isn't numbers (or booleans) of this type and shape."""
     try:
         raw = np.asarray(value)
     except (ValueError, OverflowError):  # ragged, or not numbers at all
@@ -25,8 +36,8 @@ def numbers(value: Any, dtype: DType, shape: Shape, *, check_booleans: bool = Tr
         return None
     if dtype is DType.UINT64 and raw.dtype.kind == "f":
         raw = _unsigned(value, raw)
-    array = _cast(raw, dtype)
-    if array is None or dtype is DType.BOOL or not check_booleans:
+    array = cast(raw, dtype, non_finite=rules.non_finite)
+    if array is None or dtype is DType.BOOL or not rules.check_booleans:
         return array
     return None if _has_bool(value) else array
 
@@ -65,7 +76,7 @@ def _string_shape(value: Any, leaves: list[str], depth: int) -> tuple[int, ...] 
     return None if inner or rest is None else (len(value), *rest)
 
 
-def _cast(raw: Array, dtype: DType) -> Array | None:
+def cast(raw: Array, dtype: DType, *, non_finite: bool = False) -> Array | None:
     """To the wanted dtype where no value changes its meaning; else None."""
     kind, target = raw.dtype.kind, dtype.numpy
     if raw.size == 0:
@@ -75,7 +86,7 @@ def _cast(raw: Array, dtype: DType) -> Array | None:
     if kind not in "iuf":
         return None
     if dtype.is_float:
-        return _finite(raw, target)
+        return _float(raw, dtype, non_finite=non_finite)
     if kind == "f":
         if not (np.abs(raw) <= _EXACT_FLOAT).all() or (raw != np.trunc(raw)).any():
             return None
@@ -96,10 +107,18 @@ def _unsigned(value: Any, raw: Array) -> Array:
         return raw
 
 
-def _finite(raw: Array, target: np.dtype[np.generic]) -> Array | None:
+def _float(raw: Array, dtype: DType, *, non_finite: bool) -> Array | None:
+    target, largest = dtype.numpy, dtype.largest
+    smallest = np.minimum.reduce(raw, axis=None)
+    if smallest >= -largest and np.maximum.reduce(raw, axis=None) <= largest:
+        return raw.astype(target)
     with np.errstate(over="ignore"):
         array = raw.astype(target)
-    return array if np.isfinite(array).all() else None
+    finite = np.isfinite(array)
+    if finite.all():
+        return array
+    # NaN and Infinity as sent; a number that is too large for the type stays an error.
+    return array if non_finite and not np.isfinite(raw[~finite]).any() else None
 
 
 def text_of(value: Any) -> str | None:

@@ -9,6 +9,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -92,6 +93,7 @@ class Manifest(_Section):
     description: str = ""
     labels: dict[str, list[str]] = {}
     versions: Annotated[VersionPolicy, Field(discriminator="kind")] = Latest()
+    version_labels: dict[str, NonNegativeInt] = {}
     batching: Batching = Batching()
     runtime: Runtime = Runtime()
     warmup: WarmUp = WarmUp()

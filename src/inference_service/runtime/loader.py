@@ -51,6 +51,7 @@ class LoadOptions:
     longest: int | None = None
     description: str = ""
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    version_labels: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     pipeline: Pipeline = field(default_factory=Pipeline)
@@ -99,6 +100,7 @@ def inspect(options: LoadOptions) -> LoadedModel:
         policy=_policy(options, mode, sizes),
         description=options.description,
         labels=options.labels,
+        version_labels=options.version_labels,
         metadata=options.metadata,
         example=options.example,
         warnings=tuple(warnings),

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
@@ -14,11 +15,15 @@ from inference_service.core.errors import (
     UnsupportedContent,
 )
 from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.tensors import NonFinite
+from inference_service.web.compression import check_encoding
 
 TIMEOUT_HEADER = "X-Request-Timeout"
-_TIMEOUT = TIMEOUT_HEADER.lower().encode()
 PRIORITY_HEADER = "X-Priority"
-_PRIORITY = PRIORITY_HEADER.lower().encode()
+NON_FINITE_HEADER = "X-Non-Finite"
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
+BINARY = b"application/octet-stream"
+_MOST_DIGITS = 18
 _LONGEST_CLIENT = 256  # bytes of a client's name that are looked at
 # curl's default, which TensorFlow Serving's own examples rely on, counts as JSON.
 _JSON_TYPES = (b"", b"application/json", b"text/json", b"application/x-www-form-urlencoded")
@@ -30,33 +35,34 @@ class ClientDisconnected(Exception):  # noqa: N818
 
 @dataclass(slots=True)
 class Head:
-    """The headers that an inference endpoint looks at."""
+    """The headers that an inference endpoint looks at.
+
+    ``json_length``: bytes of JSON in front of binary tensors (Open Inference Protocol).
+    """
 
     length: int | None = None
     content_type: bytes = b""
     content_encoding: bytes = b""
+    accept_encoding: bytes = b""
     timeout: float | None = None
     priority: Priority = Priority.NORMAL
+    non_finite: NonFinite = NonFinite.NULL
+    json_length: int | None = None
     client: str = ""
 
 
-def read_head(scope: Scope, client_header: bytes = b"") -> Head:
+def read_head(
+    scope: Scope, client_header: bytes = b"", non_finite: NonFinite = NonFinite.NULL
+) -> Head:
     """One pass over the headers. Raises InvalidInput.
 
     The client is whoever ``client_header`` names, and its address otherwise.
     """
-    head = Head()
+    head = Head(non_finite=non_finite)
     for name, value in scope["headers"]:
-        if name == b"content-length":
-            head.length = _length(value)
-        elif name == b"content-type":
-            head.content_type = value.split(b";", 1)[0].strip().lower()
-        elif name == b"content-encoding":
-            head.content_encoding = value.strip().lower()
-        elif name == _TIMEOUT:
-            head.timeout = _timeout(value)
-        elif name == _PRIORITY:
-            head.priority = _priority(value)
+        take = _HEADERS.get(name)
+        if take is not None:
+            take(head, value)
         if name == client_header:
             head.client = value[:_LONGEST_CLIENT].decode("latin-1")
     if not head.client and (address := scope.get("client")):
@@ -64,13 +70,25 @@ def read_head(scope: Scope, client_header: bytes = b"") -> Head:
     return head
 
 
-def _length(value: bytes) -> int:
-    if not value.isdigit():
+def _length(head: Head, value: bytes) -> None:
+    if not value.isdigit() or len(value) > _MOST_DIGITS:
         raise InvalidInput(f"header Content-Length is not a number: {value.decode('latin-1')!r}")
-    return int(value)
+    head.length = int(value)
 
 
-def _timeout(value: bytes) -> float:
+def _content_type(head: Head, value: bytes) -> None:
+    head.content_type = value.split(b";", 1)[0].strip().lower()
+
+
+def _content_encoding(head: Head, value: bytes) -> None:
+    head.content_encoding = value.strip().lower()
+
+
+def _accept_encoding(head: Head, value: bytes) -> None:
+    head.accept_encoding = value
+
+
+def _timeout(head: Head, value: bytes) -> None:
     try:
         seconds = float(value)
     except ValueError:
@@ -80,29 +98,62 @@ def _timeout(value: bytes) -> float:
             f"header {TIMEOUT_HEADER}: expected seconds as a positive number such as 0.25, "
             f"got {value.decode('latin-1')!r}"
         )
-    return seconds
+    head.timeout = seconds
 
 
-def _priority(value: bytes) -> Priority:
+def _priority(head: Head, value: bytes) -> None:
     text = value.decode("latin-1").strip().lower()
     try:
-        return Priority(text)
+        head.priority = Priority(text)
     except ValueError:
         known = ", ".join(f"'{priority}'" for priority in Priority)
         raise InvalidInput(f"header {PRIORITY_HEADER}: expected {known}, got {text!r}") from None
 
 
-def check_json(head: Head) -> None:
-    """Raises UnsupportedContent unless the body may be JSON."""
-    content_type, encoding = head.content_type, head.content_encoding
-    if encoding not in (b"", b"identity"):
-        raise UnsupportedContent(
-            f"Content-Encoding '{encoding.decode('latin-1')}' is not supported, send plain JSON"
+def _non_finite(head: Head, value: bytes) -> None:
+    text = value.decode("latin-1").strip().lower()
+    try:
+        head.non_finite = NonFinite(text)
+    except ValueError:
+        known = ", ".join(f"'{choice}'" for choice in NonFinite)
+        raise InvalidInput(f"header {NON_FINITE_HEADER}: expected {known}, got {text!r}") from None
+
+
+def _json_length(head: Head, value: bytes) -> None:
+    if not value.isdigit() or len(value) > _MOST_DIGITS:
+        raise InvalidInput(
+            f"header {JSON_LENGTH_HEADER}: expected a number of bytes, "
+            f"got {value.decode('latin-1')!r}"
         )
-    if content_type not in _JSON_TYPES and not content_type.endswith(b"+json"):
-        raise UnsupportedContent(
-            f"Content-Type is '{content_type.decode('latin-1')}', expected 'application/json'"
-        )
+    head.json_length = int(value)
+
+
+_HEADERS: dict[bytes, Callable[[Head, bytes], None]] = {
+    b"content-length": _length,
+    b"content-type": _content_type,
+    b"content-encoding": _content_encoding,
+    b"accept-encoding": _accept_encoding,
+    TIMEOUT_HEADER.lower().encode(): _timeout,
+    PRIORITY_HEADER.lower().encode(): _priority,
+    NON_FINITE_HEADER.lower().encode(): _non_finite,
+    JSON_LENGTH_HEADER.lower().encode(): _json_length,
+}
+
+
+def check_content(head: Head, *, binary: bool = False) -> None:
+    """Raises UnsupportedContent unless the body may be JSON, or ``binary`` tensors behind it."""
+    content_type = head.content_type
+    if head.content_encoding:
+        check_encoding(head.content_encoding.decode("latin-1"))
+    if content_type in _JSON_TYPES or content_type.endswith(b"+json"):
+        return
+    if binary and content_type == BINARY:
+        return
+    or_binary = " or 'application/octet-stream'" if binary else ""
+    raise UnsupportedContent(
+        f"Content-Type is '{content_type.decode('latin-1')}', "
+        f"expected 'application/json'{or_binary}"
+    )
 
 
 def check_length(length: int | None, limit: int) -> None:

@@ -7,10 +7,10 @@ for them. docs/performance.md has the numbers.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -19,29 +19,76 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inference_service.core.admission import Admission
 from inference_service.core.errors import ModelNotFound, ShuttingDown, Unavailable
 from inference_service.core.requests import InferenceRequest, ModelRef, Timing
-from inference_service.core.tensors import Signature, Tensors
+from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.core.versions import VERSION_FOLDER
-from inference_service.engine.interfaces import Engine, Observer, RequestRecord
+from inference_service.engine.interfaces import Engine, ModelInfo, Observer, RequestRecord
 from inference_service.web.body import (
     ClientDisconnected,
-    check_json,
+    Head,
+    check_content,
     check_length,
     read_body,
     read_head,
 )
+from inference_service.web.compression import (
+    COMPRESS_FROM,
+    compressed,
+    decompressed,
+    wanted,
+)
 from inference_service.web.disconnect import DisconnectWatch
-from inference_service.web.errors import answer
+from inference_service.web.errors import ErrorAnswer, answer
 
-_OFF_LOOP_FROM = 256 * 1024
-"""Bytes. A larger body is decoded in a thread: it would stall the loop for too long."""
+_PLAIN = (b"", b"identity")
+_DECODE_OFF_LOOP_FROM = 256 * 1024
+_ENCODE_OFF_LOOP_FROM = 128 * 1024
+_COMPRESS_OFF_LOOP_FROM = 16 * 1024
+"""Bytes. More is done in a thread: it would stall the loop for too long."""
 
-Encode = Callable[[Tensors], bytes]
-Decode = Callable[[bytes, Signature], tuple[Tensors, Encode]]
-"""A protocol: the body to tensors, and the way to write the answer to just this request."""
 
+class Content(NamedTuple):
+    """The body of an answer and what it is."""
+
+    body: bytes
+    type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Encode = Callable[[Tensors], bytes | Content]
+"""Writes the answer to just this request; plain bytes are JSON."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A decoded request. ``outputs`` are wanted of the model itself; none: all.
+
+    ``timeout`` (seconds; inf: none) and ``priority`` are those of the body, beside the headers'.
+    """
+
+    inputs: Tensors
+    encode: Encode
+    outputs: tuple[str, ...] = ()
+    timeout: float = math.inf
+    priority: Priority | None = None
+
+
+Decode = Callable[[bytes, ModelInfo, Head], Call]
+"""The body, unpacked, to tensors. It may run in a thread. Raises InvalidInput."""
 
 ChooseModel = Callable[[dict[str, Any]], ModelRef]
 """Which model a request is for, from its path parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What differs between endpoints. ``binary``: bodies that are not JSON are read, too."""
+
+    name: str
+    decode: Decode
+    choose: ChooseModel
+    binary: bool = False
+    failure: Callable[[Exception], ErrorAnswer] = answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +101,8 @@ class Edge:
     max_body_bytes: int
     request_timeout: float
     client_header: bytes = b""
+    non_finite: NonFinite = NonFinite.NULL
+    compress_answers: bool = True
 
 
 @dataclass(slots=True)
@@ -64,6 +113,8 @@ class _Course:
     model: str = ""
     version: str = ""
     decode: float = 0.0
+    encode: float = 0.0
+    rows: int = 0
     timing: Timing | None = None
     outcome: str = "ok"
     refusal: str = ""
@@ -84,11 +135,9 @@ class _Course:
 class InferenceEndpoint:
     """An ASGI callable: head, permit, body, decode, infer, encode; one record at the end."""
 
-    def __init__(self, edge: Edge, protocol: str, decode: Decode, choose: ChooseModel) -> None:
+    def __init__(self, edge: Edge, protocol: Protocol) -> None:
         self._edge = edge
         self._protocol = protocol
-        self._decode = decode
-        self._choose = choose
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -104,29 +153,27 @@ class InferenceEndpoint:
         except asyncio.CancelledError:  # the grace period of a shutdown has ended
             course.outcome = "shutting_down"
             self._finish(course)
-            reply = answer(ShuttingDown())
-            await _respond(
-                send, reply.status, reply.body, dict(reply.headers), course.server_timing()
-            )
+            reply = self._protocol.failure(ShuttingDown())
+            await _respond(send, reply.status, Content(reply.body), reply.headers, course)
             raise
         # The edge of the service: whatever happened, the client gets an answer.
         except Exception as error:
-            reply = answer(error)
-            status, content, headers = reply.status, reply.body, dict(reply.headers)
+            reply = self._protocol.failure(error)
+            status, content, headers = reply.status, Content(reply.body), dict(reply.headers)
             course.outcome = reply.outcome
             if isinstance(error, Unavailable):
                 course.refusal = error.reason
             if status in {408, 413}:  # the rest of the body is not read
                 headers["connection"] = "close"
-        await _respond(send, status, content, headers, course.server_timing())
+        await _respond(send, status, content, headers, course)
         self._finish(course)
 
-    async def _infer(self, scope: Scope, receive: Receive, course: _Course) -> bytes:
-        edge = self._edge
-        head = read_head(scope, edge.client_header)
-        info = edge.engine.describe(self._choose(scope.get("path_params", {})))
+    async def _infer(self, scope: Scope, receive: Receive, course: _Course) -> Content:
+        edge, protocol = self._edge, self._protocol
+        head = read_head(scope, edge.client_header, edge.non_finite)
+        info = edge.engine.describe(protocol.choose(scope.get("path_params", {})))
         course.model, course.version = info.name, str(info.version)
-        check_json(head)
+        check_content(head, binary=protocol.binary)
         check_length(head.length, edge.max_body_bytes)
         seconds = min(edge.request_timeout, head.timeout or edge.request_timeout)
         deadline = edge.engine.clock() + seconds if head.timeout else math.inf
@@ -136,20 +183,55 @@ class InferenceEndpoint:
         with edge.admission.permit(head.length or 0) as permit:
             body = await read_body(receive, head, edge.max_body_bytes, permit, seconds)
             begun = perf_counter()
-            if len(body) < _OFF_LOOP_FROM:
-                inputs, encode = self._decode(body, info.signature)
+            if head.content_encoding not in _PLAIN:
+                encoding = head.content_encoding.decode("latin-1")
+                body = await asyncio.to_thread(decompressed, body, encoding, edge.max_body_bytes)
+                permit.grow(len(body))
+            if len(body) < _DECODE_OFF_LOOP_FROM:
+                call = protocol.decode(body, info, head)
             else:
-                inputs, encode = await asyncio.to_thread(self._decode, body, info.signature)
+                call = await asyncio.to_thread(protocol.decode, body, info, head)
             del body  # it need not wait in the queue
-            inputs = info.pipeline.preprocess(inputs)
+            inputs = info.pipeline.preprocess(call.inputs)
             course.decode = perf_counter() - begun
+            if call.timeout < math.inf:
+                deadline = min(deadline, edge.engine.clock() + min(call.timeout, seconds))
             request = InferenceRequest(
-                info.ref, inputs, deadline=deadline, client=head.client, priority=head.priority
-            )
+                info.ref, inputs, call.outputs, deadline=deadline, client=head.client,
+                priority=call.priority or head.priority,
+            )  # fmt: skip
             with DisconnectWatch(receive):
                 response = await edge.engine.infer(request)
             course.timing = response.timing
-            return encode(info.pipeline.postprocess(response.outputs))
+            course.rows = info.signature.rows(inputs)
+            begun = perf_counter()
+            content = await self._encoded(call, info.pipeline.postprocess(response.outputs))
+            course.encode = perf_counter() - begun
+            if head.accept_encoding and len(content.body) >= COMPRESS_FROM:
+                content = await self._packed(content, head.accept_encoding)
+            return content
+
+    async def _encoded(self, call: Call, outputs: Tensors) -> Content:
+        if sum(array.nbytes for array in outputs.values()) < _ENCODE_OFF_LOOP_FROM:
+            content = call.encode(outputs)
+        else:
+            content = await asyncio.to_thread(call.encode, outputs)
+        return Content(content) if isinstance(content, bytes) else content
+
+    async def _packed(self, content: Content, accept: bytes) -> Content:
+        encoding = wanted(accept) if self._edge.compress_answers else ""
+        if not encoding:
+            return content
+        if len(content.body) < _COMPRESS_OFF_LOOP_FROM:
+            body = compressed(content.body, encoding)
+        else:
+            body = await asyncio.to_thread(compressed, content.body, encoding)
+        headers = (
+            *content.headers,
+            (b"content-encoding", encoding.encode()),
+            (b"vary", b"Accept-Encoding"),
+        )
+        return Content(body, content.type, headers)
 
     def _finish(self, course: _Course) -> None:
         observer = self._edge.observer
@@ -160,26 +242,30 @@ class InferenceEndpoint:
             RequestRecord(
                 model=course.model,
                 version=course.version,
-                protocol=self._protocol,
+                protocol=self._protocol.name,
                 outcome=course.outcome,
                 seconds=perf_counter() - course.started,
                 queue_seconds=timing.queue if timing else None,
                 compute_seconds=timing.compute if timing else None,
+                rows=course.rows,
+                decode_seconds=course.decode,
+                encode_seconds=course.encode,
             )
         )
 
 
 async def _respond(
-    send: Send, status: int, content: bytes, headers: dict[str, str], timing: str
+    send: Send, status: int, content: Content, headers: Mapping[str, str], course: _Course
 ) -> None:
     raw = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(content)).encode()),
-        (b"server-timing", timing.encode()),
+        (b"content-type", content.type),
+        (b"content-length", str(len(content.body)).encode()),
+        (b"server-timing", course.server_timing().encode()),
+        *content.headers,
         *((name.encode(), value.encode()) for name, value in headers.items()),
     ]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": content})
+    await send({"type": "http.response.body", "body": content.body})
 
 
 def parse_version(text: str | None, model: str) -> ModelRef:
@@ -199,6 +285,9 @@ def lean_route(endpoint: ASGIApp) -> type[APIRoute]:
 
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
             methods = self.methods or set()
+            check = getattr(endpoint, "check", None)
+            if check is not None:
+                check(scope)
             if scope["method"] not in methods:
                 raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
             await endpoint(scope, receive, send)

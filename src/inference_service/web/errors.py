@@ -17,10 +17,12 @@ from inference_service.core.errors import (
     BodyTimeout,
     DeadlineExceeded,
     ExecutionFailed,
+    Forbidden,
     InferenceServiceError,
     InvalidInput,
     NotFound,
     TooLarge,
+    Unauthorised,
     Unavailable,
     UnsupportedContent,
     render_path,
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 # The first class that fits counts. The second column is the outcome in the metrics.
 _TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
     (InvalidInput, 400, "invalid_input"),
+    (Unauthorised, 401, "unauthorised"),
+    (Forbidden, 403, "forbidden"),
     (NotFound, 404, "not_found"),
     (BodyTimeout, 408, "body_timeout"),
     (TooLarge, 413, "too_large"),
@@ -39,6 +43,7 @@ _TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
     (Unavailable, 503, "rejected"),
     (DeadlineExceeded, 504, "deadline_exceeded"),
 )
+_MORE_HEADERS = {401: {"www-authenticate": "Bearer"}, 415: {"accept-encoding": "gzip, deflate"}}
 _INTERNAL = "internal error; the server's log has the details"
 
 
@@ -48,18 +53,28 @@ class ErrorBody(BaseModel):
     error: str = Field(description="what was wrong, where, and what was expected")
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {
+_ALL: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
     for status, text in {
         400: "The request is not what the model takes",
+        401: "No admin's token",
+        403: "Switched off",
         404: "Unknown model or version",
+        408: "The body did not arrive in time",
         413: "The body is larger than the limit",
-        415: "The body is not JSON",
+        415: "The body is of a kind that is not read here",
         500: "The model failed on this request",
         503: "Overloaded, loading or shutting down; see Retry-After",
         504: "The deadline passed",
     }.items()
 }
+
+ERRORS = {status: answer for status, answer in _ALL.items() if status not in {401, 403}}
+"""What an inference endpoint may answer, for the OpenAPI document."""
+ADMIN_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: _ALL[status] for status in (400, 401, 403, 404)
+}
+"""What an endpoint for admins may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,7 @@ def answer(error: Exception) -> ErrorAnswer:
             headers = {}
             if isinstance(error, Unavailable):
                 headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+            headers |= _MORE_HEADERS.get(status, {})
             return ErrorAnswer(status, outcome, body(str(error)), headers)
     log.error("a request failed unexpectedly", exc_info=error)
     return ErrorAnswer(500, "internal_error", body(_INTERNAL))

@@ -1,22 +1,31 @@
-"""Health and metadata of the Open Inference Protocol v2.
+"""The paths of the Open Inference Protocol v2, which KServe and Triton speak, too.
 
 Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
 """
 
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import TensorSpec
 from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
-from inference_service.web.endpoint import parse_version
+from inference_service.protocols.oip.extensions import (
+    StatisticsAnswer,
+    StatisticsOf,
+    model_config,
+    statistics,
+)
+from inference_service.protocols.oip.infer import add_infer
+from inference_service.protocols.oip.parameters import ModelName, Version
+from inference_service.protocols.oip.repository import RepositoryControl, add_repository
+from inference_service.web.endpoint import Edge, parse_version
 from inference_service.web.errors import ERRORS, ErrorBody
 from inference_service.web.health import Health
 
 TAG = "Open Inference Protocol"
-_ModelName = Annotated[str, Path(description="name of a model")]
 
 
 class ServerMetadata(BaseModel):
@@ -36,6 +45,13 @@ class Live(BaseModel):
 class Ready(BaseModel):
     """Every model that must be is warm."""
 
+    ready: bool
+
+
+class ModelReady(BaseModel):
+    """The model answers requests."""
+
+    name: str
     ready: bool
 
 
@@ -83,11 +99,38 @@ class ModelList(BaseModel):
     models: list[ModelEntry]
 
 
-def router(engine: Engine, health: Health, name: str, version: str) -> APIRouter:
-    """Server metadata, health, the list of models, model metadata and readiness."""
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the server says of itself, and what its extensions need."""
+
+    name: str
+    version: str
+    statistics: StatisticsOf
+    control: RepositoryControl
+
+    @property
+    def extensions(self) -> list[str]:
+        """Those that work here and now."""
+        names = [
+            "classification", "model_configuration", "binary_tensor_data", "statistics",
+            "parameters", "schedule_policy",
+        ]  # fmt: skip
+        return [*names, "model_repository"] if self.control.token else names
+
+
+def router(edge: Edge, health: Health, server: Server) -> APIRouter:
+    """Server, health, models, inference, and the extensions."""
     routes = APIRouter(tags=[TAG])
-    _add_server(routes, engine, health, ServerMetadata(name=name, version=version, extensions=[]))
+    engine = edge.engine
+    metadata = ServerMetadata(
+        name=server.name, version=server.version, extensions=server.extensions
+    )
+    _add_server(routes, engine, health, metadata)
+    add_infer(routes, edge)
+    _add_statistics(routes, engine, server.statistics)
     _add_models(routes, engine)
+    _add_scheduler(routes, engine)
+    add_repository(routes, engine, server.control)
     return routes
 
 
@@ -117,42 +160,81 @@ def _add_server(
         return ModelList(models=[_entry(status) for status in engine.statuses()])
 
 
-def _add_models(routes: APIRouter, engine: Engine) -> None:
-    errors: dict[int | str, dict[str, Any]] = {404: ERRORS[404], 503: ERRORS[503]}
+_NOT_THERE: dict[int | str, dict[str, Any]] = {404: ERRORS[404], 503: ERRORS[503]}
 
-    @routes.get("/v2/models/{model}", response_model=ModelMetadata, responses=errors)
-    def model_metadata(model: _ModelName) -> ModelMetadata:
+
+def _add_statistics(routes: APIRouter, engine: Engine, of: StatisticsOf) -> None:
+    @routes.get("/v2/models/stats", response_model=StatisticsAnswer)
+    async def all_statistics() -> StatisticsAnswer:
+        """Requests, runs and where their time went, for every version that is ready."""
+        return statistics(engine.models(), of)
+
+    @routes.get("/v2/models/{model}/stats", response_model=StatisticsAnswer, responses=_NOT_THERE)
+    async def model_statistics(model: ModelName) -> StatisticsAnswer:
+        """The same for the versions of one model."""
+        engine.describe(ModelRef(model))
+        return statistics([info for info in engine.models() if info.name == model], of)
+
+    @routes.get(
+        "/v2/models/{model}/versions/{version}/stats",
+        response_model=StatisticsAnswer,
+        responses=_NOT_THERE,
+    )
+    async def version_statistics(model: ModelName, version: Version) -> StatisticsAnswer:
+        """The same for one version."""
+        return statistics([engine.describe(parse_version(version, model))], of)
+
+
+def _add_models(routes: APIRouter, engine: Engine) -> None:
+    @routes.get("/v2/models/{model}", response_model=ModelMetadata, responses=_NOT_THERE)
+    def model_metadata(model: ModelName) -> ModelMetadata:
         """Inputs and outputs of the version that is served by default."""
         return _metadata(engine, engine.describe(ModelRef(model)))
 
     @routes.get(
-        "/v2/models/{model}/versions/{version}", response_model=ModelMetadata, responses=errors
+        "/v2/models/{model}/versions/{version}",
+        response_model=ModelMetadata,
+        responses=_NOT_THERE,
     )
-    def version_metadata(model: _ModelName, version: str) -> ModelMetadata:
+    def version_metadata(model: ModelName, version: Version) -> ModelMetadata:
         """Inputs and outputs of one version."""
         return _metadata(engine, engine.describe(parse_version(version, model)))
 
-    @routes.get("/v2/models/{model}/scheduler", responses=errors)
-    async def scheduler(model: _ModelName) -> dict[str, Any]:
+    @routes.get("/v2/models/{model}/ready", response_model=ModelReady, responses=_NOT_THERE)
+    def model_ready(model: ModelName) -> ModelReady:
+        """200 when requests for the model are answered."""
+        return ModelReady(name=engine.describe(ModelRef(model)).name, ready=True)
+
+    @routes.get(
+        "/v2/models/{model}/versions/{version}/ready",
+        response_model=ModelReady,
+        responses=_NOT_THERE,
+    )
+    def version_ready(model: ModelName, version: Version) -> ModelReady:
+        """200 when requests for the version are answered."""
+        return ModelReady(name=engine.describe(parse_version(version, model)).name, ready=True)
+
+    @routes.get("/v2/models/{model}/config", responses=_NOT_THERE)
+    def config(model: ModelName) -> dict[str, Any]:
+        """The configuration, as Triton writes it."""
+        return model_config(engine.describe(ModelRef(model)))
+
+    @routes.get("/v2/models/{model}/versions/{version}/config", responses=_NOT_THERE)
+    def version_config(model: ModelName, version: Version) -> dict[str, Any]:
+        """The same for one version."""
+        return model_config(engine.describe(parse_version(version, model)))
+
+
+def _add_scheduler(routes: APIRouter, engine: Engine) -> None:
+    @routes.get("/v2/models/{model}/scheduler", responses=_NOT_THERE)
+    async def scheduler(model: ModelName) -> dict[str, Any]:
         """What the scheduler has measured, what waits, and why recent batches were released."""
         return dict(engine.explain(ModelRef(model)))
 
-    @routes.get("/v2/models/{model}/versions/{version}/scheduler", responses=errors)
-    async def version_scheduler(model: _ModelName, version: str) -> dict[str, Any]:
+    @routes.get("/v2/models/{model}/versions/{version}/scheduler", responses=_NOT_THERE)
+    async def version_scheduler(model: ModelName, version: Version) -> dict[str, Any]:
         """The same for one version."""
         return dict(engine.explain(parse_version(version, model)))
-
-    @routes.get("/v2/models/{model}/ready", responses=errors)
-    def model_ready(model: _ModelName) -> Response:
-        """200 when requests for the model are answered."""
-        engine.describe(ModelRef(model))
-        return Response(status_code=200)
-
-    @routes.get("/v2/models/{model}/versions/{version}/ready", responses=errors)
-    def version_ready(model: _ModelName, version: str) -> Response:
-        """200 when requests for the version are answered."""
-        engine.describe(parse_version(version, model))
-        return Response(status_code=200)
 
 
 def _metadata(engine: Engine, info: ModelInfo) -> ModelMetadata:
@@ -160,7 +242,10 @@ def _metadata(engine: Engine, info: ModelInfo) -> ModelMetadata:
         name=info.name,
         versions=[str(other.version) for other in engine.models() if other.name == info.name],
         platform=info.platform,
-        inputs=[_tensor(spec) for spec in info.signature.inputs],
+        inputs=[
+            _tensor(replace(spec, shape=info.signature.wanted_shape(spec)))
+            for spec in info.signature.inputs
+        ],
         outputs=[_tensor(spec) for spec in info.served.outputs],
     )
 

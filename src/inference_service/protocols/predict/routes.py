@@ -8,29 +8,34 @@ from fastapi import APIRouter
 
 from inference_service.core.errors import InvalidInput, ModelNotFound, quoted
 from inference_service.core.requests import ModelRef
-from inference_service.core.tensors import Signature, Tensors
-from inference_service.engine.interfaces import Engine
-from inference_service.protocols.json_tensors import may_hold_booleans, parse
+from inference_service.core.tensors import NonFinite
+from inference_service.engine.interfaces import Engine, ModelInfo
+from inference_service.protocols.json_tensors import parse, rules_for
+from inference_service.protocols.json_values import Rules
 from inference_service.protocols.predict import codec
-from inference_service.web.endpoint import Edge, Encode, InferenceEndpoint, lean_route
+from inference_service.web.body import Head
+from inference_service.web.endpoint import Call, Edge, InferenceEndpoint, Protocol, lean_route
 from inference_service.web.errors import ERRORS
 
 TAG = "Predict"
 
-DecodeValue = Callable[[Any, Signature, bool], tuple[Tensors, Encode]]
-"""Parsed JSON to tensors; the flag says whether numbers must be checked for booleans."""
+DecodeValue = Callable[[Any, ModelInfo, Head, Rules], Call]
+"""Parsed JSON to tensors."""
 
 
 def router(edge: Edge, default_model: str, envelope: DecodeValue) -> APIRouter:
     """The one path. ``envelope`` reads the bodies that have ``instances`` or ``inputs``."""
 
-    def decode(body: bytes, signature: Signature) -> tuple[Tensors, Encode]:
-        value = parse(body)
-        check = may_hold_booleans(body)
-        if codec.is_envelope(value, signature):
-            return envelope(value, signature, check)
-        inputs, one_row = codec.decode(value, signature, check_booleans=check)
-        return inputs, partial(codec.encode, one_row=one_row)
+    def decode(body: bytes, info: ModelInfo, head: Head) -> Call:
+        found = codec.decode_quickly(body, info.signature)
+        if found is None:
+            bare = head.non_finite is NonFinite.BARE
+            value, rules = parse(body, non_finite=bare), rules_for(body, non_finite=bare)
+            if codec.is_envelope(value, info.signature):
+                return envelope(value, info, head, rules)
+            found = codec.decode(value, info.signature, rules=rules)
+        inputs, one_row = found
+        return Call(inputs, partial(codec.encode, one_row=one_row, non_finite=head.non_finite))
 
     def choose(_: dict[str, Any]) -> ModelRef:
         return default_ref(edge.engine, default_model)
@@ -43,13 +48,14 @@ def router(edge: Edge, default_model: str, envelope: DecodeValue) -> APIRouter:
         Serving does.
         """
 
+    protocol = Protocol("predict", decode, choose)
     routes = APIRouter(tags=[TAG])
     schema = {"description": "the input: an array, or an object with one key per input"}
     routes.add_api_route(
         "/predict",
         predict,
         methods=["POST"],
-        route_class_override=lean_route(InferenceEndpoint(edge, "predict", decode, choose)),
+        route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
         summary="Predict with the default model",
         responses={200: {"description": "The outputs by name"}, **ERRORS},
         openapi_extra={

@@ -1,82 +1,214 @@
 """The paths of TensorFlow Serving's REST API."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inference_service.core.errors import ModelNotFound
+from inference_service.core.errors import ModelNotFound, NotFound
 from inference_service.core.requests import ModelRef
-from inference_service.core.tensors import Signature, Tensors
-from inference_service.engine.interfaces import Engine, ModelStatus
-from inference_service.protocols.json_tensors import may_hold_booleans, parse
-from inference_service.protocols.tfserving import codec
+from inference_service.core.tensors import NonFinite
+from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
+from inference_service.protocols.json_tensors import parse, rules_for
+from inference_service.protocols.json_values import Rules
+from inference_service.protocols.tfserving import codec, examples
 from inference_service.protocols.tfserving.schema import (
+    ClassifyAnswer,
     MetadataAnswer,
     ModelStatusAnswer,
     PredictAnswer,
     PredictBody,
+    RegressAnswer,
 )
+from inference_service.web.body import Head
 from inference_service.web.endpoint import (
+    Call,
+    Decode,
     Edge,
-    Encode,
     InferenceEndpoint,
+    Protocol,
     lean_route,
     parse_version,
 )
-from inference_service.web.errors import ERRORS
+from inference_service.web.errors import ERRORS, ErrorAnswer, answer
+from inference_service.web.errors import body as error_body
 
 TAG = "TensorFlow Serving API"
-_ModelName = Annotated[str, Path(description="name of a loaded model")]
-_Version = Annotated[str, Path(description="version, a whole number")]
+ModelName = Annotated[str, Path(description="name of a loaded model")]
+Label = Annotated[str, Path(description="label of a version, from model.toml")]
+Version = Annotated[str, Path(description="version, a whole number")]
 
 
-def _decode(body: bytes, signature: Signature) -> tuple[Tensors, Encode]:
-    return decode_value(parse(body), signature, may_hold_booleans(body))
+def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
+    found = codec.decode_quickly(body, info.signature)
+    if found is None:
+        value, rules = _parsed(body, head)
+        return decode_value(value, info, head, rules)
+    inputs, by_rows = found
+    return Call(inputs, partial(codec.encode_predict, by_rows=by_rows, non_finite=head.non_finite))
 
 
-def decode_value(value: Any, signature: Signature, check_booleans: bool) -> tuple[Tensors, Encode]:
+def decode_value(value: Any, info: ModelInfo, head: Head, rules: Rules) -> Call:
     """The tensors of a parsed predict request, and the way to answer it."""
-    inputs, by_rows = codec.decode_predict(value, signature, check_booleans=check_booleans)
-    return inputs, partial(codec.encode_predict, by_rows=by_rows)
+    inputs, by_rows = codec.decode_predict(value, info.signature, rules=rules)
+    return Call(inputs, partial(codec.encode_predict, by_rows=by_rows, non_finite=head.non_finite))
 
 
-def _choose(path_params: dict[str, Any]) -> ModelRef:
-    return parse_version(path_params.get("version"), path_params["model"])
+def _decode_regress(body: bytes, info: ModelInfo, head: Head) -> Call:
+    value, rules = _parsed(body, head)
+    name = examples.regression_output(info.served)
+    inputs = examples.decode_examples(value, info.signature, rules=rules)
+    return Call(inputs, partial(examples.encode_regression, name=name, non_finite=head.non_finite))
+
+
+def _decode_classify(body: bytes, info: ModelInfo, head: Head) -> Call:
+    value, rules = _parsed(body, head)
+    name = examples.classification_output(info.served)
+    inputs = examples.decode_examples(value, info.signature, rules=rules)
+    encode = partial(
+        examples.encode_classification, name=name, labels=info.labels, non_finite=head.non_finite
+    )
+    return Call(inputs, encode)
+
+
+def _parsed(body: bytes, head: Head) -> tuple[Any, Rules]:
+    bare = head.non_finite is NonFinite.BARE
+    return parse(body, non_finite=bare), rules_for(body, non_finite=bare)
+
+
+def _failure(error: Exception) -> ErrorAnswer:
+    """The usual answer; what TensorFlow Serving says of an unknown model stands in front."""
+    reply = answer(error)
+    if isinstance(error, ModelNotFound) and error.name:
+        name, version = error.name, error.version
+        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        text = f"Servable not found for request: {wanted}: {error}"
+        reply = replace(reply, body=error_body(text))
+    return reply
+
+
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    """One of the things a model can be asked for."""
+
+    name: str
+    decode: Decode
+    body: type[BaseModel]
+    reply: type[BaseModel]
+    summary: str
+    text: str
+
+
+_VERBS = (
+    _Verb(
+        "predict", _decode, PredictBody, PredictAnswer, "Predict",
+        "Rows in ``instances`` are answered in ``predictions``, columns in ``inputs`` in "
+        "``outputs``.",
+    ),
+    _Verb(
+        "classify", _decode_classify, examples.ExamplesBody, ClassifyAnswer, "Classify",
+        "Examples are answered with the classes and their scores.",
+    ),
+    _Verb(
+        "regress", _decode_regress, examples.ExamplesBody, RegressAnswer, "Regress",
+        "Examples are answered with one number each.",
+    ),
+)  # fmt: skip
 
 
 def router(edge: Edge) -> APIRouter:
-    """Predict, status and metadata, each with and without a version."""
+    """Predict, classify, regress, status and metadata, by version, by label and without."""
     routes = APIRouter(tags=[TAG])
-    _add_predict(routes, edge)
+    _add_verbs(routes, edge)
     _add_status(routes, edge.engine)
     _add_metadata(routes, edge.engine)
     return routes
 
 
-def _add_predict(routes: APIRouter, edge: Edge) -> None:
-    endpoint = InferenceEndpoint(edge, "tfserving", _decode, _choose)
+def _add_verbs(routes: APIRouter, edge: Edge) -> None:
+    engine = edge.engine
+    endpoints: dict[str, ASGIApp] = {}
 
-    async def predict(model: _ModelName) -> None:
-        """Rows in ``instances`` are answered in ``predictions``, columns in ``inputs`` in ``outputs``."""  # noqa: E501
+    def choose(path_params: dict[str, Any]) -> ModelRef:
+        return _ref(engine, **path_params)
 
-    async def predict_version(model: _ModelName, version: _Version) -> None:
-        """The same for one version."""
+    async def latest(model: ModelName) -> None: ...
 
-    for path, contract in (
-        ("/v1/models/{model}:predict", predict),
-        ("/v1/models/{model}/versions/{version}:predict", predict_version),
-    ):
-        routes.add_api_route(
-            path,
-            contract,
-            methods=["POST"],
-            route_class_override=lean_route(endpoint),
-            summary="Predict",
-            responses={200: {"model": PredictAnswer}, **ERRORS},
-            openapi_extra={"requestBody": request_body(PredictBody)},
-        )
+    async def by_version(model: ModelName, version: Version) -> None: ...
+
+    async def by_label(model: ModelName, label: Label) -> None: ...
+
+    for verb in _VERBS:
+        protocol = Protocol("tfserving", verb.decode, choose, failure=_failure)
+        endpoints[verb.name] = InferenceEndpoint(edge, protocol)
+        for place, contract in (
+            ("", latest),
+            ("/versions/{version}", by_version),
+            ("/labels/{label}", by_label),
+        ):
+            routes.add_api_route(
+                f"/v1/models/{{model}}{place}:{verb.name}",
+                contract,
+                methods=["POST"],
+                route_class_override=lean_route(endpoints[verb.name]),
+                summary=verb.summary,
+                description=verb.text,
+                operation_id=f"{verb.name}{place.replace('/', '_')}",
+                responses={200: {"model": verb.reply}, **ERRORS},
+                openapi_extra={"requestBody": request_body(verb.body)},
+            )
+    any_case = lean_route(AnyCase(endpoints))
+    routes.add_api_route(
+        "/v1/models/{rest:path}", latest, methods=["POST"], route_class_override=any_case,
+        include_in_schema=False,
+    )  # fmt: skip
+
+
+class AnyCase:
+    """The verbs in any case, as TensorFlow Serving takes them: ``:Predict``."""
+
+    _path = re.compile(
+        r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+        r":(?P<verb>classify|regress|predict)",
+        re.IGNORECASE,
+    )
+
+    def __init__(self, endpoints: Mapping[str, ASGIApp]) -> None:
+        self._endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        found = self.check(scope)
+        parameters = {key: value for key, value in found.groupdict().items() if value is not None}
+        endpoint = self._endpoints[parameters.pop("verb").lower()]
+        scope["path_params"] = parameters
+        await endpoint(scope, receive, send)
+
+    def check(self, scope: Scope) -> re.Match[str]:
+        """Raises NotFound for a path that is none of these."""
+        found = self._path.fullmatch(scope["path"])
+        if found is None:
+            method, path = scope["method"], scope["path"]
+            raise NotFound(f"malformed request: {method} {path}; /docs lists all paths")
+        return found
+
+
+def _ref(
+    engine: Engine, model: str, version: str | None = None, label: str | None = None
+) -> ModelRef:
+    """The model of a path. Raises ModelNotFound for a label that no loaded version has."""
+    if label is None:
+        return parse_version(version, model)
+    for info in engine.models():
+        if info.name == model and label in info.version_labels:
+            return info.ref
+    engine.describe(ModelRef(model))  # an unknown model is told as such
+    raise ModelNotFound(f"no loaded version of model '{model}' has the label '{label}'")
 
 
 def request_body(model: type[BaseModel]) -> dict[str, Any]:
@@ -91,7 +223,7 @@ def _add_status(routes: APIRouter, engine: Engine) -> None:
     @routes.get(
         "/v1/models/{model}", response_model=ModelStatusAnswer, responses={404: ERRORS[404]}
     )
-    def model_status(model: _ModelName) -> dict[str, Any]:
+    def model_status(model: ModelName) -> dict[str, Any]:
         """Every version of a model and its state."""
         return _status(_known(engine, model, None))
 
@@ -100,9 +232,21 @@ def _add_status(routes: APIRouter, engine: Engine) -> None:
         response_model=ModelStatusAnswer,
         responses={404: ERRORS[404]},
     )
-    def version_status(model: _ModelName, version: _Version) -> dict[str, Any]:
+    def version_status(model: ModelName, version: Version) -> dict[str, Any]:
         """One version of a model and its state."""
         return _status(_known(engine, model, version))
+
+    @routes.get(
+        "/v1/models/{model}/labels/{label}",
+        response_model=ModelStatusAnswer,
+        responses={404: ERRORS[404]},
+    )
+    def label_status(model: ModelName, label: Label) -> dict[str, Any]:
+        """The version that has a label, and its state."""
+        if _is_verb(label):
+            raise HTTPException(405, headers={"Allow": "POST"})
+        ref = _ref(engine, model, label=label)
+        return _status(_known(engine, model, str(ref.version)))
 
 
 def _status(statuses: list[ModelStatus]) -> dict[str, Any]:
@@ -110,7 +254,7 @@ def _status(statuses: list[ModelStatus]) -> dict[str, Any]:
 
 
 def _known(engine: Engine, model: str, version: str | None) -> list[ModelStatus]:
-    if (version or model).endswith(":predict"):
+    if _is_verb(version or model):
         raise HTTPException(405, headers={"Allow": "POST"})
     ref = parse_version(version, model)
     found = [
@@ -119,12 +263,17 @@ def _known(engine: Engine, model: str, version: str | None) -> list[ModelStatus]
         if entry.name == ref.name and ref.version in {None, entry.version}
     ]
     if not found:
-        raise ModelNotFound(f"unknown model '{model}'" + (f" version {version}" if version else ""))
+        wanted = f"unknown model '{model}'" + (f" version {version}" if version else "")
+        raise ModelNotFound(f"Could not find any versions of model {model}: {wanted}")
     return found
 
 
+def _is_verb(text: str) -> bool:
+    return text.lower().endswith((":predict", ":classify", ":regress"))
+
+
 def _add_metadata(routes: APIRouter, engine: Engine) -> None:
-    def answer(ref: ModelRef) -> dict[str, Any]:
+    def found(ref: ModelRef) -> dict[str, Any]:
         info = engine.describe(ref)
         return codec.metadata(info.name, info.version, info.served)
 
@@ -133,15 +282,24 @@ def _add_metadata(routes: APIRouter, engine: Engine) -> None:
         response_model=MetadataAnswer,
         responses={404: ERRORS[404], 503: ERRORS[503]},
     )
-    def model_metadata(model: _ModelName) -> dict[str, Any]:
+    def model_metadata(model: ModelName) -> dict[str, Any]:
         """Inputs and outputs of the version that is served by default."""
-        return answer(ModelRef(model))
+        return found(ModelRef(model))
 
     @routes.get(
         "/v1/models/{model}/versions/{version}/metadata",
         response_model=MetadataAnswer,
         responses={404: ERRORS[404], 503: ERRORS[503]},
     )
-    def version_metadata(model: _ModelName, version: _Version) -> dict[str, Any]:
+    def version_metadata(model: ModelName, version: Version) -> dict[str, Any]:
         """Inputs and outputs of one version."""
-        return answer(parse_version(version, model))
+        return found(parse_version(version, model))
+
+    @routes.get(
+        "/v1/models/{model}/labels/{label}/metadata",
+        response_model=MetadataAnswer,
+        responses={404: ERRORS[404], 503: ERRORS[503]},
+    )
+    def label_metadata(model: ModelName, label: Label) -> dict[str, Any]:
+        """Inputs and outputs of the version that has a label."""
+        return found(_ref(engine, model, label=label))

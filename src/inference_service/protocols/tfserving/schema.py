@@ -27,6 +27,7 @@ from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Signature, Tensors
 from inference_service.protocols.json_schema import tensor_schema
 from inference_service.protocols.json_tensors import from_columns, from_rows
+from inference_service.protocols.json_values import STRICT, Rules
 
 SIGNATURE_NAME = "serving_default"
 _Reader = Callable[..., Tensors]
@@ -49,9 +50,9 @@ class _TensorField:
         return self._schema
 
     def _validate(self, value: Any, info: ValidationInfo) -> Tensors:
-        check = bool(info.context["check_booleans"]) if info.context else True
+        rules: Rules = info.context["rules"] if info.context else STRICT
         try:
-            return self._reader(value, self._signature, (), check_booleans=check)
+            return self._reader(value, self._signature, (), rules=rules)
         except InvalidInput as error:
             context = {"message": error.message, "path": error.path}
             raise PydanticCustomError("tensor", "{message}", context) from None
@@ -90,6 +91,18 @@ class PredictAnswer(BaseModel):
 
     predictions: list[Any] | None = Field(None, description="one entry per instance")
     outputs: Any = Field(None, description="a tensor, or an object of named tensors")
+
+
+class ClassifyAnswer(BaseModel):
+    """For each example the classes with their scores."""
+
+    results: list[list[list[Any]]] = Field(description="pairs of a label and its score")
+
+
+class RegressAnswer(BaseModel):
+    """One number for each example."""
+
+    results: list[float | None]
 
 
 class VersionError(BaseModel):

@@ -1,0 +1,354 @@
+"""Inference requests of the Open Inference Protocol to tensors, and answers to bytes. Pure.
+
+Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md, and the extensions
+of triton-inference-server/server, docs/protocol: binary tensor data, classification, parameters.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+
+from inference_service.core.errors import InvalidInput, quoted
+from inference_service.core.tensors import (
+    Array,
+    DType,
+    NonFinite,
+    Shape,
+    Signature,
+    Tensors,
+    TensorSpec,
+)
+from inference_service.protocols.json_faults import fault
+from inference_service.protocols.json_quick import QuickBody, open_quickly
+from inference_service.protocols.json_tensors import dump, encodable, parse, rules_for
+from inference_service.protocols.json_values import Rules, numbers, strings
+from inference_service.protocols.oip.binary import from_bytes, to_bytes
+from inference_service.protocols.oip.classification import classified
+from inference_service.protocols.oip.schema import InferBody, InferInput, InferOutput
+
+_DTYPES = {dtype.value: dtype for dtype in DType}
+_NAMES = {dtype.numpy: dtype for dtype in DType if dtype is not DType.BYTES}
+_BINARY_SIZE = "binary_data_size"
+_MOST_DIGITS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An output that is wanted and how: as bytes or JSON, whole or its ``classes`` highest."""
+
+    name: str
+    binary: bool = False
+    classes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Infer:
+    """A decoded request. ``outputs`` None: all, and as ``binary`` says.
+
+    ``timeout`` is in seconds (inf: none), ``priority`` as in Triton: 0 default, 1 highest.
+    """
+
+    inputs: Tensors
+    id: str = ""
+    outputs: tuple[Wanted, ...] | None = None
+    binary: bool = False
+    timeout: float = math.inf
+    priority: int = 0
+
+
+class Answer(NamedTuple):
+    """The bytes of an answer; ``json_length`` None: they are JSON and nothing else."""
+
+    body: bytes
+    json_length: int | None
+
+
+@dataclass(slots=True)
+class _Tail:
+    """The bytes behind the JSON, taken in the order of the inputs."""
+
+    data: memoryview
+    position: int = 0
+
+    def take(self, size: int) -> memoryview:
+        end = self.position + size
+        if end > len(self.data):
+            raise InvalidInput(
+                f"binary_data_size is {size}, but only {len(self.data) - self.position} bytes of "
+                "binary data are left"
+            )
+        part = self.data[self.position : end]
+        self.position = end
+        return part
+
+
+def decode(
+    body: bytes, signature: Signature, json_length: int | None = None, *, non_finite: bool = False
+) -> Infer:
+    """The request in a body.
+
+    ``json_length`` bytes of it are JSON; 0: all of it is the one input's data; None: all of it is
+    JSON. ``non_finite`` takes NaN and Infinity. Raises InvalidInput.
+    """
+    if json_length == 0:
+        return _raw(body, signature)
+    if json_length is not None and json_length > len(body):
+        raise InvalidInput(
+            f"header Inference-Header-Content-Length is {json_length}, "
+            f"but the body has {len(body)} bytes"
+        )
+    tail = _Tail(memoryview(body)[len(body) if json_length is None else json_length :])
+    text = body if json_length in {None, len(body)} else body[:json_length]
+    found = _quickly(text, tail)
+    if found is None:
+        tail.position = 0
+        rules = rules_for(text, non_finite=non_finite)
+        found = _usually(parse(text, non_finite=non_finite), rules, tail)
+    if tail.position != len(tail.data):
+        raise InvalidInput(
+            f"{len(tail.data) - tail.position} bytes of binary data belong to no input"
+        )
+    return found
+
+
+def _raw(body: bytes, signature: Signature) -> Infer:
+    """All of the body is the data of the only input, as one row; all outputs come as bytes."""
+    specs = signature.inputs
+    if len(specs) != 1:
+        raise InvalidInput(
+            f"a raw body (Inference-Header-Content-Length: 0) needs a model with one input, "
+            f"this one takes {quoted(spec.name for spec in specs)}"
+        )
+    spec = specs[0]
+    if spec.dtype is DType.BYTES:
+        shape = [1] * len(spec.shape)
+        data = len(body).to_bytes(4, "little") + body
+    else:
+        data, shape = body, _raw_shape(spec, signature.wanted_shape(spec), len(body))
+    return Infer({spec.name: from_bytes(memoryview(data), spec.dtype, shape)}, binary=True)
+
+
+def _raw_shape(spec: TensorSpec, wanted: Shape, size: int) -> list[int]:
+    shape = [1 if axis == 0 and length is None else length for axis, length in enumerate(wanted)]
+    free = [axis for axis, length in enumerate(shape) if length is None]
+    if len(free) > 1:
+        raise InvalidInput(f"a raw body needs at most one axis of free length, {spec} has more")
+    known = math.prod(length for length in shape if length is not None)
+    left = size // (known * spec.dtype.numpy.itemsize or 1)
+    return [left if length is None else length for length in shape]
+
+
+def _quickly(text: bytes, tail: _Tail) -> Infer | None:
+    """A request with large arrays of numbers and nothing unusual about it; else None."""
+    quick = open_quickly(text)
+    if quick is None:
+        return None
+    members = quick.items(quick.value)
+    inputs = None if members is None else quick.elements(members.pop("inputs", None))
+    if members is None or inputs is None:
+        return None
+    plain: dict[str, Any] = {key: quick.plain(value) for key, value in members.items()}
+    held = []
+    for item in inputs:
+        fields = quick.items(item)
+        if fields is None:
+            return None
+        held.append(fields.pop("data", None))
+        plain.setdefault("inputs", []).append(
+            {key: quick.plain(value) for key, value in fields.items()}
+        )
+    try:
+        envelope = InferBody.model_validate(plain)
+    except ValidationError:
+        return None
+    tensors: dict[str, Array] = {}
+    for part, data in zip(envelope.inputs, held, strict=True):
+        array = _quick_tensor(quick, part, data, tail)
+        if array is None or part.name in tensors:
+            return None
+        tensors[part.name] = array
+    return _infer(envelope, tensors) if quick.accounted else None
+
+
+def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) -> Array | None:
+    dtype = _DTYPES.get(part.datatype)
+    if dtype is None or (data is None) == (_size_of(part) is None):
+        return None
+    if data is None:
+        return _binary(part, dtype, tail)
+    if quick.rank(data) != 1:
+        return quick.numbers(data, dtype, tuple(part.shape))
+    flat = quick.numbers(data, dtype, (None,))
+    if flat is None or flat.size != math.prod(part.shape):
+        return None
+    return flat.reshape(part.shape)
+
+
+def _usually(value: Any, rules: Rules, tail: _Tail) -> Infer:
+    if not isinstance(value, dict):
+        raise InvalidInput("expected an object with 'inputs'")
+    try:
+        envelope = InferBody.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidInput(first["msg"], _place(first["loc"])) from None
+    tensors: dict[str, Array] = {}
+    for index, part in enumerate(envelope.inputs):
+        if part.name in tensors:
+            raise InvalidInput(f"input '{part.name}' is given twice", ("inputs", index))
+        try:
+            tensors[part.name] = _tensor(part, rules, tail)
+        except InvalidInput as error:
+            message = f"input '{part.name}': {error.message}"
+            raise InvalidInput(message, ("inputs", index, *error.path)) from None
+    return _infer(envelope, tensors)
+
+
+def _place(steps: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where pydantic saw it, without the names of the types that it tried."""
+    return tuple(step for step in steps if step not in {"bool", "int", "float", "str"})
+
+
+def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
+    dtype = _DTYPES.get(part.datatype)
+    if dtype is None:
+        known = ", ".join(_DTYPES)
+        raise InvalidInput(f"expected one of {known}, got '{part.datatype}'", ("datatype",))
+    if _size_of(part) is not None:
+        if part.data is not None:
+            raise InvalidInput("expected either 'data' or 'binary_data_size', got both")
+        return _binary(part, dtype, tail)
+    if part.data is None:
+        raise InvalidInput("expected 'data', or 'binary_data_size' in its parameters")
+    shape = tuple(part.shape)
+    count = math.prod(shape)
+    data = part.data if isinstance(part.data, list) else [part.data]
+    whole = _read(data, dtype, shape, rules)
+    if whole is not None:
+        return whole
+    if not data or not isinstance(data[0], list):
+        if len(data) != count:
+            raise InvalidInput(
+                f"shape {list(shape)} has {count} elements, the data {len(data)}", ("data",)
+            )
+        flat = _read(data, dtype, (count,), rules)
+        if flat is not None:
+            return flat.reshape(shape)
+        shape = (count,)
+    raise fault(data, TensorSpec(part.name, dtype, shape), shape, ("data",))
+
+
+def _read(data: list[Any], dtype: DType, shape: Shape, rules: Rules) -> Array | None:
+    if dtype is DType.BYTES:
+        return strings(data, shape)
+    return numbers(data, dtype, shape, rules=rules)
+
+
+def _size_of(part: InferInput) -> int | None:
+    size = (part.parameters or {}).get(_BINARY_SIZE)
+    if size is None:
+        return None
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise InvalidInput(
+            f"expected a number of bytes, got {size!r}", ("parameters", _BINARY_SIZE)
+        )
+    return size
+
+
+def _binary(part: InferInput, dtype: DType, tail: _Tail) -> Array:
+    return from_bytes(tail.take(_size_of(part) or 0), dtype, part.shape)
+
+
+def _infer(envelope: InferBody, tensors: Tensors) -> Infer:
+    parameters = envelope.parameters or {}
+    binary = _flag(parameters, "binary_data_output", ("parameters",))
+    outputs = None
+    if envelope.outputs:
+        outputs = tuple(
+            _wanted(output, index, binary) for index, output in enumerate(envelope.outputs)
+        )
+    microseconds = _whole(parameters, "timeout")
+    return Infer(
+        tensors,
+        envelope.id or "",
+        outputs,
+        binary,
+        microseconds / 1e6 if microseconds else math.inf,
+        _whole(parameters, "priority"),
+    )
+
+
+def _wanted(output: InferOutput, index: int, binary: bool) -> Wanted:
+    at = ("outputs", index, "parameters")
+    parameters = output.parameters or {}
+    classes = _whole(parameters, "classification", at)
+    if "binary_data" in parameters:
+        binary = _flag(parameters, "binary_data", at)
+    return Wanted(output.name, binary, classes)
+
+
+def _flag(parameters: Mapping[str, Any], name: str, at: tuple[str | int, ...]) -> bool:
+    value = parameters.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise InvalidInput(f"expected true or false, got {value!r}", (*at, name))
+
+
+def _whole(
+    parameters: Mapping[str, Any], name: str, at: tuple[str | int, ...] = ("parameters",)
+) -> int:
+    value = parameters.get(name, 0)
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:_MOST_DIGITS])  # KServe's gRPC gateway writes int64 as a string
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidInput(f"expected a whole number from 0 on, got {value!r}", (*at, name))
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Writes the answer to one request."""
+
+    model: str
+    version: int
+    request: Infer
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    non_finite: NonFinite = NonFinite.NULL
+
+    def write(self, outputs: Tensors) -> Answer:
+        """The answer's bytes: JSON, and behind it the tensors that are wanted as bytes."""
+        request = self.request
+        wanted = request.outputs
+        if wanted is None:
+            wanted = tuple(Wanted(name, request.binary) for name in outputs)
+        entries, tail = [], []
+        for output in wanted:
+            array = outputs[output.name]
+            if output.classes:
+                array = classified(array, output.classes, self.labels.get(output.name, ()))
+            entry = described(output.name, array)
+            if output.binary:
+                data = to_bytes(array)
+                entry["parameters"] = {_BINARY_SIZE: len(data)}
+                tail.append(data)
+            else:
+                entry["data"] = encodable("", array.reshape(-1))
+            entries.append(entry)
+        head: dict[str, Any] = {"model_name": self.model, "model_version": str(self.version)}
+        if request.id:
+            head["id"] = request.id
+        text = dump({**head, "outputs": entries}, self.non_finite)
+        if not any(output.binary for output in wanted):
+            return Answer(text, None)
+        return Answer(b"".join([text, *tail]), len(text))
+
+
+def described(name: str, array: Array) -> dict[str, Any]:
+    """Name, datatype and shape."""
+    dtype = _NAMES.get(np.dtype(array.dtype.name)) if array.dtype.kind not in "OSU" else None
+    datatype = DType.BYTES if dtype is None else dtype
+    return {"name": name, "datatype": datatype.value, "shape": list(array.shape)}

@@ -1,0 +1,114 @@
+"""The inference endpoint of the Open Inference Protocol."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from inference_service.core.errors import InvalidInput, quoted
+from inference_service.core.requests import ModelRef
+from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.tensors import NonFinite, Tensors
+from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.oip import codec
+from inference_service.protocols.oip.parameters import ModelName, Version
+from inference_service.protocols.oip.schema import InferAnswer, InferBody
+from inference_service.web.body import BINARY, JSON_LENGTH_HEADER, Head
+from inference_service.web.endpoint import (
+    Call,
+    Content,
+    Edge,
+    InferenceEndpoint,
+    Protocol,
+    lean_route,
+    parse_version,
+)
+from inference_service.web.errors import ERRORS
+
+_LENGTH = JSON_LENGTH_HEADER.lower().encode()
+_PRIORITIES = {0: None, 1: Priority.HIGH, 2: Priority.NORMAL}
+
+
+def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
+    bare = head.non_finite is NonFinite.BARE
+    request = codec.decode(body, info.signature, head.json_length, non_finite=bare)
+    return call(request, info, head.non_finite)
+
+
+def call(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> Call:
+    """What the engine is asked for, and the way to answer. Raises InvalidInput."""
+    reply = codec.Reply(info.name, info.version, request, info.labels, non_finite)
+
+    def encode(outputs: Tensors) -> Content:
+        answer = reply.write(outputs)
+        if answer.json_length is None:
+            return Content(answer.body)
+        return Content(answer.body, BINARY, ((_LENGTH, str(answer.json_length).encode()),))
+
+    return Call(
+        request.inputs,
+        encode,
+        needed(request, info),
+        request.timeout,
+        _PRIORITIES.get(request.priority, Priority.LOW),
+    )
+
+
+def needed(request: codec.Infer, info: ModelInfo) -> tuple[str, ...]:
+    """The model's outputs behind the ones wanted; none: all. Raises InvalidInput."""
+    if request.outputs is None:
+        return ()
+    sources = info.pipeline.sources(info.signature)
+    found = set()
+    for index, output in enumerate(request.outputs):
+        source = sources.get(output.name)
+        if source is None:
+            raise InvalidInput(
+                f"unknown output '{output.name}', this model has {quoted(sources)}",
+                ("outputs", index),
+            )
+        found.add(source)
+    names = info.signature.output_names
+    # All of them in one way only: requests for the same outputs can share a run.
+    return () if len(found) == len(names) else tuple(name for name in names if name in found)
+
+
+def _choose(path_params: dict[str, Any]) -> ModelRef:
+    return parse_version(path_params.get("version"), path_params["model"])
+
+
+def infer_path(name: str, version: int | None = None) -> str:
+    """Where inference with a model is asked for."""
+    return f"/v2/models/{name}" + (f"/versions/{version}" if version is not None else "") + "/infer"
+
+
+def add_infer(routes: APIRouter, edge: Edge) -> None:
+    """The endpoint with and without a version."""
+    endpoint = InferenceEndpoint(edge, Protocol("oip", _decode, _choose, binary=True))
+
+    async def infer(model: ModelName) -> None:
+        """Tensors by name, as JSON or as bytes behind the JSON (binary tensor data extension)."""
+
+    async def infer_version(model: ModelName, version: Version) -> None:
+        """The same with one version."""
+
+    for path, contract in (
+        ("/v2/models/{model}/infer", infer),
+        ("/v2/models/{model}/versions/{version}/infer", infer_version),
+    ):
+        routes.add_api_route(
+            path,
+            contract,
+            methods=["POST"],
+            route_class_override=lean_route(endpoint),
+            summary="Infer",
+            responses={200: {"model": InferAnswer, "content": {BINARY.decode(): {}}}, **ERRORS},
+            openapi_extra={
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {"schema": InferBody.model_json_schema()},
+                        BINARY.decode(): {"schema": {"type": "string", "format": "binary"}},
+                    },
+                }
+            },
+        )

@@ -1,0 +1,150 @@
+"""The model repository extension: what is there, and loading and unloading by an admin.
+
+Source: triton-inference-server/server, docs/protocol/extension_model_repository.md.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inference_service.core.errors import Forbidden, InvalidInput, Unauthorised
+from inference_service.core.lifecycle import State
+from inference_service.engine.interfaces import Engine
+from inference_service.protocols.oip.parameters import ModelName
+from inference_service.web.errors import ADMIN_ERRORS
+
+_Body = TypeVar("_Body", bound=BaseModel)
+_LARGEST = 64 * 1024  # bytes of a request's body; files can't be sent
+_STATES = {
+    State.LOADING: "LOADING",
+    State.WARMING: "LOADING",
+    State.READY: "READY",
+    State.DRAINING: "UNLOADING",
+    State.UNLOADED: "UNAVAILABLE",
+    State.FAILED: "UNAVAILABLE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryControl:
+    """What an admin can do. ``token`` None: nobody is one."""
+
+    names: Callable[[], Sequence[str]]
+    load: Callable[[str], Awaitable[None]]
+    unload: Callable[[str], Awaitable[None]]
+    token: str | None = None
+
+
+class IndexBody(BaseModel):
+    """``ready``: only models that answer requests."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ready: bool = False
+
+
+class LoadBody(BaseModel):
+    """Parameters are refused: the repository alone says what is served and how."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    parameters: dict[str, Any] = {}
+
+
+class IndexEntry(BaseModel):
+    """A version, or a model of which none was ever loaded."""
+
+    name: str
+    version: str | None = None
+    state: str | None = None
+    reason: str | None = None
+
+
+def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl) -> None:
+    """Index, load and unload, each also under the name of a repository."""
+    schema = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
+    kinds: dict[str, Any] = {"response_class": Response, "openapi_extra": schema}
+
+    async def index(request: Request) -> Response:
+        """Every model of the repository with its versions and their states."""
+        ready = (await _body(request, IndexBody)).ready
+        found = index_of(engine, control.names(), ready_only=ready)
+        entries = [entry.model_dump(exclude_none=True) for entry in found]
+        return Response(orjson.dumps(entries), media_type="application/json")
+
+    async def load(request: Request, model: ModelName) -> Response:
+        """Serve the versions that are in the repository now. Needs `admin.repository`."""
+        check_admin(request.headers.get("authorization", ""), control.token)
+        given = (await _body(request, LoadBody)).parameters
+        if given:
+            raise InvalidInput(f"parameter '{next(iter(given))}' is not supported", ("parameters",))
+        await control.load(model)
+        return Response(b"{}", media_type="application/json")
+
+    async def unload(request: Request, model: ModelName) -> Response:
+        """Answer what was accepted, then serve the model no more. Needs `admin.repository`."""
+        check_admin(request.headers.get("authorization", ""), control.token)
+        await _body(request, LoadBody)
+        await control.unload(model)
+        return Response(b"{}", media_type="application/json")
+
+    for root in ("/v2/repository", "/v2/repository/{repository}"):
+        shown = root == "/v2/repository"
+        for path, endpoint in (
+            ("/index", index),
+            ("/models/{model}/load", load),
+            ("/models/{model}/unload", unload),
+        ):
+            routes.add_api_route(
+                root + path, endpoint, methods=["POST"], responses=ADMIN_ERRORS,
+                include_in_schema=shown, **kinds,
+            )  # fmt: skip
+
+
+def index_of(engine: Engine, names: Sequence[str], *, ready_only: bool = False) -> list[IndexEntry]:
+    """The versions that were ever loaded, and the models of which none was."""
+    statuses = engine.statuses()
+    entries = [
+        IndexEntry(
+            name=status.name,
+            version=str(status.version),
+            state=_STATES[status.state],
+            reason=status.error or ("unloaded" if status.state is State.UNLOADED else ""),
+        )
+        for status in statuses
+        if status.state is State.READY or not ready_only
+    ]
+    if not ready_only:
+        known = {status.name for status in statuses}
+        entries += [IndexEntry(name=name) for name in names if name not in known]
+    return entries
+
+
+def check_admin(authorization: str, token: str | None) -> None:
+    """Raises Forbidden where nobody is an admin, Unauthorised for everybody who isn't one."""
+    if token is None:
+        raise Forbidden(
+            "loading and unloading models is switched off; "
+            "start with admin.repository = true and an admin.token"
+        )
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), token.encode()):
+        raise Unauthorised("expected the admin's token as 'Authorization: Bearer <token>'")
+
+
+async def _body(request: Request, kind: type[_Body]) -> _Body:
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > _LARGEST:
+            raise InvalidInput(f"the body is larger than {_LARGEST} bytes")
+    try:
+        return kind.model_validate_json(content.strip() or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidInput(first["msg"], tuple(first["loc"])) from None

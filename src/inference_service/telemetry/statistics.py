@@ -1,0 +1,79 @@
+"""Sums for the statistics extension of the Open Inference Protocol; telling several observers."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from inference_service.core.requests import ModelRef
+from inference_service.core.statistics import Durations, ModelStatistics
+from inference_service.engine.interfaces import BatchRecord, Observer, RequestRecord
+
+_CLIENTS_WILL = frozenset({"cancelled"})
+"""Outcomes that are neither a success nor a failure of the model."""
+
+
+class StatisticsObserver:
+    """Keeps a `ModelStatistics` for each model version."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._models: dict[tuple[str, str], ModelStatistics] = {}
+
+    def of(self, model: ModelRef) -> ModelStatistics:
+        """The sums of one version."""
+        return self._of(model.name, str(model.version))
+
+    def rejected(self, model: str, reason: str) -> None:
+        """See `Observer.rejected`; `finished` counts it."""
+
+    def batched(self, record: BatchRecord) -> None:
+        """See `Observer.batched`."""
+        sums = self.of(record.model)
+        sums.runs += record.runs
+        durations = sums.batches.get(record.rows)
+        if durations is None:
+            durations = sums.batches[record.rows] = Durations()
+        durations.add(record.seconds)
+
+    def finished(self, record: RequestRecord) -> None:
+        """See `Observer.finished`."""
+        if not record.version or record.outcome in _CLIENTS_WILL:
+            return
+        sums = self._of(record.model, record.version)
+        sums.last = self._clock()
+        if record.outcome != "ok" or record.queue_seconds is None:
+            sums.fail.add(record.seconds)
+            return
+        sums.success.add(record.seconds)
+        sums.queue.add(record.queue_seconds)
+        sums.decode.add(record.decode_seconds)
+        sums.compute.add(record.compute_seconds or 0.0)
+        sums.encode.add(record.encode_seconds)
+        sums.rows += record.rows
+
+    def _of(self, name: str, version: str) -> ModelStatistics:
+        sums = self._models.get((name, version))
+        if sums is None:
+            sums = self._models[name, version] = ModelStatistics()
+        return sums
+
+
+class Observers:
+    """Tells each of several."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def rejected(self, model: str, reason: str) -> None:
+        """See `Observer.rejected`."""
+        for observer in self._observers:
+            observer.rejected(model, reason)
+
+    def batched(self, record: BatchRecord) -> None:
+        """See `Observer.batched`."""
+        for observer in self._observers:
+            observer.batched(record)
+
+    def finished(self, record: RequestRecord) -> None:
+        """See `Observer.finished`."""
+        for observer in self._observers:
+            observer.finished(record)

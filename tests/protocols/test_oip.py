@@ -1,0 +1,267 @@
+"""The codec of the Open Inference Protocol: golden bytes, every type both ways, every complaint."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from inference_service.core.errors import ExecutionFailed, InvalidInput
+from inference_service.core.tensors import Array, DType, NonFinite, Signature, TensorSpec
+from inference_service.protocols.oip import codec
+from inference_service.protocols.oip.codec import Infer, Reply, Wanted, decode
+
+ONE = Signature((TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None,)),))
+TWO = Signature(
+    (TensorSpec("x", DType.FP32, (None, 2)), TensorSpec("word", DType.BYTES, (None,))),
+    (TensorSpec("y", DType.FP32, (None,)),),
+)
+X: Array = np.array([[1, 2], [3, 4]], np.float32)
+NUMBERS = [dtype for dtype in DType if dtype is not DType.BYTES]
+
+
+def body(*inputs: dict[str, Any], **more: Any) -> bytes:
+    return json.dumps({"inputs": inputs, **more}).encode()
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    whole = {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]} | changes
+    return {key: value for key, value in whole.items() if value is not ...}
+
+
+@pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]])
+def test_data_may_be_flat_or_nested(data: Any) -> None:
+    assert decode(body(entry(data=data)), ONE).inputs["x"].tolist() == X.tolist()
+
+
+def test_the_golden_request_in_binary() -> None:
+    """JSON, then the tensors in the order of the inputs, little-endian, strings with lengths."""
+    head = (
+        b'{"inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","parameters":{"binary_data_size":16}},'
+        b'{"name":"word","shape":[2],"datatype":"BYTES","parameters":{"binary_data_size":11}}]}'
+    )
+    tail = (
+        b"\x00\x00\x80\x3f\x00\x00\x00\x40\x00\x00\x40\x40\x00\x00\x80\x40"
+        b"\x03\x00\x00\x00abc\x00\x00\x00\x00"
+    )
+    request = decode(head + tail, TWO, len(head))
+    assert request.inputs["x"].tolist() == X.tolist()
+    assert request.inputs["word"].tolist() == ["abc", ""]
+
+
+def test_the_golden_answers() -> None:
+    words: Array = np.array(["é", ""], object)
+    outputs: dict[str, Array] = {"y": np.array([0.5, 1.5], np.float32), "word": words}
+    answer = Reply("m", 3, Infer({}, id="7")).write(outputs)
+    assert answer == (
+        b'{"model_name":"m","model_version":"3","id":"7","outputs":['
+        b'{"name":"y","datatype":"FP32","shape":[2],"data":[0.5,1.5]},'
+        b'{"name":"word","datatype":"BYTES","shape":[2],"data":["\xc3\xa9",""]}]}',
+        None,
+    )
+    head = (
+        b'{"model_name":"m","model_version":"3","outputs":['
+        b'{"name":"y","datatype":"FP32","shape":[2],"parameters":{"binary_data_size":8}},'
+        b'{"name":"word","datatype":"BYTES","shape":[2],"parameters":{"binary_data_size":10}}]}'
+    )
+    tail = b"\x00\x00\x00\x3f\x00\x00\xc0\x3f\x02\x00\x00\x00\xc3\xa9\x00\x00\x00\x00"
+    assert Reply("m", 3, Infer({}, binary=True)).write(outputs) == (head + tail, len(head))
+
+
+def test_outputs_come_in_the_order_and_the_form_they_are_asked_for() -> None:
+    outputs: dict[str, Array] = {"a": np.array([1], np.int64), "b": np.array([], np.float32)}
+    wanted = (Wanted("b", binary=True), Wanted("a"))
+    answer = Reply("m", 1, Infer({}, outputs=wanted)).write(outputs)
+    assert answer.json_length == len(answer.body), "a tensor without elements has no bytes"
+    assert json.loads(answer.body)["outputs"] == [
+        {"name": "b", "datatype": "FP32", "shape": [0], "parameters": {"binary_data_size": 0}},
+        {"name": "a", "datatype": "INT64", "shape": [1], "data": [1]},
+    ]
+
+
+@given(st.data(), st.sampled_from(NUMBERS), st.booleans())
+def test_every_type_passes_both_ways(data: st.DataObject, dtype: DType, binary: bool) -> None:
+    finite = False if dtype.is_float and not binary else None
+    elements = npst.from_dtype(dtype.numpy, allow_nan=finite, allow_infinity=finite)
+    shape = npst.array_shapes(max_dims=3, max_side=4)
+    array = data.draw(npst.arrays(dtype.numpy, shape, elements=elements))
+    answer = Reply("m", 1, Infer({}, binary=binary)).write({"x": array})
+    sent = json.loads(answer.body[: answer.json_length])
+    request = json.dumps({"inputs": sent["outputs"]}).encode()
+    tail = answer.body[answer.json_length :] if binary else b""
+    back = decode(request + tail, ONE, len(request) if binary else None).inputs["x"]
+    assert back.dtype == array.dtype
+    assert back.tobytes() == array.tobytes()
+
+
+@given(st.lists(st.text(max_size=5), max_size=5), st.booleans())
+def test_strings_pass_both_ways(texts: list[str], binary: bool) -> None:
+    texts = [text.encode("utf-8", "ignore").decode() for text in texts]
+    array = np.empty(len(texts), object)
+    array[:] = texts
+    answer = Reply("m", 1, Infer({}, binary=binary)).write({"word": array})
+    sent = json.loads(answer.body[: answer.json_length])
+    request = json.dumps({"inputs": sent["outputs"]}).encode()
+    tail = answer.body[answer.json_length :] if binary else b""
+    back = decode(request + tail, TWO, len(request) if binary else None)
+    assert back.inputs["word"].tolist() == texts
+
+
+def test_binary_numbers_are_not_copied_where_they_lie_aligned() -> None:
+    head = body(entry(data=..., parameters={"binary_data_size": 16}))
+    padded = head + b" " * (-len(head) % 8)
+    whole = padded + X.tobytes()
+    array = decode(whole, ONE, len(padded)).inputs["x"]
+    assert array.tolist() == X.tolist()
+    assert np.shares_memory(array, np.frombuffer(whole, np.uint8))
+    moved = head + b" " * (-len(head) % 8 + 1)
+    array = decode(moved + X.tobytes(), ONE, len(moved)).inputs["x"]
+    assert array.tolist() == X.tolist()
+    assert array.flags.aligned
+
+
+def test_a_raw_body_is_one_row_of_the_only_input() -> None:
+    request = decode(X[0].tobytes(), ONE, 0)
+    assert request.inputs["x"].tolist() == [[1, 2]]
+    assert request.binary
+    free = Signature((TensorSpec("t", DType.INT32, (None, None)),), ())
+    assert decode(b"\x01\0\0\0\x02\0\0\0", free, 0).inputs["t"].tolist() == [[1, 2]]
+    words = Signature((TensorSpec("w", DType.BYTES, (None,)),), ())
+    assert decode("grüß".encode(), words, 0).inputs["w"].tolist() == ["grüß"]
+
+
+def test_parameters_are_read() -> None:
+    request = decode(
+        body(
+            entry(),
+            id="a",
+            parameters={"timeout": 250000, "priority": 1, "binary_data_output": True, "own": "x"},
+            outputs=[
+                {"name": "y", "parameters": {"binary_data": False}},
+                {"name": "y", "parameters": {"classification": 3}},
+            ],
+        ),
+        ONE,
+    )
+    assert (request.id, request.timeout, request.priority) == ("a", 0.25, 1)
+    assert request.outputs == (Wanted("y"), Wanted("y", binary=True, classes=3))
+
+
+def test_a_classification_has_the_best_classes_with_their_labels() -> None:
+    scores = np.array([[0.25, 0.5, 0.125], [1, 1, -2]], np.float32)
+    wanted = (Wanted("y", classes=2),)
+    answer = Reply("m", 1, Infer({}, outputs=wanted), {"y": ("cat", "dog")}).write({"y": scores})
+    assert json.loads(answer.body)["outputs"] == [
+        {
+            "name": "y", "datatype": "BYTES", "shape": [2, 2],
+            "data": ["0.500000:1:dog", "0.250000:0:cat", "1.000000:0:cat", "1.000000:1:dog"],
+        }
+    ]  # fmt: skip
+    with pytest.raises(InvalidInput, match="a classification needs numbers"):
+        Reply("m", 1, Infer({}, outputs=wanted)).write({"y": np.array(["a"], object)})
+
+
+BINARY = {"binary_data_size": 16}
+
+
+@pytest.mark.parametrize(
+    ("sent", "json_length", "message"),
+    [
+        (b"[]", None, "expected an object with 'inputs'"),
+        (b"{}", None, "inputs: Field required"),
+        (b'{"inputs":[]}', None, "inputs: List should have at least 1 item"),
+        (b'{"inputs":[{}]}', None, r"inputs\[0\].name: Field required"),
+        (body(entry(shape=[2, -2])), None, r"inputs\[0\].shape\[1\]: Input should be greater"),
+        (body(entry(shape=[2, 2.0])), None, r"inputs\[0\].shape\[1\]: Input should be a valid int"),
+        (body(entry(datatype="FP8")), None, r"inputs\[0\].datatype: input 'x': expected one of BOOL, .*, got 'FP8'"),
+        (body(entry(datatype="BF16")), None, "got 'BF16'"),
+        (body(entry(data=...)), None, "expected 'data', or 'binary_data_size' in its parameters"),
+        (body(entry(data=[1, 2, 3])), None, r"inputs\[0\].data: input 'x': shape \[2, 2\] has 4 elements, the data 3"),
+        (body(entry(data=[1, 2, 3, "4"])), None, r"inputs\[0\].data\[3\]: .*expected float32, got a string '4'"),
+        (body(entry(data=[[1, 2], [3]])), None, r"inputs\[0\].data\[1\]: .*expected shape \[2\], got \[1\]"),
+        (body(entry(data=[[1, 2], [3, None]])), None, r"data\[1\]\[1\]: .*expected float32, got null"),
+        (body(entry(data=[True, 2, 3, 4])), None, r"data\[0\]: .*expected float32, got a boolean"),
+        (body(entry(shape=[2**40, 2**40])), None, "elements, the data 4"),
+        (body(entry(), entry()), None, "input 'x' is given twice"),
+        (b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[NaN]}]}', None, "NaN at byte 61 is not a JSON number"),
+        (body(entry(data=..., parameters=BINARY)), None, "binary_data_size is 16, but only 0 bytes"),
+        (body(entry(parameters=BINARY)), None, "expected either 'data' or 'binary_data_size', got both"),
+        (body(entry(data=..., parameters={"binary_data_size": -1})), None, r"parameters.binary_data_size: .*expected a number of bytes, got -1"),
+        (body(entry()), 10**6, "Inference-Header-Content-Length is 1000000, but the body has"),
+        (body(entry()) + b"\0\0", len(body(entry())), "2 bytes of binary data belong to no input"),
+        (b"\0" * 7, 0, r"7 bytes of binary data, but FP32 of shape \[1, 2\] takes 8"),
+        (body(entry(), parameters={"binary_data_output": 1}), None, "parameters.binary_data_output: expected true or false, got 1"),
+        (body(entry(), parameters={"timeout": -1}), None, "parameters.timeout: expected a whole number from 0 on, got -1"),
+        (body(entry(), outputs=[{"name": "y", "parameters": {"classification": "all"}}]), None, r"outputs\[0\].parameters.classification: expected a whole number"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_place(
+    sent: bytes, json_length: int | None, message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        decode(sent, ONE, json_length)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xff\0\0\0", "string 0 of the binary data ends too early"),
+        (b"\x01\0\0", "string 0 of the binary data ends too early"),
+        (b"\x01\0\0\0\xff", "string 0 of the binary data is not UTF-8"),
+        (b"\0\0\0\0", "the shape has 2 strings, the binary data 1"),
+        (b"\0\0\0\0" * 3, "the shape has 2 strings, the binary data more than 2"),
+    ],
+)
+def test_damaged_strings_are_told(data: bytes, message: str) -> None:
+    part = {"name": "word", "shape": [2], "datatype": "BYTES"}
+    head = body(part | {"parameters": {"binary_data_size": len(data)}})
+    with pytest.raises(InvalidInput, match=message):
+        decode(head + data, TWO, len(head))
+
+
+def test_a_boolean_byte_is_0_or_1() -> None:
+    part = {"name": "b", "shape": [2], "datatype": "BOOL", "parameters": {"binary_data_size": 2}}
+    head = body(part)
+    assert decode(head + b"\x01\0", ONE, len(head)).inputs["b"].tolist() == [True, False]
+    with pytest.raises(InvalidInput, match="a BOOL is one byte, 0 or 1"):
+        decode(head + b"\x01\x02", ONE, len(head))
+
+
+def test_nan_is_null_an_error_or_bare_as_asked() -> None:
+    outputs = {"y": np.array([np.nan, np.inf, 0.1], np.float32)}
+
+    def data(policy: NonFinite) -> bytes:
+        answer = Reply("m", 1, Infer({}), non_finite=policy).write(outputs).body
+        return answer[answer.index(b'"data":') :]
+
+    assert data(NonFinite.NULL) == b'"data":[null,null,0.1]}]}'
+    assert data(NonFinite.BARE) == b'"data":[NaN,Infinity,0.1]}]}'
+    with pytest.raises(ExecutionFailed, match="the model's answer holds NaN or Infinity"):
+        data(NonFinite.ERROR)
+    binary = Reply("m", 1, Infer({}, binary=True), non_finite=NonFinite.ERROR).write(outputs)
+    assert binary.body.endswith(outputs["y"].tobytes()), "bytes have every number"
+    sent = b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[NaN,-Infinity]}]}'
+    taken = decode(sent, ONE, non_finite=True).inputs["x"]
+    assert np.isnan(taken[0])
+    assert taken[1] == -np.inf
+    too_large = b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[NaN,1e39]}]}'
+    with pytest.raises(InvalidInput, match=r"data\[\d\]: .*finite float32"):
+        decode(too_large, ONE, non_finite=True)
+
+
+def test_large_requests_take_the_quick_way_and_mean_the_same() -> None:
+    wide = Signature((TensorSpec("x", DType.FP32, (None, 100)),), ())
+    array = np.random.default_rng(0).normal(size=(4, 100)).astype(np.float32)
+    for data in (array.tolist(), array.reshape(-1).tolist()):
+        sent = body(entry(shape=[4, 100], data=data), outputs=[{"name": "y"}], id="q")
+        quick = codec._quickly(sent, codec._Tail(memoryview(b"")))
+        assert quick is not None
+        assert np.array_equal(quick.inputs["x"], array)
+        assert quick.outputs == (Wanted("y"),)
+        assert quick.id == "q"
+    sent = body(entry(shape=[4, 100], data=[*array.reshape(-1).tolist()[:-1], "x"]))
+    with pytest.raises(InvalidInput, match=r"data\[399\]: input 'x': expected float32, got a str"):
+        decode(sent, wide)
