@@ -1,14 +1,16 @@
 # Two stages: the first one installs what requirements.lock pins, the second one has no installer.
 # Build:  docker build -t inference-service .
 # Run:    docker run --rm -p 8000:8000 --read-only --cap-drop ALL inference-service
+# With gRPC:  docker build --build-arg LOCK=requirements-grpc.lock -t inference-service .
 # Your models instead of the shipped ones:  -v /path/to/models:/models:ro
 ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
+ARG LOCK=requirements.lock
 WORKDIR /build
 RUN python -m venv /opt/venv
-COPY requirements.lock ./
-RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r requirements.lock
+COPY requirements.lock requirements-grpc.lock ./
+RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r ${LOCK}
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \

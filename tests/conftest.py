@@ -29,6 +29,13 @@ class RunningServer:
     lines: "Queue[str]"
     announcement: str
 
+    @property
+    def grpc_address(self) -> str:
+        """Where gRPC listens."""
+        found = re.search(r"gRPC +(\S+)", self.announcement)
+        assert found is not None
+        return found[1]
+
     def terminate(self) -> int:
         """SIGTERM, and the exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -92,7 +99,7 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
     """The shipped models, served for the whole session."""
-    running = start_server(MODELS)
+    running = start_server(MODELS, INFERENCE_SERVICE_GRPC__PORT="0")
     yield running
     running.process.kill()
     running.process.wait()
@@ -123,7 +130,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def zoo_server(zoo: Path) -> Iterator[RunningServer]:
     """The test models, served for the whole session."""
-    running = start_server(zoo)
+    running = start_server(zoo, INFERENCE_SERVICE_GRPC__PORT="0")
     yield running
     running.process.kill()
     running.process.wait()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
@@ -26,7 +26,7 @@ from inference_service.protocols.oip.repository import RepositoryControl
 from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
-from inference_service.settings import Settings, load_settings
+from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, model_names, model_sources, version_sources
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
@@ -41,6 +41,9 @@ from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
 from inference_service.web.hot_paths import resolve
 from inference_service.web.timing import ServerTiming
+
+if TYPE_CHECKING:
+    from inference_service.protocols.oip.rpc.server import GrpcServer
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +109,14 @@ def create_app(
     app.state.hot_paths = {}
     errors.install(app)
     app.add_middleware(ServerTiming)
-    _add_routes(app, service, edge, sums)
+    server = oip.Server(NAME, __version__, sums.of, _control(app, service))
+    _add_routes(app, service, edge, server)
+    app.state.grpc = _grpc(settings, edge, service, server)
     return app
 
 
-def _add_routes(app: FastAPI, service: Service, edge: Edge, sums: StatisticsObserver) -> None:
+def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) -> None:
     settings, engine = service.settings, service.engine
-    server = oip.Server(NAME, __version__, sums.of, _control(app, service))
     prediction = (
         predict.router(edge, settings.default_model, tfserving.decode_value),
         tfserving.router(edge),
@@ -133,6 +137,22 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, sums: StatisticsObse
         return RedirectResponse("docs")
 
     app.openapi = partial(_openapi, app, engine, edge.max_body_bytes)  # type: ignore[method-assign]
+
+
+def _grpc(
+    settings: Settings, edge: Edge, service: Service, server: oip.Server
+) -> "GrpcServer | None":
+    """The gRPC server, where there is to be one. Raises InvalidSettings without the extra."""
+    if settings.grpc.port is None:
+        return None
+    try:
+        from inference_service.protocols.oip.rpc.server import GrpcServer
+    except ModuleNotFoundError as error:
+        raise InvalidSettings(
+            f"setting 'grpc.port': {error.name} is not installed; "
+            "install inference-service with its extra: pip install 'inference-service[grpc]'"
+        ) from error
+    return GrpcServer(edge, service.health, server)
 
 
 def _control(app: FastAPI, service: Service) -> RepositoryControl:
@@ -206,12 +226,19 @@ async def _lifespan(
         if on_loaded is not None:
             on_loaded(service)
 
+    rpc: GrpcServer | None = app.state.grpc
+    if rpc is not None:
+        settings = service.settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        app.state.grpc_port = await rpc.start(f"{host}:{settings.grpc.port}")
     loading = asyncio.create_task(load_models())
     loading.add_done_callback(_log_failure)
     yield
     service.health.leave()
-    service.admission.close()
     loading.cancel()
+    if rpc is not None:
+        await rpc.stop(service.settings.shutdown.grace_period)
+    service.admission.close()
     try:
         await asyncio.wait_for(service.engine.drain(), service.settings.shutdown.grace_period)
     except TimeoutError:

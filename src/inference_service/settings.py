@@ -101,6 +101,14 @@ class TelemetrySettings(_Section):
     record_limit: PositiveInt = Field(1_000_000, description="requests that are recorded at most")
 
 
+class GrpcSettings(_Section):
+    """The Open Inference Protocol over gRPC; needs the extra ``grpc``."""
+
+    port: int | None = Field(
+        None, ge=0, le=65535, description="port of gRPC; unset: none; 0: any free one"
+    )
+
+
 class WireSettings(_Section):
     """How answers are written."""
 
@@ -156,6 +164,7 @@ class Settings(BaseSettings):
     runtime: RuntimeSettings = RuntimeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    grpc: GrpcSettings = GrpcSettings()
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
 

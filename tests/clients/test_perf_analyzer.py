@@ -48,6 +48,22 @@ def test_over_http(server: RunningServer, options: tuple[str, ...]) -> None:
     assert 0 < found["Execution count"] <= found["Successful request count"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--concurrency-range", "4"),
+        ("--concurrency-range", "2", "-b", "4"),
+        ("--concurrency-range", "4", "--async", "--streaming"),
+    ],
+    ids=" ".join,
+)
+def test_over_grpc(server: RunningServer, options: tuple[str, ...]) -> None:
+    found = analyse(server.grpc_address, "digits", "-i", "grpc", *options)
+    assert found["Throughput"] > 0
+    rows = 4 if "-b" in options else 1
+    assert found["Inference count"] == found["Successful request count"] * rows
+
+
 def test_a_model_of_strings_and_numbers(server: RunningServer) -> None:
     numbers = ("month", "hour", "dep_delay", "distance", "wind_speed", "precip", "visib")
     shapes = [f"--shape={name}:1" for name in ("carrier", "origin", "dest", *numbers)]

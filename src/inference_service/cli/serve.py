@@ -47,7 +47,7 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
             nothing_served = not service.engine.models()
             server.should_exit = server.should_exit or nothing_served
             if not nothing_served:
-                _announce(service, settings.host, listener.getsockname()[1])
+                _announce(service, app.state, listener.getsockname()[1])
 
         app = create_app(settings, loaded)
         listener = listen(settings.host, settings.port)
@@ -61,7 +61,8 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
         sys.exit(1)
 
 
-def _announce(service: Any, host: str, port: int) -> None:
+def _announce(service: Any, state: Any, port: int) -> None:
+    host = service.settings.host
     shown = f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{port}"
     click.echo(f"\ninference-service listens on {base}\n")
@@ -76,6 +77,8 @@ def _announce(service: Any, host: str, port: int) -> None:
         for warning in info.warnings:
             click.secho(f"    warning {warning}", fg="yellow")
     _report_failures(service)
+    if state.grpc is not None:
+        click.echo(f"\n  gRPC    {shown}:{state.grpc_port}", nl=False)
     click.echo(f"\n  docs    {base}/docs\n  metrics {base}/metrics\n")
 
 

@@ -28,6 +28,8 @@ from inference_service.core.tensors import (
 from inference_service.protocols.json_faults import fault, noun
 from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, numbers, strings
 
+# onnxruntime's int64 is C's long long, whose scalars orjson doesn't know: equal, but not the same.
+_KNOWN = {d.numpy: np.dtype(d.numpy.name) for d in DType if d is not DType.BYTES}
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 
 
@@ -171,8 +173,7 @@ def encodable(name: str, array: Array) -> Any:
     """An output as orjson can write it. Strings of outputs named ``…_bytes`` become base64."""
     if array.dtype.kind in "OSU":
         return _encodable_strings(array.tolist(), as_base64=name.endswith("_bytes"))
-    # onnxruntime's int64 is C's long long, whose scalars orjson doesn't know by that name.
-    return np.ascontiguousarray(array).view(array.dtype.name)
+    return np.ascontiguousarray(array).view(_KNOWN[array.dtype])
 
 
 def _encodable_strings(value: Any, *, as_base64: bool) -> Any:

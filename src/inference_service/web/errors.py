@@ -44,7 +44,8 @@ _TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
     (DeadlineExceeded, 504, "deadline_exceeded"),
 )
 _MORE_HEADERS = {401: {"www-authenticate": "Bearer"}, 415: {"accept-encoding": "gzip, deflate"}}
-_INTERNAL = "internal error; the server's log has the details"
+INTERNAL = "internal error; the server's log has the details"
+"""What a client is told of an error that nobody foresaw."""
 
 
 class ErrorBody(BaseModel):
@@ -89,15 +90,20 @@ class ErrorAnswer:
 
 def answer(error: Exception) -> ErrorAnswer:
     """The answer to an error. One that nobody foresaw is logged and told without details."""
-    for kind, status, outcome in _TABLE:
+    for kind, status, name in _TABLE:
         if isinstance(error, kind):
             headers = {}
             if isinstance(error, Unavailable):
                 headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
             headers |= _MORE_HEADERS.get(status, {})
-            return ErrorAnswer(status, outcome, body(str(error)), headers)
+            return ErrorAnswer(status, name, body(str(error)), headers)
     log.error("a request failed unexpectedly", exc_info=error)
-    return ErrorAnswer(500, "internal_error", body(_INTERNAL))
+    return ErrorAnswer(500, "internal_error", body(INTERNAL))
+
+
+def outcome(error: Exception) -> str:
+    """An error's name in the metrics."""
+    return next((name for kind, _, name in _TABLE if isinstance(error, kind)), "internal_error")
 
 
 def body(message: str) -> bytes:

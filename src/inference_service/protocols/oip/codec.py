@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 from pydantic import ValidationError
 
 from inference_service.core.errors import InvalidInput, quoted
@@ -28,10 +27,10 @@ from inference_service.protocols.json_tensors import dump, encodable, parse, rul
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.schema import InferBody, InferInput, InferOutput
+from inference_service.protocols.oip.schema import InferBody, InferInput
 
-_DTYPES = {dtype.value: dtype for dtype in DType}
-_NAMES = {dtype.numpy: dtype for dtype in DType if dtype is not DType.BYTES}
+DTYPES = {dtype.value: dtype for dtype in DType}
+_NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTES}
 _BINARY_SIZE = "binary_data_size"
 _MOST_DIGITS = 18
 
@@ -175,7 +174,7 @@ def _quickly(text: bytes, tail: _Tail) -> Infer | None:
 
 
 def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) -> Array | None:
-    dtype = _DTYPES.get(part.datatype)
+    dtype = DTYPES.get(part.datatype)
     if dtype is None or (data is None) == (_size_of(part) is None):
         return None
     if data is None:
@@ -214,9 +213,9 @@ def _place(steps: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
-    dtype = _DTYPES.get(part.datatype)
+    dtype = DTYPES.get(part.datatype)
     if dtype is None:
-        known = ", ".join(_DTYPES)
+        known = ", ".join(DTYPES)
         raise InvalidInput(f"expected one of {known}, got '{part.datatype}'", ("datatype",))
     if _size_of(part) is not None:
         if part.data is not None:
@@ -264,31 +263,36 @@ def _binary(part: InferInput, dtype: DType, tail: _Tail) -> Array:
 
 
 def _infer(envelope: InferBody, tensors: Tensors) -> Infer:
-    parameters = envelope.parameters or {}
+    outputs = [(output.name, output.parameters or {}) for output in envelope.outputs or ()]
+    return infer_of(envelope.id or "", envelope.parameters or {}, outputs, tensors)
+
+
+def infer_of(
+    request_id: str,
+    parameters: Mapping[str, Any],
+    outputs: Sequence[tuple[str, Mapping[str, Any]]],
+    tensors: Tensors,
+) -> Infer:
+    """A request from its parts, whatever they were written in. Raises InvalidInput."""
     binary = _flag(parameters, "binary_data_output", ("parameters",))
-    outputs = None
-    if envelope.outputs:
-        outputs = tuple(
-            _wanted(output, index, binary) for index, output in enumerate(envelope.outputs)
-        )
     microseconds = _whole(parameters, "timeout")
+    wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
     return Infer(
         tensors,
-        envelope.id or "",
-        outputs,
+        request_id,
+        tuple(wanted) or None,
         binary,
         microseconds / 1e6 if microseconds else math.inf,
         _whole(parameters, "priority"),
     )
 
 
-def _wanted(output: InferOutput, index: int, binary: bool) -> Wanted:
+def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: bool) -> Wanted:
     at = ("outputs", index, "parameters")
-    parameters = output.parameters or {}
     classes = _whole(parameters, "classification", at)
     if "binary_data" in parameters:
         binary = _flag(parameters, "binary_data", at)
-    return Wanted(output.name, binary, classes)
+    return Wanted(name, binary, classes)
 
 
 def _flag(parameters: Mapping[str, Any], name: str, at: tuple[str | int, ...]) -> bool:
@@ -349,6 +353,4 @@ class Reply:
 
 def described(name: str, array: Array) -> dict[str, Any]:
     """Name, datatype and shape."""
-    dtype = _NAMES.get(np.dtype(array.dtype.name)) if array.dtype.kind not in "OSU" else None
-    datatype = DType.BYTES if dtype is None else dtype
-    return {"name": name, "datatype": datatype.value, "shape": list(array.shape)}
+    return {"name": name, "datatype": _NAMES.get(array.dtype, "BYTES"), "shape": list(array.shape)}

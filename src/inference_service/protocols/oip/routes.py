@@ -189,7 +189,7 @@ def _add_models(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/v2/models/{model}", response_model=ModelMetadata, responses=_NOT_THERE)
     def model_metadata(model: ModelName) -> ModelMetadata:
         """Inputs and outputs of the version that is served by default."""
-        return _metadata(engine, engine.describe(ModelRef(model)))
+        return model_metadata_of(engine, engine.describe(ModelRef(model)))
 
     @routes.get(
         "/v2/models/{model}/versions/{version}",
@@ -198,7 +198,7 @@ def _add_models(routes: APIRouter, engine: Engine) -> None:
     )
     def version_metadata(model: ModelName, version: Version) -> ModelMetadata:
         """Inputs and outputs of one version."""
-        return _metadata(engine, engine.describe(parse_version(version, model)))
+        return model_metadata_of(engine, engine.describe(parse_version(version, model)))
 
     @routes.get("/v2/models/{model}/ready", response_model=ModelReady, responses=_NOT_THERE)
     def model_ready(model: ModelName) -> ModelReady:
@@ -237,7 +237,8 @@ def _add_scheduler(routes: APIRouter, engine: Engine) -> None:
         return dict(engine.explain(parse_version(version, model)))
 
 
-def _metadata(engine: Engine, info: ModelInfo) -> ModelMetadata:
+def model_metadata_of(engine: Engine, info: ModelInfo) -> ModelMetadata:
+    """Inputs and outputs as clients see them; the batch axis is the first."""
     return ModelMetadata(
         name=info.name,
         versions=[str(other.version) for other in engine.models() if other.name == info.name],

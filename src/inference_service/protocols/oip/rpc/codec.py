@@ -1,0 +1,124 @@
+"""Inference over gRPC: messages to requests, and answers to messages. Pure.
+
+Source: kserve/open-inference-protocol, specification/protocol/inference_grpc.md. Answers have raw
+contents always, as Triton's do.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from inference_service.core.errors import InvalidInput
+from inference_service.core.tensors import Array, DType, Tensors
+from inference_service.protocols.json_values import cast
+from inference_service.protocols.oip.binary import from_bytes, to_bytes
+from inference_service.protocols.oip.classification import classified
+from inference_service.protocols.oip.codec import DTYPES, Infer, Reply, Wanted, described, infer_of
+from inference_service.protocols.oip.rpc.messages import message
+
+_Response = message("ModelInferResponse")
+
+_CONTENTS: dict[DType, tuple[str, Any]] = {
+    DType.BOOL: ("bool_contents", np.bool_),
+    DType.INT8: ("int_contents", np.int64),
+    DType.INT16: ("int_contents", np.int64),
+    DType.INT32: ("int_contents", np.int64),
+    DType.INT64: ("int64_contents", np.int64),
+    DType.UINT8: ("uint_contents", np.int64),
+    DType.UINT16: ("uint_contents", np.int64),
+    DType.UINT32: ("uint_contents", np.int64),
+    DType.UINT64: ("uint64_contents", np.uint64),
+    DType.FP32: ("fp32_contents", np.float32),
+    DType.FP64: ("fp64_contents", np.float64),
+    DType.BYTES: ("bytes_contents", np.object_),
+}
+
+
+def decode(request: Any) -> Infer:
+    """A ModelInferRequest. Raises InvalidInput."""
+    if not request.inputs:
+        raise InvalidInput("expected at least one input", ("inputs",))
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InvalidInput(
+            f"{len(raw)} raw_input_contents for {len(request.inputs)} inputs: "
+            "either all inputs have raw contents or none"
+        )
+    tensors: dict[str, Array] = {}
+    for index, part in enumerate(request.inputs):
+        if part.name in tensors:
+            raise InvalidInput(f"input '{part.name}' is given twice", ("inputs", index))
+        try:
+            tensors[part.name] = _tensor(part, raw[index] if raw else None)
+        except InvalidInput as error:
+            message_ = f"input '{part.name}': {error.message}"
+            raise InvalidInput(message_, ("inputs", index, *error.path)) from None
+    outputs = [(output.name, _parameters(output)) for output in request.outputs]
+    return infer_of(request.id, _parameters(request), outputs, tensors)
+
+
+def _parameters(holder: Any) -> dict[str, Any]:
+    found = {}
+    for name, parameter in holder.parameters.items():
+        choice = parameter.WhichOneof("parameter_choice")
+        if choice is not None:
+            found[name] = getattr(parameter, choice)
+    return found
+
+
+def _tensor(part: Any, raw: bytes | None) -> Array:
+    dtype = DTYPES.get(part.datatype)
+    if dtype is None:
+        raise InvalidInput(f"expected one of {', '.join(DTYPES)}, got '{part.datatype}'")
+    shape = list(part.shape)
+    if any(length < 0 for length in shape):
+        raise InvalidInput(f"a shape has no negative lengths, got {shape}")
+    if raw is not None:
+        if part.HasField("contents"):
+            raise InvalidInput("expected either contents or raw_input_contents, got both")
+        return from_bytes(memoryview(raw), dtype, shape)
+    return _typed(part, dtype, shape)
+
+
+def _typed(part: Any, dtype: DType, shape: list[int]) -> Array:
+    if dtype not in _CONTENTS:
+        raise InvalidInput(f"{dtype.value} has no typed contents: send raw_input_contents")
+    field, read_as = _CONTENTS[dtype]
+    others = [other.name for other, _ in part.contents.ListFields() if other.name != field]
+    if others:
+        raise InvalidInput(f"{dtype.value} is sent in {field}, got {others[0]}")
+    values = getattr(part.contents, field)
+    count = int(np.prod(shape, dtype=object))
+    if len(values) != count:
+        raise InvalidInput(f"shape {shape} has {count} elements, {field} has {len(values)}")
+    if dtype is DType.BYTES:
+        return _texts(values).reshape(shape)
+    read = np.array(values, read_as)
+    array = read if dtype is DType.BOOL else cast(read, dtype, non_finite=True)
+    if array is None:
+        raise InvalidInput(f"{field} holds a number that is no {dtype.label}")
+    return array.reshape(shape)
+
+
+def _texts(values: Any) -> Array:
+    texts = np.empty(len(values), object)
+    for index, value in enumerate(values):
+        try:
+            texts[index] = value.decode()
+        except UnicodeDecodeError:
+            raise InvalidInput(f"bytes_contents[{index}] is not UTF-8") from None
+    return texts
+
+
+def encode(reply: Reply, outputs: Tensors) -> Any:
+    """A ModelInferResponse."""
+    request = reply.request
+    wanted = request.outputs or tuple(Wanted(name) for name in outputs)
+    response = _Response(model_name=reply.model, model_version=str(reply.version), id=request.id)
+    for output in wanted:
+        array = outputs[output.name]
+        if output.classes:
+            array = classified(array, output.classes, reply.labels.get(output.name, ()))
+        response.outputs.add(**described(output.name, array))
+        response.raw_output_contents.append(to_bytes(array))
+    return response

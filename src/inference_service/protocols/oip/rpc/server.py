@@ -1,0 +1,89 @@
+"""The gRPC server beside the HTTP one: the same engine, health (grpc.health.v1), reflection."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from inference_service.core.errors import Unavailable
+from inference_service.protocols.oip.routes import Server
+from inference_service.protocols.oip.rpc.messages import POOL, SERVICE
+from inference_service.protocols.oip.rpc.service import InferenceService
+from inference_service.web.endpoint import Edge
+from inference_service.web.health import Health
+
+_REFRESH = 1.0  # seconds between looks at the health for those who watch it
+_STATUS = health_pb2.HealthCheckResponse
+
+
+class GrpcServer:
+    """Listens from `start` to `stop`."""
+
+    def __init__(self, edge: Edge, health_: Health, server: Server) -> None:
+        self._edge = edge
+        self._health = health_
+        self._service = InferenceService(edge, health_, server)
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self, address: str) -> int:
+        """Listen; returns the port. Raises OSError where the address can't be had."""
+        servicer = _Health(self._health)
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", self._edge.max_body_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ]
+        )
+        self._server.add_generic_rpc_handlers((self._service.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, pool=POOL)
+        try:
+            port = int(self._server.add_insecure_port(address))
+        except RuntimeError as error:
+            raise OSError(f"can't listen on {address}") from error
+        await self._server.start()
+        self._watching = asyncio.create_task(servicer.watch())
+        return port
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls and wait for those that run."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        await self._server.stop(grace)
+
+
+class _Health(health.aio.HealthServicer):
+    """Asked, it looks; for those who watch it looks again and again."""
+
+    def __init__(self, health_: Health) -> None:
+        super().__init__()
+        self._health = health_
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The health as it is now."""
+        await self._look()
+        return await super().Check(request, context)
+
+    async def watch(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await self._look()
+            await asyncio.sleep(_REFRESH)
+
+    async def _look(self) -> None:
+        try:
+            self._health.check()
+        except Unavailable:
+            ready = False
+        else:
+            ready = True
+        status = _STATUS.SERVING if ready else _STATUS.NOT_SERVING
+        for name in ("", SERVICE):
+            await self.set(name, status)
