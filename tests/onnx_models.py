@@ -145,18 +145,22 @@ def noise() -> onnx.ModelProto:
     )
 
 
-def every_kind() -> onnx.ModelProto:
-    """Three inputs of three kinds, passed through: a name, a flag and a vector of ints."""
+def every_kind(*, column: bool = False) -> onnx.ModelProto:
+    """Three inputs of three kinds, passed through: a name, a flag and a vector of ints.
+
+    ``column``: rows of one name and one flag instead of bare ones.
+    """
+    one: list[Axis] = ["batch", 1] if column else ["batch"]
     return build(
         [
             helper.make_node("Identity", ["name"], ["name_out"]),
             helper.make_node("Identity", ["flag"], ["flag_out"]),
             helper.make_node("Identity", ["counts"], ["counts_out"]),
         ],
-        [("name", STRING, ["batch"]), ("flag", BOOL, ["batch"]), ("counts", INT64, ["batch", 2])],
+        [("name", STRING, one), ("flag", BOOL, one), ("counts", INT64, ["batch", 2])],
         [
-            ("name_out", STRING, ["batch"]),
-            ("flag_out", BOOL, ["batch"]),
+            ("name_out", STRING, one),
+            ("flag_out", BOOL, one),
             ("counts_out", INT64, ["batch", 2]),
         ],
     )

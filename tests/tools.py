@@ -16,7 +16,15 @@ def path_of(name: str) -> str | None:
 
 def need(*names: str) -> None:
     """Skip with the names of the missing tools; fail where REQUIRE_TOOLS says that they are here."""
-    missing = [name for name in names if path_of(name) is None]
+    _check([name for name in names if path_of(name) is None])
+
+
+def need_file(path: Path) -> None:
+    """The same for a file that scripts/install-test-tools makes."""
+    _check([] if path.exists() else [str(path.relative_to(TOOLS.parent))])
+
+
+def _check(missing: list[str]) -> None:
     if not missing:
         return
     message = f"not run: {', '.join(missing)} missing (scripts/install-test-tools installs it)"
