@@ -36,6 +36,7 @@ from inference_service.telemetry.prometheus import (
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
+from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web import errors
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
@@ -85,6 +86,8 @@ def create_app(
     limits = settings.limits
     admission = Admission(Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes))
     watch_state(registry, engine, admission)
+    if settings.telemetry.triton_metrics:
+        add_triton_metrics(registry, engine, sums)
     service = Service(settings, engine, manager, Health(manager.problem), admission, registry)
     serving: Engine = engine
     recorder = _recorder(settings)

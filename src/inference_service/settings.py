@@ -99,6 +99,9 @@ class TelemetrySettings(_Section):
         description="file for arrival times and sizes of requests; never their content",
     )
     record_limit: PositiveInt = Field(1_000_000, description="requests that are recorded at most")
+    triton_metrics: bool = Field(
+        False, description="metrics also under Triton's names (nv_inference_*)"
+    )
 
 
 class GrpcSettings(_Section):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests import onnx_models
 from tests.conftest import RunningServer, start_server
@@ -26,6 +27,7 @@ from tests.ports import free_port
 from tests.tools import TOOLS, need_file
 
 pytestmark = pytest.mark.triton
+PORTS = [free_port() for _ in range(3)]
 PYTHON = TOOLS / "triton" / "bin" / "python"
 
 
@@ -33,7 +35,7 @@ PYTHON = TOOLS / "triton" / "bin" / "python"
 def triton() -> Iterator[str]:
     """A real Triton with the two models."""
     need_file(PYTHON.parent.parent / "installed")
-    ports = [str(free_port()) for _ in range(3)]
+    ports = [str(port) for port in PORTS]
     script = Path(__file__).with_name("triton_server.py")
     library = Path(sys.base_prefix) / "lib"  # its stub needs this interpreter's own library
     process = subprocess.Popen(
@@ -67,7 +69,11 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("models")
     onnx_models.save(onnx_models.doubler(), folder / "doubler.onnx")
     onnx_models.save(onnx_models.every_kind(column=True), folder / "kinds.onnx")
-    running: RunningServer = start_server(folder, INFERENCE_SERVICE_BATCHING__MAX_BATCH_SIZE="16")
+    running: RunningServer = start_server(
+        folder,
+        INFERENCE_SERVICE_BATCHING__MAX_BATCH_SIZE="16",
+        INFERENCE_SERVICE_TELEMETRY__TRITON_METRICS="true",
+    )
     yield running.url
     running.process.kill()
     running.process.wait()
@@ -230,3 +236,38 @@ def _without(value: Any, names: dict[str, str]) -> Any:
     if isinstance(value, dict):
         return {key: item for key, item in value.items() if key not in names}
     return sorted(value, key=json.dumps) if isinstance(value, list) else value
+
+
+def test_the_metrics_have_tritons_names_and_count_alike(triton: str, ours: str) -> None:
+    """Those of a model, but for what is of Triton's own making."""
+
+    def read(url: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(requests.get(url, timeout=20).text):
+            for sample in family.samples:
+                labels = sample.labels
+                if sample.name.startswith("nv_inference") and labels.get("model") == "doubler":
+                    assert {"model", "version"} <= labels.keys()
+                    name = sample.name.removesuffix("_total")  # which the parser adds
+                    found[name] = found.get(name, 0) + sample.value
+        return found
+
+    pages = [f"http://127.0.0.1:{PORTS[2]}/metrics", f"{ours}/metrics"]
+    before = [read(page) for page in pages]
+    request = Case("", DOUBLER, infer(x([1, 2, 3, 4, 5, 6], (2, 3))))
+    for _ in range(3):
+        for url in (triton, ours):
+            assert request.send(url).ok
+    theirs, own = (
+        {k: v - b.get(k, 0) for k, v in read(p).items()} for p, b in zip(pages, before, strict=True)
+    )
+    assert own.keys() == {name for name in theirs if "cache" not in name}
+    for name in (
+        "request_success",
+        "request_failure",
+        "count",
+        "exec_count",
+        "pending_request_count",
+    ):
+        assert own[f"nv_inference_{name}"] == theirs[f"nv_inference_{name}"], name
+    assert all(own[name] > 0 for name in own if name.endswith("_us"))

@@ -43,8 +43,11 @@ class QuickBody:
         if not isinstance(value, simdjson.Object):
             return None
         keys = list(value.keys())
+        # pysimdjson looks a key up as a C string: it ends at a zero byte.
+        if len(set(keys)) != len(keys) or any("\0" in key for key in keys):
+            return None
         # Not value.items(): that makes Python objects of everything inside.
-        return {key: value[key] for key in keys} if len(set(keys)) == len(keys) else None
+        return {key: value[key] for key in keys}
 
     def plain(self, value: Any) -> Any:
         """A value as Python objects."""

@@ -3,7 +3,27 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from inference_service.core.tensors import DType, Shape, Signature, TensorSpec
+
+
+def inlined(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON Schema without references: those inside a path of OpenAPI lead nowhere."""
+    schema = model.model_json_schema()
+    known = schema.pop("$defs", {})
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolved(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return resolved(known[value["$ref"].rpartition("/")[2]])
+        return {key: resolved(item) for key, item in value.items()}
+
+    found: dict[str, Any] = resolved(schema)
+    return found
 
 
 def tensor_schema(spec: TensorSpec, shape: Shape) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from inference_service.core.requests import ModelRef
 from inference_service.core.scheduling.tickets import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.oip import codec
 from inference_service.protocols.oip.parameters import ModelName, Version
 from inference_service.protocols.oip.schema import InferAnswer, InferBody
@@ -106,7 +107,7 @@ def add_infer(routes: APIRouter, edge: Edge) -> None:
                 "requestBody": {
                     "required": True,
                     "content": {
-                        "application/json": {"schema": InferBody.model_json_schema()},
+                        "application/json": {"schema": inlined(InferBody)},
                         BINARY.decode(): {"schema": {"type": "string", "format": "binary"}},
                     },
                 }

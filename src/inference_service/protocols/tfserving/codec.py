@@ -66,7 +66,8 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
     members = quick.items(quick.value)
     if members is None:
         return None
-    if quick.plain(members.pop("signature_name", None)) not in {None, "", SIGNATURE_NAME}:
+    name = members.pop("signature_name", None)
+    if name is not None and name not in ("", SIGNATURE_NAME):  # it may be an array: not hashable
         return None
     tensors: Tensors | None = None
     specs = signature.inputs

@@ -14,6 +14,7 @@ from inference_service.core.errors import ModelNotFound, NotFound
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
+from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import parse, rules_for
 from inference_service.protocols.json_values import Rules
 from inference_service.protocols.tfserving import codec, examples
@@ -215,7 +216,7 @@ def request_body(model: type[BaseModel]) -> dict[str, Any]:
     """OpenAPI's description of a JSON body."""
     return {
         "required": True,
-        "content": {"application/json": {"schema": model.model_json_schema()}},
+        "content": {"application/json": {"schema": inlined(model)}},
     }
 
 
