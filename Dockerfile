@@ -1,7 +1,7 @@
 # Two stages: the first one installs what requirements.lock pins, the second one has no installer.
 # Build:  docker build -t inference-service .
 # Run:    docker run --rm -p 8000:8000 --read-only --cap-drop ALL inference-service
-# With gRPC:  docker build --build-arg LOCK=requirements-grpc.lock -t inference-service .
+# With gRPC and tokenizers:  docker build --build-arg LOCK=requirements-all.lock -t inference-service .
 # Your models instead of the shipped ones:  -v /path/to/models:/models:ro
 ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
 
@@ -9,7 +9,7 @@ FROM ${PYTHON_IMAGE} AS build
 ARG LOCK=requirements.lock
 WORKDIR /build
 RUN python -m venv /opt/venv
-COPY requirements.lock requirements-grpc.lock ./
+COPY requirements.lock requirements-all.lock ./
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r ${LOCK}
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src

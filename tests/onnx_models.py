@@ -71,6 +71,23 @@ def embedding(words: int = 10) -> onnx.ModelProto:
     )
 
 
+def text_encoder(words: int = 30, width: int = 8) -> onnx.ModelProto:
+    """A vector for each token from a table of random ones, 0 where the mask is."""
+    table = np.random.default_rng(0).normal(size=(words, width)).astype(np.float32)
+    return build(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["found"], "look_up"),
+            helper.make_node("Cast", ["attention_mask"], ["floats"], "cast", to=FLOAT),
+            helper.make_node("Unsqueeze", ["floats", "axis"], ["mask"], "unsqueeze"),
+            helper.make_node("Mul", ["found", "mask"], ["last_hidden_state"], "mask"),
+        ],
+        [("input_ids", INT64, ["batch", "tokens"]), ("attention_mask", INT64, ["batch", "tokens"])],
+        [("last_hidden_state", FLOAT, ["batch", "tokens", width])],
+        table=table,
+        axis=np.array([2]),
+    )
+
+
 def any_length() -> onnx.ModelProto:
     """The sum of each row, of any length."""
     return build(

@@ -23,7 +23,9 @@ from inference_service.engine.manager import Manager, VersionSource
 from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.oip.repository import RepositoryControl
+from inference_service.protocols.openai import routes as openai
 from inference_service.protocols.predict import routes as predict
+from inference_service.protocols.tei import routes as tei
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.settings import InvalidSettings, Settings, load_settings
@@ -124,6 +126,8 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
         predict.router(edge, settings.default_model, tfserving.decode_value),
         tfserving.router(edge),
         oip.router(edge, service.health, server),
+        openai.router(edge),
+        tei.router(edge, __version__),
     )
     app.state.prediction_routes = [route for router in prediction for route in router.routes]
     for router in prediction:
@@ -191,6 +195,7 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
             },
             {"name": predict.TAG, "description": "The contract of the classic tutorial"},
             {"name": tfserving.TAG, "description": "What TensorFlow Serving's clients speak"},
+            {"name": openai.TAG, "description": "Vectors of text: OpenAI's API and TEI's"},
             {"name": oip.TAG, "description": "What the clients of KServe and Triton speak"},
         ],
     )
@@ -271,7 +276,7 @@ def _find_hot_paths(app: FastAPI, engine: Engine) -> None:
 
 def _prediction_paths(engine: Engine) -> list[str]:
     """The paths that clients are going to use over and over."""
-    paths = {"/predict"}
+    paths = {"/predict", "/v1/embeddings", "/embed"}
     for info in engine.models():
         paths.add(tfserving_openapi.predict_path(info.name))
         paths.add(tfserving_openapi.predict_path(info.name, info.version))

@@ -252,6 +252,13 @@ def test_nan_is_null_an_error_or_bare_as_asked() -> None:
         decode(too_large, ONE, non_finite=True)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_bare_nan_is_no_whole_number(number: str) -> None:
+    part = f'{{"name":"n","shape":[1],"datatype":"INT64","data":[{number}]}}'
+    with pytest.raises(InvalidInput, match=r"data\[0\]: .*expected a whole number \(int64\), got"):
+        decode(f'{{"inputs":[{part}]}}'.encode(), ONE, non_finite=True)
+
+
 def test_large_requests_take_the_quick_way_and_mean_the_same() -> None:
     wide = Signature((TensorSpec("x", DType.FP32, (None, 100)),), ())
     array = np.random.default_rng(0).normal(size=(4, 100)).astype(np.float32)

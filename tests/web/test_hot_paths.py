@@ -57,7 +57,9 @@ async def test_both_ways_give_the_same_answer(app: FastAPI, path: str, body: byt
 
 async def test_the_paths_of_loaded_models_take_the_short_way(app: FastAPI) -> None:
     assert sorted(app.state.hot_paths) == [
+        "/embed",
         "/predict",
+        "/v1/embeddings",
         "/v1/models/doubler/versions/1:predict",
         "/v1/models/doubler/versions/2:predict",
         "/v1/models/doubler:predict",

@@ -13,6 +13,7 @@ from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.tickets import Release
 from inference_service.core.tensors import Signature, Tensors
+from inference_service.core.text import TextEmbedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class ModelInfo:
     profiles: tuple[Profile, ...] = (Profile(Layout(1, 1)),)
     padding: Padding = field(default_factory=Padding)
     share_identical: bool = False
+    text: TextEmbedder | None = None
 
     @property
     def served(self) -> Signature:

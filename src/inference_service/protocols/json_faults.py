@@ -77,7 +77,7 @@ def _leaf_fault(value: Any, spec: TensorSpec) -> str:
         return 'expected base64 of UTF-8 text in {"b64": …}'
     if isinstance(value, list):
         return f"expected one {dtype.label}, got an array of shape {render_shape(_sizes(value))}"
-    if isinstance(value, float) and dtype.is_integer and value != int(value):
+    if isinstance(value, float) and dtype.is_integer and not value.is_integer():
         return f"expected a whole number ({dtype.label}), got {value!r}"
     if isinstance(value, int | float) and not isinstance(value, bool) and dtype.is_integer:
         smallest, largest = dtype.limits

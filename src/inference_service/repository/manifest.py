@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -87,6 +87,19 @@ class Postprocess(_Section):
     top_k: PositiveInt
 
 
+class TextEmbeddingPipeline(_Section):
+    """Texts to one vector each: the graph takes token ids, the tokenizer lies beside it.
+
+    ``pooling`` makes one vector of the tokens' vectors, with ``none`` the graph does. Without
+    ``max_tokens`` the tokenizer's own limit holds.
+    """
+
+    kind: Literal["text-embedding"]
+    tokenizer: str = "tokenizer.json"
+    max_tokens: PositiveInt | None = None
+    pooling: Literal["mean", "cls", "last", "none"] = "mean"
+
+
 class Manifest(_Section):
     """The whole file."""
 
@@ -98,6 +111,7 @@ class Manifest(_Section):
     runtime: Runtime = Runtime()
     warmup: WarmUp = WarmUp()
     padding: dict[str, PaddedInput] = {}
+    pipeline: TextEmbeddingPipeline | None = None
     preprocess: dict[str, Preprocess] = {}
     postprocess: dict[str, Postprocess] = {}
     metadata: dict[str, str] = {}

@@ -10,6 +10,7 @@ from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout, Profile, worth_having
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
+from inference_service.core.text import TextEmbedder
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.probe import Probe, probe
 from inference_service.runtime.probe_padding import verified_padding
@@ -55,6 +56,7 @@ class LoadOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     pipeline: Pipeline = field(default_factory=Pipeline)
+    text: Callable[[], TextEmbedder] | None = None
 
     def runtime(self, layout: Layout) -> RuntimeOptions:
         """How onnxruntime uses the machine in this layout."""
@@ -88,8 +90,10 @@ def inspect(options: LoadOptions) -> LoadedModel:
             "[rows, classes]; exporting with zipmap=False is faster"
         )
     padding = Padding()
-    if options.padding:
-        padding, why = verified_padding(model, mode, options)
+    text = None if options.text is None else options.text()
+    declared = _with_text(options, text, model)
+    if declared.padding:
+        padding, why = verified_padding(model, mode, declared)
         warnings += why
     sizes = found.sizes or (options.policy.sizes if mode is BatchMode.MERGE else ())
     padding = replace(padding, sizes=sizes)
@@ -107,9 +111,21 @@ def inspect(options: LoadOptions) -> LoadedModel:
         pipeline=options.pipeline,
         padding=padding,
         share_identical=options.share_identical,
+        text=text,
     )
     options.pipeline.check(info.signature)
+    if info.text is not None:
+        info.text.check(info.signature)
     return LoadedModel(info, model, found, padding)
+
+
+def _with_text(options: LoadOptions, text: TextEmbedder | None, model: OpenModel) -> LoadOptions:
+    """Texts are of any length: without another word their pipeline says how they are padded."""
+    if text is None or options.padding:
+        return options
+    names = {spec.name for spec in model.inputs}
+    padding = {name: axis for name, axis in text.padding.items() if name in names}
+    return replace(options, padding=padding, longest=text.max_tokens)
 
 
 def _signature(model: OpenModel, mode: BatchMode, fixed: tuple[int, ...]) -> Signature:

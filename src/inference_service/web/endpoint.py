@@ -76,19 +76,25 @@ class Call:
 Decode = Callable[[bytes, ModelInfo, Head], Call]
 """The body, unpacked, to tensors. It may run in a thread. Raises InvalidInput."""
 
-ChooseModel = Callable[[dict[str, Any]], ModelRef]
-"""Which model a request is for, from its path parameters."""
+ChooseModel = Callable[[dict[str, Any]], ModelRef | None]
+"""Which model a request is for, from its path parameters; None: the body says it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What differs between endpoints. ``binary``: bodies that are not JSON are read, too."""
+    """What differs between endpoints.
+
+    ``binary``: bodies that are not JSON are read, too. ``named_in`` finds the model in the body.
+    Bodies of ``off_loop_from`` bytes and more are decoded in a thread.
+    """
 
     name: str
     decode: Decode
     choose: ChooseModel
     binary: bool = False
     failure: Callable[[Exception], ErrorAnswer] = answer
+    named_in: Callable[[bytes], ModelRef] | None = None
+    off_loop_from: int = _DECODE_OFF_LOOP_FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +177,13 @@ class InferenceEndpoint:
     async def _infer(self, scope: Scope, receive: Receive, course: _Course) -> Content:
         edge, protocol = self._edge, self._protocol
         head = read_head(scope, edge.client_header, edge.non_finite)
-        info = edge.engine.describe(protocol.choose(scope.get("path_params", {})))
-        course.model, course.version = info.name, str(info.version)
+        ref = protocol.choose(scope.get("path_params", {}))
+        info = None if ref is None else self._described(ref, course)
         check_content(head, binary=protocol.binary)
         check_length(head.length, edge.max_body_bytes)
         seconds = min(edge.request_timeout, head.timeout or edge.request_timeout)
         deadline = edge.engine.clock() + seconds if head.timeout else math.inf
-        refusal = edge.engine.refusal(info.ref, deadline)
-        if refusal is not None:
-            raise refusal
+        self._check_load(info, deadline)
         with edge.admission.permit(head.length or 0) as permit:
             body = await read_body(receive, head, edge.max_body_bytes, permit, seconds)
             begun = perf_counter()
@@ -187,7 +191,10 @@ class InferenceEndpoint:
                 encoding = head.content_encoding.decode("latin-1")
                 body = await asyncio.to_thread(decompressed, body, encoding, edge.max_body_bytes)
                 permit.grow(len(body))
-            if len(body) < _DECODE_OFF_LOOP_FROM:
+            if info is None:
+                info = self._described(self._named_in(body), course)
+                self._check_load(info, deadline)
+            if len(body) < protocol.off_loop_from:
                 call = protocol.decode(body, info, head)
             else:
                 call = await asyncio.to_thread(protocol.decode, body, info, head)
@@ -210,6 +217,23 @@ class InferenceEndpoint:
             if head.accept_encoding and len(content.body) >= COMPRESS_FROM:
                 content = await self._packed(content, head.accept_encoding)
             return content
+
+    def _described(self, ref: ModelRef, course: _Course) -> ModelInfo:
+        info = self._edge.engine.describe(ref)
+        course.model, course.version = info.name, str(info.version)
+        return info
+
+    def _named_in(self, body: bytes) -> ModelRef:
+        named_in = self._protocol.named_in
+        if named_in is None:  # a protocol has one or the other
+            raise ModelNotFound("the request names no model")
+        return named_in(body)
+
+    def _check_load(self, info: ModelInfo | None, deadline: float) -> None:
+        """Refuse at once, before more is done, what can't be answered in time."""
+        refusal = None if info is None else self._edge.engine.refusal(info.ref, deadline)
+        if refusal is not None:
+            raise refusal
 
     async def _encoded(self, call: Call, outputs: Tensors) -> Content:
         if sum(array.nbytes for array in outputs.values()) < _ENCODE_OFF_LOOP_FROM:

@@ -1,0 +1,69 @@
+"""What the protocols know of a model whose input is text and whose answer is a vector."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from inference_service.core.padding import PaddedAxis
+from inference_service.core.tensors import Array, Signature, Tensors
+
+
+class Token(NamedTuple):
+    """A token and the characters that it stands for, from ``start`` to ``stop``."""
+
+    id: int
+    text: str
+    special: bool
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokenised texts: the ids of each, special ones included, and which had to be cut."""
+
+    ids: tuple[tuple[int, ...], ...]
+    truncated: tuple[bool, ...]
+
+    @property
+    def count(self) -> int:
+        """All tokens together."""
+        return sum(len(ids) for ids in self.ids)
+
+
+class TextEmbedder(Protocol):
+    """Text to vectors around one model's run. Pure functions; they may be called in threads."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text that the model takes, in tokens, special ones included."""
+
+    @property
+    def pooling(self) -> str:
+        """How the tokens' vectors become one: mean, cls, last, or none where the graph does."""
+
+    @property
+    def padding(self) -> Mapping[str, PaddedAxis]:
+        """How rows of unlike length share a run, by input; the graph may have some of them."""
+
+    def check(self, signature: Signature) -> None:
+        """Raises InvalidModel where the graph is not made for this."""
+
+    def dimensions(self, signature: Signature) -> int | None:
+        """Numbers in a vector, where the graph says so."""
+
+    def tokenize(self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False) -> Tokens:
+        """Texts, or ids that somebody else has made, to tokens.
+
+        Raises InvalidInput for an empty text, an unknown id, and for a text that is too long unless
+        it may be cut at its end (``truncate``).
+        """
+
+    def explain(self, text: str, *, special: bool = True) -> Sequence[Token]:
+        """The tokens of a text one by one, however many."""
+
+    def tensors(self, tokens: Tokens, signature: Signature) -> Tensors:
+        """The model's inputs, padded to the longest text."""
+
+    def vectors(self, outputs: Tensors, tokens: Tokens, *, normalise: bool) -> Array:
+        """One float32 vector for each text."""

@@ -1,0 +1,164 @@
+"""Text to one vector, with a tokenizer of the ``tokenizers`` library (extra ``text``)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from inference_service.core.errors import InvalidInput, InvalidModel, quoted
+from inference_service.core.padding import PaddedAxis
+from inference_service.core.tensors import Array, Signature, Tensors
+from inference_service.core.text import Token, Tokens
+
+Pooling = Literal["mean", "cls", "last", "none"]
+
+_IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
+_SMALLEST_NORM = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class TextEmbedding:
+    """See `TextEmbedder`. ``cutter`` is the same tokenizer, cutting at ``max_tokens``."""
+
+    tokenizer: Any
+    cutter: Any
+    max_tokens: int
+    pooling: Pooling = "mean"
+    pad_id: int = 0
+
+    @property
+    def padding(self) -> dict[str, PaddedAxis]:
+        """How rows of unlike length share a run."""
+        return {_IDS: PaddedAxis(1, self.pad_id), _MASK: PaddedAxis(1), _TYPES: PaddedAxis(1)}
+
+    def check(self, signature: Signature) -> None:
+        """See `TextEmbedder.check`."""
+        names = {spec.name for spec in signature.inputs}
+        if _IDS not in names or not names <= {_IDS, _MASK, _TYPES}:
+            raise InvalidModel(
+                f"pipeline: text-embedding needs the inputs '{_IDS}' and as you like '{_MASK}' and "
+                f"'{_TYPES}'; this model has {quoted(sorted(names))}"
+            )
+        if any(not spec.dtype.is_integer or len(spec.shape) != 2 for spec in signature.inputs):
+            raise InvalidModel("pipeline: text-embedding needs integer inputs [batch, tokens]")
+        output = signature.outputs[0]
+        rank = 2 if self.pooling == "none" else 3
+        if not output.dtype.is_float or len(output.shape) != rank:
+            wanted = "[batch, numbers]" if rank == 2 else "[batch, tokens, numbers]"
+            raise InvalidModel(
+                f"pipeline: pooling = '{self.pooling}' needs a first output {wanted}, got {output}"
+            )
+
+    def dimensions(self, signature: Signature) -> int | None:
+        """See `TextEmbedder.dimensions`."""
+        return signature.outputs[0].shape[-1]
+
+    def tokenize(self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False) -> Tokens:
+        """See `TextEmbedder.tokenize`."""
+        found: list[tuple[int, ...]] = []
+        truncated = []
+        for index, text in enumerate(texts):
+            ids = self._ids(text, index)
+            too_long = len(ids) > self.max_tokens
+            if too_long and not truncate:
+                raise InvalidInput(
+                    f"the text has {len(ids)} tokens, the model takes {self.max_tokens}", (index,)
+                )
+            if too_long and isinstance(text, str):
+                ids = self.cutter.encode(text).ids
+            found.append(tuple(ids[: self.max_tokens]))
+            truncated.append(too_long)
+        return Tokens(tuple(found), tuple(truncated))
+
+    def _ids(self, text: str | Sequence[int], index: int) -> Sequence[int]:
+        if not text:
+            raise InvalidInput("the text is empty", (index,))
+        if isinstance(text, str):
+            ids: Sequence[int] = self.tokenizer.encode(text).ids
+            return ids
+        size = self.tokenizer.get_vocab_size()
+        for place, token in enumerate(text):
+            if not 0 <= token < size:
+                raise InvalidInput(
+                    f"expected a token from 0 to {size - 1}, got {token}", (index, place)
+                )
+        return text
+
+    def explain(self, text: str, *, special: bool = True) -> Sequence[Token]:
+        """See `TextEmbedder.explain`."""
+        encoded = self.tokenizer.encode(text, add_special_tokens=special)
+        return [
+            Token(token, text[start:stop] if stop > start else name, bool(is_special), start, stop)
+            for token, name, is_special, (start, stop) in zip(
+                encoded.ids, encoded.tokens, encoded.special_tokens_mask, encoded.offsets,
+                strict=True,
+            )
+        ]  # fmt: skip
+
+    def tensors(self, tokens: Tokens, signature: Signature) -> Tensors:
+        """See `TextEmbedder.tensors`."""
+        longest = max(len(ids) for ids in tokens.ids)
+        ids = np.full((len(tokens.ids), longest), self.pad_id, np.int64)
+        mask = np.zeros_like(ids)
+        for row, text in enumerate(tokens.ids):
+            ids[row, : len(text)] = text
+            mask[row, : len(text)] = 1
+        values = {_IDS: ids, _MASK: mask, _TYPES: np.zeros_like(ids)}
+        return {
+            spec.name: values[spec.name].astype(spec.dtype.numpy, copy=False)
+            for spec in signature.inputs
+        }
+
+    def vectors(self, outputs: Tensors, tokens: Tokens, *, normalise: bool) -> Array:
+        """See `TextEmbedder.vectors`."""
+        states = next(iter(outputs.values())).astype(np.float32, copy=False)
+        lengths = np.array([len(ids) for ids in tokens.ids])
+        found: Array
+        if self.pooling == "none":
+            found = states
+        elif self.pooling == "cls":
+            found = states[:, 0]
+        elif self.pooling == "last":
+            found = states[np.arange(len(lengths)), lengths - 1]
+        else:
+            mask = (np.arange(states.shape[1]) < lengths[:, None])[:, :, None]
+            found = np.sum(states * mask, axis=1) / lengths[:, None].astype(np.float32)
+        if normalise:
+            norms = np.linalg.norm(found, axis=1, keepdims=True).astype(np.float32)
+            found = np.divide(found, np.maximum(norms, _SMALLEST_NORM))
+        return np.ascontiguousarray(found, np.float32)
+
+
+def load_text_embedding(
+    path: Path, max_tokens: int | None = None, pooling: Pooling = "mean"
+) -> TextEmbedding:
+    """The pipeline with the tokenizer in the file (``tokenizer.json`` of Hugging Face).
+
+    Without ``max_tokens`` the file's own limit holds. Raises InvalidModel.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ModuleNotFoundError as error:
+        raise InvalidModel(
+            "pipeline: text-embedding needs the library tokenizers; "
+            "install inference-service with its extra: pip install 'inference-service[text]'"
+        ) from error
+    if not path.is_file():
+        raise InvalidModel(f"pipeline: there is no {path.name} beside the model")
+    try:
+        tokenizer, cutter = Tokenizer.from_file(str(path)), Tokenizer.from_file(str(path))
+    # The library raises plain Exceptions of its own.
+    except Exception as error:
+        raise InvalidModel(f"pipeline: {path.name} is no tokenizer: {error}") from error
+    own = (tokenizer.truncation or {}).get("max_length")
+    limit = max_tokens or own
+    if limit is None:
+        raise InvalidModel(f"pipeline: {path.name} has no limit: set pipeline.max_tokens")
+    pad_id = int((tokenizer.padding or {}).get("pad_id", 0))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    cutter.no_padding()
+    cutter.enable_truncation(limit)
+    return TextEmbedding(tokenizer, cutter, limit, pooling, pad_id)

@@ -1,0 +1,57 @@
+"""OpenAI's embeddings requests to texts, and vectors to answers. Pure."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from inference_service.core.errors import InvalidInput
+from inference_service.core.tensors import Array, NonFinite
+from inference_service.core.text import Tokens
+from inference_service.protocols.json_tensors import dump
+from inference_service.protocols.openai.schema import EmbeddingsBody
+
+_FORMS = "a string, a list of strings, a list of tokens, or a list of lists of tokens"
+
+
+def decode(value: Any) -> EmbeddingsBody:
+    """The request in a JSON value. Raises InvalidInput."""
+    if not isinstance(value, dict):
+        raise InvalidInput("expected an object with 'input'")
+    try:
+        return EmbeddingsBody.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["loc"][0] == "input" and first["type"] != "missing":
+            raise InvalidInput(f"expected {_FORMS}", ("input",)) from None
+        raise InvalidInput(first["msg"], tuple(first["loc"])) from None
+
+
+def texts_of(body: EmbeddingsBody) -> Sequence[str | Sequence[int]]:
+    """The texts one by one."""
+    if isinstance(body.input, str):
+        return [body.input]
+    if body.input and isinstance(body.input[0], int):
+        ids: Any = body.input
+        return [ids]
+    texts: Any = body.input
+    return list(texts)
+
+
+def encode(
+    vectors: Array, tokens: Tokens, model: str, encoding: str, non_finite: NonFinite
+) -> bytes:
+    """The answer."""
+    if encoding == "base64":
+        values: list[Any] = [
+            base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode() for row in vectors
+        ]
+    else:
+        values = list(vectors)
+    data = [
+        {"object": "embedding", "index": index, "embedding": value}
+        for index, value in enumerate(values)
+    ]
+    usage = {"prompt_tokens": tokens.count, "total_tokens": tokens.count}
+    return dump({"object": "list", "model": model, "data": data, "usage": usage}, non_finite)

@@ -1,0 +1,102 @@
+"""POST /v1/embeddings."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+
+from inference_service.core.errors import InferenceServiceError, InvalidInput, ModelNotFound
+from inference_service.core.requests import ModelRef
+from inference_service.core.tensors import Tensors
+from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.json_schema import inlined
+from inference_service.protocols.json_tensors import parse
+from inference_service.protocols.openai import codec
+from inference_service.protocols.openai.schema import EmbeddingsAnswer, EmbeddingsBody, FailureBody
+from inference_service.protocols.text import (
+    OFF_LOOP_FROM,
+    check_count,
+    embedder_of,
+    embedding_model,
+)
+from inference_service.web.body import Head
+from inference_service.web.endpoint import Call, Edge, InferenceEndpoint, Protocol, lean_route
+from inference_service.web.errors import ERRORS, INTERNAL, ErrorAnswer, answer
+
+TAG = "Embeddings"
+_KINDS = {503: "overloaded_error"}
+
+
+def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
+    embedder = embedder_of(info)
+    request = codec.decode(parse(body))
+    texts = codec.texts_of(request)
+    check_count(len(texts))
+    size = embedder.dimensions(info.signature)
+    if request.dimensions not in {None, size}:
+        raise InvalidInput(
+            f"the vectors of model '{info.name}' have {size} dimensions", ("dimensions",)
+        )
+    try:
+        tokens = embedder.tokenize(texts)
+    except InvalidInput as error:
+        raise error.within("input") from None
+
+    def encode(outputs: Tensors) -> bytes:
+        vectors = embedder.vectors(outputs, tokens, normalise=True)
+        return codec.encode(vectors, tokens, info.name, request.encoding_format, head.non_finite)
+
+    return Call(embedder.tensors(tokens, info.signature), encode)
+
+
+def failure(error: Exception) -> ErrorAnswer:
+    """The usual answer in OpenAI's shape."""
+    reply = answer(error)
+    text = str(error) if isinstance(error, InferenceServiceError) else INTERNAL
+    param = str(error.path[0]) if isinstance(error, InvalidInput) and error.path else None
+    code = "model_not_found" if isinstance(error, ModelNotFound) else None
+    usual = "server_error" if reply.status >= 500 else "invalid_request_error"
+    kind = _KINDS.get(reply.status, usual)
+    body = {"error": {"message": text, "type": kind, "param": param, "code": code}}
+    return replace(reply, body=orjson.dumps(body))
+
+
+def router(edge: Edge) -> APIRouter:
+    """The one path, under both of its names."""
+
+    def named(edge: Edge, body: bytes) -> ModelRef:
+        value = parse(body)
+        name = value.get("model") if isinstance(value, dict) else None
+        return embedding_model(edge.engine, name if isinstance(name, str) else None)
+
+    async def embeddings() -> None:
+        """A vector for each text: normalised, as numbers or as base64 of float32."""
+
+    protocol = Protocol(
+        "openai", _decode, lambda _: None, failure=failure, named_in=partial(named, edge),
+        off_loop_from=OFF_LOOP_FROM,
+    )  # fmt: skip
+    endpoint = InferenceEndpoint(edge, protocol)
+    routes = APIRouter(tags=[TAG])
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {**told, "model": FailureBody} for status, told in ERRORS.items()
+    }
+    for path in ("/v1/embeddings", "/embeddings"):
+        routes.add_api_route(
+            path,
+            embeddings,
+            methods=["POST"],
+            route_class_override=lean_route(endpoint),
+            summary="Embeddings",
+            include_in_schema=path.startswith("/v1"),
+            responses={200: {"model": EmbeddingsAnswer}, **responses},
+            openapi_extra={
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": inlined(EmbeddingsBody)}},
+                }
+            },
+        )
+    return routes

@@ -1,0 +1,61 @@
+"""The pydantic models of OpenAI's embeddings API.
+
+Source: https://platform.openai.com/docs/api-reference/embeddings/create.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+_Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+
+class EmbeddingsBody(BaseModel):
+    """One text, texts, the tokens of one, or of several."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input: str | list[str] | list[_Id] | list[list[_Id]]
+    model: str | None = Field(None, description="none: the only one that there is")
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: PositiveInt | None = Field(None, description="only what the model's vectors have")
+    user: str | None = None
+
+
+class Embedding(BaseModel):
+    """The vector of one text: numbers, or base64 of little-endian float32."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Tokens, special ones included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(BaseModel):
+    """A vector for each text."""
+
+    object: Literal["list"] = "list"
+    model: str
+    data: list[Embedding]
+    usage: Usage
+
+
+class Failure(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class FailureBody(BaseModel):
+    """Every error of these paths."""
+
+    error: Failure

@@ -1,0 +1,197 @@
+"""POST /embed and /tokenize, GET /info, as text-embeddings-inference has them.
+
+Source: huggingface/text-embeddings-inference, router/src/http/server.rs. They speak for the model
+of `embedding_model`: TEI serves one.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from inference_service.core.errors import InferenceServiceError, InvalidInput, TooLarge
+from inference_service.core.requests import ModelRef
+from inference_service.core.tensors import Tensors
+from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.json_schema import inlined
+from inference_service.protocols.json_tensors import dump, parse
+from inference_service.protocols.tei.schema import (
+    EmbedBody,
+    Failure,
+    Info,
+    TokenizeBody,
+    TokenLists,
+    Vectors,
+)
+from inference_service.protocols.text import (
+    MOST_TEXTS,
+    OFF_LOOP_FROM,
+    check_count,
+    embedder_of,
+    embedding_model,
+)
+from inference_service.web.body import Head
+from inference_service.web.endpoint import (
+    Call,
+    Content,
+    Edge,
+    InferenceEndpoint,
+    Protocol,
+    lean_route,
+)
+from inference_service.web.errors import ERRORS, INTERNAL, ErrorAnswer, answer
+
+TAG = "Embeddings"
+_Body = TypeVar("_Body", bound=BaseModel)
+_KINDS = {400: "Validation", 404: "Validation", 413: "Validation", 503: "Overloaded"}
+_LARGEST = 2**20  # bytes of a body whose text is only taken apart
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {**told, "model": Failure} for status, told in ERRORS.items()
+}
+
+
+def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
+    embedder = embedder_of(info)
+    request = _read(EmbedBody, parse(body))
+    texts: Sequence[str | list[int]] = (
+        [request.inputs] if isinstance(request.inputs, str) else request.inputs
+    )
+    check_count(len(texts))
+    try:
+        tokens = embedder.tokenize(texts, truncate=request.truncate)
+    except InvalidInput as error:
+        raise error.within("inputs") from None
+    characters = sum(len(text) for text in texts if isinstance(text, str))
+
+    def encode(outputs: Tensors) -> Content:
+        vectors = embedder.vectors(outputs, tokens, normalise=request.normalize)
+        headers = [
+            (b"x-compute-type", b"cpu"),
+            (b"x-compute-characters", str(characters).encode()),
+            (b"x-compute-tokens", str(tokens.count).encode()),
+        ]
+        if any(tokens.truncated):
+            headers.append((b"x-truncated", str(sum(tokens.truncated)).encode()))
+        return Content(dump(list(vectors), head.non_finite), headers=tuple(headers))
+
+    return Call(embedder.tensors(tokens, info.signature), encode)
+
+
+def _read(kind: type[_Body], value: Any) -> _Body:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = tuple(step for step in first["loc"] if step not in {"str", "list[str]"})
+        raise InvalidInput(first["msg"], place[:1]) from None
+
+
+def failure(error: Exception) -> ErrorAnswer:
+    """The usual answer in TEI's shape."""
+    reply = answer(error)
+    text = str(error) if isinstance(error, InferenceServiceError) else INTERNAL
+    body = {"error": text, "error_type": _KINDS.get(reply.status, "Backend")}
+    return replace(reply, body=orjson.dumps(body))
+
+
+def _refusal(error: InferenceServiceError) -> Response:
+    reply = failure(error)
+    return Response(reply.body, reply.status, dict(reply.headers), "application/json")
+
+
+def router(edge: Edge, version: str) -> APIRouter:
+    """The three paths."""
+    routes = APIRouter(tags=[TAG])
+    _add_embed(routes, edge)
+    _add_tokenize(routes, edge)
+
+    @routes.get(
+        "/info",
+        response_model=Info,
+        responses={status: _RESPONSES[status] for status in (400, 404, 503)},
+    )
+    async def info() -> Info | Response:
+        """The model that makes vectors of text, and its limits."""
+        try:
+            found = edge.engine.describe(embedding_model(edge.engine, None))
+        except InferenceServiceError as error:
+            return _refusal(error)
+        embedder = embedder_of(found)
+        return Info(
+            model_id=found.name,
+            model_type={"embedding": {"pooling": embedder.pooling}},
+            max_input_length=embedder.max_tokens,
+            max_batch_requests=found.policy.max_batch_size,
+            max_client_batch_size=MOST_TEXTS,
+            version=version,
+        )
+
+    return routes
+
+
+def _add_embed(routes: APIRouter, edge: Edge) -> None:
+    async def embed() -> None:
+        """A vector for each text."""
+
+    def choose(_: dict[str, Any]) -> ModelRef:
+        return embedding_model(edge.engine, None)
+
+    protocol = Protocol("tei", _decode, choose, failure=failure, off_loop_from=OFF_LOOP_FROM)
+    routes.add_api_route(
+        "/embed",
+        embed,
+        methods=["POST"],
+        route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
+        summary="Embed",
+        responses={200: {"model": Vectors}, **_RESPONSES},
+        openapi_extra=_json(EmbedBody),
+    )
+
+
+def _add_tokenize(routes: APIRouter, edge: Edge) -> None:
+    @routes.post(
+        "/tokenize",
+        response_class=Response,
+        responses={200: {"model": TokenLists}, **_RESPONSES},
+        openapi_extra=_json(TokenizeBody),
+    )
+    async def tokenize(request: Request) -> Response:
+        """The tokens of each text."""
+        try:
+            content = await _tokenized(request, edge)
+        except InferenceServiceError as error:
+            return _refusal(error)
+        return Response(content, media_type="application/json")
+
+
+async def _tokenized(request: Request, edge: Edge) -> bytes:
+    embedder = embedder_of(edge.engine.describe(embedding_model(edge.engine, None)))
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST:
+            raise TooLarge(f"the body is larger than {_LARGEST} bytes")
+    given = _read(TokenizeBody, parse(body))
+    texts = [given.inputs] if isinstance(given.inputs, str) else given.inputs
+    check_count(len(texts))
+
+    def explain() -> bytes:
+        lists = [
+            [
+                token._asdict() | ({"start": None, "stop": None} if token.special else {})
+                for token in embedder.explain(text, special=given.add_special_tokens)
+            ]
+            for text in texts
+        ]
+        return dump(lists)
+
+    return await asyncio.to_thread(explain)
+
+
+def _json(kind: type[BaseModel]) -> dict[str, Any]:
+    content = {"application/json": {"schema": inlined(kind)}}
+    return {"requestBody": {"required": True, "content": content}}

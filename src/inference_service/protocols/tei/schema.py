@@ -1,0 +1,70 @@
+"""The pydantic models of text-embeddings-inference's own API.
+
+Source: huggingface/text-embeddings-inference, router/src/http/types.rs.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+_Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+_Inputs = str | list[str | list[_Id]]
+
+
+class EmbedBody(BaseModel):
+    """One text or several; a text may be given by its tokens."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    inputs: _Inputs
+    truncate: bool = Field(False, description="cut what is too long instead of refusing it")
+    truncation_direction: Literal["Right", "right"] = "Right"
+    normalize: bool = True
+
+
+class TokenizeBody(BaseModel):
+    """One text or several."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    inputs: str | list[str]
+    add_special_tokens: bool = True
+
+
+class Vectors(RootModel[list[list[float]]]):
+    """A vector for each text."""
+
+
+class TokenInfo(BaseModel):
+    """A token and the characters that it stands for; a special one stands for none."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
+
+
+class TokenLists(RootModel[list[list[TokenInfo]]]):
+    """The tokens of each text."""
+
+
+class Info(BaseModel):
+    """The model that makes vectors of text, and its limits."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_id: str
+    model_type: dict[str, Any]
+    max_input_length: int
+    max_batch_requests: int | None
+    max_client_batch_size: int
+    auto_truncate: bool = False
+    version: str
+
+
+class Failure(BaseModel):
+    """Every error of these paths."""
+
+    error: str
+    error_type: str

@@ -1,0 +1,126 @@
+"""Text to tensors, outputs to vectors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference_service.core.errors import InvalidInput, InvalidModel
+from inference_service.core.tensors import DType, Signature, TensorSpec
+from inference_service.core.text import TextEmbedder
+from inference_service.pipelines.text_embedding import Pooling, load_text_embedding
+from tests import text_models
+
+
+def ids(name: str, dtype: DType = DType.INT64) -> TensorSpec:
+    return TensorSpec(name, dtype, (None, None))
+
+
+HIDDEN = TensorSpec("last_hidden_state", DType.FP32, (None, None, 8))
+BERT = Signature(
+    (ids("input_ids"), ids("attention_mask"), ids("token_type_ids", DType.INT32)), (HIDDEN,)
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tokenizer.json"
+    text_models.tokenizer().save(str(path))
+    return path
+
+
+@pytest.fixture
+def embedding(file: Path) -> TextEmbedder:
+    return load_text_embedding(file)
+
+
+def test_texts_become_padded_ids_and_masks(embedding: TextEmbedder) -> None:
+    tokens = embedding.tokenize(["The cat", "a dog sat", [2, 6, 3]])
+    assert tokens.ids == ((2, 4, 6, 3), (2, 5, 7, 9, 3), (2, 6, 3))
+    assert tokens.count == 12
+    tensors = embedding.tensors(tokens, BERT)
+    assert tensors["input_ids"].tolist() == [[2, 4, 6, 3, 0], [2, 5, 7, 9, 3], [2, 6, 3, 0, 0]]
+    assert tensors["attention_mask"].tolist() == [[1, 1, 1, 1, 0], [1] * 5, [1, 1, 1, 0, 0]]
+    assert tensors["token_type_ids"].dtype == np.int32
+    BERT.check(tensors)
+
+
+def test_what_is_too_long_is_refused_or_cut_but_never_in_silence(embedding: TextEmbedder) -> None:
+    long = "cat " * 40
+    with pytest.raises(InvalidInput, match=r"\[1\]: the text has 42 tokens, the model takes 12"):
+        embedding.tokenize(["cat", long])
+    tokens = embedding.tokenize(["cat", long, [6] * 20], truncate=True)
+    assert tokens.truncated == (False, True, True)
+    assert [len(found) for found in tokens.ids] == [3, 12, 12]
+    assert tokens.ids[1][-1] == 3, "the end mark stays"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"\[0\]: the text is empty"),
+        ([], r"\[0\]: the text is empty"),
+        ([5, 99], r"\[0\]\[1\]: expected a token from 0 to 19, got 99"),
+    ],
+)
+def test_what_is_no_text_is_told(embedding: TextEmbedder, text: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        embedding.tokenize([text])
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [("mean", [[2, 3], [5, 7]]), ("cls", [[1, 2], [5, 7]]), ("last", [[3, 4], [5, 7]])],
+)
+def test_the_vectors_of_tokens_become_one(
+    file: Path, pooling: Pooling, expected: list[list[float]]
+) -> None:
+    states = np.array([[[1, 2], [3, 4]], [[5, 7], [99, 99]]], np.float32)
+    embedding = load_text_embedding(file, pooling=pooling)
+    tokens = embedding.tokenize([[4, 5], [4]])
+    assert embedding.vectors({"h": states}, tokens, normalise=False).tolist() == expected
+    unit = embedding.vectors({"h": states}, tokens, normalise=True)
+    assert np.linalg.norm(unit, axis=1) == pytest.approx([1, 1])
+
+
+def test_a_graph_may_pool_itself(file: Path) -> None:
+    embedding = load_text_embedding(file, pooling="none")
+    vectors = np.array([[3, 4], [0, 0]], np.float16)
+    found = embedding.vectors({"v": vectors}, embedding.tokenize(["cat", "dog"]), normalise=True)
+    assert found.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
+
+
+def test_tokens_are_explained(embedding: TextEmbedder) -> None:
+    found = embedding.explain("The zebra")
+    assert [(t.id, t.text, t.special, t.start, t.stop) for t in found] == [
+        (2, "[CLS]", True, 0, 0), (4, "The", False, 0, 3), (1, "zebra", False, 4, 9), (3, "[SEP]", True, 0, 0),
+    ]  # fmt: skip
+    assert [token.id for token in embedding.explain("The", special=False)] == [4]
+
+
+@pytest.mark.parametrize(
+    ("signature", "pooling", "message"),
+    [
+        (Signature((ids("x"),), (HIDDEN,)), "mean", "needs the inputs 'input_ids' and"),
+        (Signature((ids("input_ids", DType.FP32),), (HIDDEN,)), "mean", "needs integer inputs"),
+        (BERT, "none", r"pooling = 'none' needs a first output \[batch, numbers\], got last_hid"),
+    ],
+)
+def test_a_graph_that_is_not_made_for_it_is_told(
+    file: Path, signature: Signature, pooling: Pooling, message: str
+) -> None:
+    with pytest.raises(InvalidModel, match=message):
+        load_text_embedding(file, pooling=pooling).check(signature)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(InvalidModel, match=r"there is no tokenizer\.json beside the model"):
+        load_text_embedding(path)
+    path.write_text("{}")
+    with pytest.raises(InvalidModel, match=r"tokenizer\.json is no tokenizer"):
+        load_text_embedding(path)
+    text_models.tokenizer(max_tokens=None).save(str(path))
+    with pytest.raises(InvalidModel, match=r"has no limit: set pipeline\.max_tokens"):
+        load_text_embedding(path)
+    assert load_text_embedding(path, 64).max_tokens == 64
