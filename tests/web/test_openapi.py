@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from inference_service import create_app
 from inference_service.settings import BatchingSettings, Settings
+from tests import text_models
 from tests.conftest import MODELS, ROOT, RunningServer
 
 COMMITTED = ROOT / "docs" / "openapi.json"
@@ -33,9 +36,12 @@ def test_the_committed_document_is_the_one_that_is_served() -> None:
 
 
 def test_no_generated_request_gets_a_5xx_or_an_undocumented_answer(
-    server: RunningServer, tmp_path: Path
+    serve: Callable[..., RunningServer], tmp_path: Path
 ) -> None:
     """schemathesis makes requests from the document, valid and not."""
+    shutil.copytree(MODELS, tmp_path / "models")
+    text_models.save(tmp_path / "models" / "words")
+    server = serve(tmp_path / "models")
     checks = "not_a_server_error,status_code_conformance,content_type_conformance"
     run = subprocess.run(
         [
