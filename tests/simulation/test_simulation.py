@@ -121,7 +121,7 @@ def test_the_lower_bound_is_below_every_policy() -> None:
 def test_no_fixed_timer_is_much_better_even_chosen_in_hindsight(process: str, load: float) -> None:
     times = OPEN[process](load * MODEL.capacity, 3000, 2)
     mine = run_open(OURS, ours(MODEL), MODEL, times)
-    mean, p99 = best_timer(MODEL, times)
+    mean, p99 = best_timer(MODEL, [times])
     assert mine.mean <= 1.04 * mean.mean
     assert mine.p99 <= 1.06 * p99.p99
 

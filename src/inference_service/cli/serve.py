@@ -74,6 +74,10 @@ def _announce(service: Any, state: Any, port: int) -> None:
         click.echo(f"    takes   {', '.join(map(str, signature.inputs))}")
         click.echo(f"    gives   {', '.join(map(str, info.served.outputs))}")
         click.echo(f"    batches {_batching(info)}")
+        if info.text is not None:
+            click.echo(
+                f"    texts   POST {base}/v1/embeddings, of up to {info.text.max_tokens} tokens"
+            )
         for warning in info.warnings:
             click.secho(f"    warning {warning}", fg="yellow")
     _report_failures(service)

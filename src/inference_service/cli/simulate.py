@@ -41,7 +41,7 @@ def simulate(costs: Path | None, out: Path, trace: Path | None, *, quick: bool, 
         models = read_costs(costs) if costs else [affine(0.02), affine(0.1), affine(0.5)]
         recorded = read_trace(trace) if trace else []
         times = [arrival.time for arrival in recorded for _ in range(arrival.rows)]
-        plan = Plan(1500, seed, (0.3, 0.9), times) if quick else Plan(seed=seed, trace=times)
+        plan = Plan(1500, seed, 2, (0.3, 0.9), times) if quick else Plan(seed=seed, trace=times)
         path = write_report(models, plan, out, lambda name: click.echo(f"  {name}", err=True))
     except InferenceServiceError as error:
         click.secho(f"Error: {error}", err=True, fg="red")
