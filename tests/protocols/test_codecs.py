@@ -7,7 +7,12 @@ import pytest
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.lifecycle import State
-from inference_service.core.tensors import Array, DType, Signature, TensorSpec
+from inference_service.core.tensors import Array, DType, NonFinite, Signature, TensorSpec
+from inference_service.core.text import Tokens
+from inference_service.protocols.oip import codec as oip
+from inference_service.protocols.oip.rpc import codec as rpc
+from inference_service.protocols.oip.rpc.messages import message
+from inference_service.protocols.openai import codec as openai
 from inference_service.protocols.predict import codec as predict
 from inference_service.protocols.tfserving import codec as tfserving
 from inference_service.protocols.tfserving.schema import body_model
@@ -160,3 +165,63 @@ def test_an_input_that_is_named_instances_is_no_envelope() -> None:
     named = Signature((TensorSpec("instances", DType.FP32, (None,)),), ())
     assert not predict.is_envelope({"instances": [1]}, named)
     assert predict.is_envelope({"instances": [1]}, ONE)
+
+
+def test_golden_answers_of_openai() -> None:
+    vectors: Array = np.array([[0.5, -1], [0.25, 2]], np.float32)
+    tokens = Tokens(((1, 2, 3), (4,)), (False, False))
+    assert openai.encode(vectors, tokens, "m", "float", NonFinite.NULL) == (
+        b'{"object":"list","model":"m","data":['
+        b'{"object":"embedding","index":0,"embedding":[0.5,-1.0]},'
+        b'{"object":"embedding","index":1,"embedding":[0.25,2.0]}],'
+        b'"usage":{"prompt_tokens":4,"total_tokens":4}}'
+    )
+    packed = openai.encode(vectors[:1], tokens, "m", "base64", NonFinite.NULL)
+    assert b'"embedding":"AAAAPwAAgL8="' in packed
+
+
+@pytest.mark.parametrize(
+    ("given", "texts"),
+    [
+        ("a", ["a"]),
+        (["a", "b"], ["a", "b"]),
+        ([1, 2], [[1, 2]]),
+        ([[1], [2]], [[1], [2]]),
+        ([], []),
+    ],
+)
+def test_openais_four_forms_of_input(given: Any, texts: list[Any]) -> None:
+    assert openai.texts_of(openai.decode({"input": given})) == texts
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ([], "expected an object with 'input'"),
+        ({}, "input: Field required"),
+        ({"input": 3}, "input: expected a string, a list of strings, a list of tokens, or"),
+        ({"input": ["a", 3]}, "input: expected a string"),
+        ({"input": [[-1]]}, "input: expected a string"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format: Input should be 'float' or"),
+        ({"input": "a", "dimensions": 0}, "dimensions: Input should be greater than 0"),
+    ],
+)
+def test_a_wrong_request_for_embeddings_is_told(body: Any, complaint: str) -> None:
+    with pytest.raises(InvalidInput, match=complaint):
+        openai.decode(body)
+
+
+def test_golden_messages_of_grpc() -> None:
+    request = message("ModelInferRequest").FromString(
+        b"\x0a\x01m\x1a\x017"  # model_name "m", id "7"
+        b"\x2a\x0d\x0a\x01x\x12\x04FP32\x1a\x02\x01\x02"  # inputs: "x" FP32 [1, 2]
+        b"\x3a\x08\x00\x00\x80\x3f\x00\x00\x00\x40"  # raw_input_contents
+    )
+    decoded = rpc.decode(request)
+    assert decoded.inputs["x"].tolist() == [[1, 2]]
+    answer = rpc.encode(oip.Reply("m", 3, decoded), {"y": Y})
+    assert answer.SerializeToString() == (
+        b"\x0a\x01m\x12\x013\x1a\x017"
+        b"\x2a\x0c\x0a\x01y\x12\x04FP32\x1a\x01\x02"
+        b"\x32\x08\x00\x00\x00\x3f\x00\x00\xc0\x3f"
+    )
