@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     GCCollector,
-    Histogram,
     Info,
     PlatformCollector,
     ProcessCollector,
@@ -24,6 +22,7 @@ from prometheus_client.registry import Collector
 from inference_service.core.admission import Admission
 from inference_service.core.lifecycle import State
 from inference_service.engine.interfaces import BatchRecord, Engine, RequestRecord
+from inference_service.telemetry.series import Count, Counter, Distribution, Histogram
 
 # One more series for each child that nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -38,23 +37,23 @@ _MODEL = ("model", "version")
 
 @dataclass(frozen=True, slots=True)
 class _RequestChildren:
-    requests: Counter
-    duration: Histogram
-    queue: Histogram
-    compute: Histogram
+    requests: Count
+    duration: Distribution
+    queue: Distribution
+    compute: Distribution
 
 
 @dataclass(frozen=True, slots=True)
 class _BatchChildren:
-    batches: Counter
-    rows: Histogram
-    runs: Counter
-    held: Counter
-    predicted: Counter
-    seconds: Counter
-    padding: Histogram
-    saved: Counter
-    wasted: Counter
+    batches: Count
+    rows: Distribution
+    runs: Count
+    held: Count
+    predicted: Count
+    seconds: Count
+    padding: Distribution
+    saved: Count
+    wasted: Count
 
 
 class PrometheusObserver:
