@@ -192,7 +192,7 @@ class InferenceEndpoint:
                 body = await asyncio.to_thread(decompressed, body, encoding, edge.max_body_bytes)
                 permit.grow(len(body))
             if info is None:
-                info = self._described(self._named_in(body), course)
+                info = self._described(await self._named_in(body), course)
                 self._check_load(info, deadline)
             if len(body) < protocol.off_loop_from:
                 call = protocol.decode(body, info, head)
@@ -223,11 +223,13 @@ class InferenceEndpoint:
         course.model, course.version = info.name, str(info.version)
         return info
 
-    def _named_in(self, body: bytes) -> ModelRef:
+    async def _named_in(self, body: bytes) -> ModelRef:
         named_in = self._protocol.named_in
         if named_in is None:  # a protocol has one or the other
             raise ModelNotFound("the request names no model")
-        return named_in(body)
+        if len(body) < _DECODE_OFF_LOOP_FROM:
+            return named_in(body)
+        return await asyncio.to_thread(named_in, body)
 
     def _check_load(self, info: ModelInfo | None, deadline: float) -> None:
         """Refuse at once, before more is done, what can't be answered in time."""
