@@ -38,6 +38,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                interface="asgi3",
                 loop="auto",
                 http="auto",
                 log_config=None,

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.lifecycle import State
@@ -24,6 +26,29 @@ TWO = Signature(
 )
 Y: Array = np.array([0.5, 1.5], np.float32)
 LABEL: Array = np.array([7, 8], np.longlong)  # what onnxruntime gives
+
+
+@given(
+    rows=st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyw"), inner),
+        max_leaves=8,
+    )
+)
+def test_the_plainest_envelope_means_the_same_without_pydantic(rows: Any) -> None:
+    def read(body: Any) -> Any:
+        try:
+            tensors, by_rows = tfserving.decode_predict(body, ONE)
+        except InvalidInput as error:
+            return error.message, error.path
+        return {name: array.tolist() for name, array in tensors.items()}, by_rows
+
+    # Another member of the envelope, and pydantic validates it.
+    assert read({"instances": rows}) == read({"instances": rows, "signature_name": ""})
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,36 @@ def test_sizes_double_up_to_the_largest() -> None:
 
 def options(tmp_path: Path, **changes: object) -> LoadOptions:
     path = onnx_models.save(onnx_models.heavy(256), tmp_path / "m.onnx")
-    values = {"policy": BatchPolicy(1), "derive_max_batch_size": True, **changes}
-    return LoadOptions("m", 1, path, **values)  # type: ignore[arg-type]
+    values = {
+        "path": path,
+        "policy": BatchPolicy(1),
+        "derive_max_batch_size": True,
+        **changes,
+    }
+    return LoadOptions("m", 1, **values)  # type: ignore[arg-type]
 
 
 def test_the_largest_batch_is_derived_from_the_costs(tmp_path: Path) -> None:
     info, _ = load(options(tmp_path), lambda: None)
     assert 2 <= info.policy.max_batch_size <= 1024
     assert [rows for rows, _ in info.profiles[0].points][:4] == [1, 2, 4, 8]
+
+
+TWO_CORES = (Layout(1, 2), Layout(2, 1))
+
+
+def test_a_cheap_model_runs_on_the_event_loop_with_one_thread(tmp_path: Path) -> None:
+    path = onnx_models.save(onnx_models.doubler(), tmp_path / "cheap.onnx")
+    info, runner = load(options(tmp_path, path=path, layouts=TWO_CORES), lambda: None)
+    assert [profile.layout for profile in info.profiles] == [Layout(1, 1)]
+    assert runner.inline
+
+
+def test_a_model_that_takes_longer_keeps_its_threads(tmp_path: Path) -> None:
+    path = onnx_models.save(onnx_models.heavy(1536), tmp_path / "heavy.onnx")
+    info, runner = load(options(tmp_path, path=path, layouts=TWO_CORES), lambda: None)
+    assert {profile.layout for profile in info.profiles} <= set(TWO_CORES)
+    assert not runner.inline
 
 
 def test_what_was_measured_is_kept_between_starts(

@@ -175,13 +175,32 @@ class Signature:
         """The shape that a client may send: the batch axis is free unless requests run whole."""
         if self.mode is BatchMode.WHOLE:
             return spec.shape
-        return (None, *spec.shape[1:])
+        return self._wanted.get(spec.name) or (None, *spec.shape[1:])
+
+    @cached_property
+    def _wanted(self) -> dict[str, Shape]:
+        return {spec.name: (None, *spec.shape[1:]) for spec in self.inputs}
+
+    @cached_property
+    def _plain(self) -> tuple[str, np.dtype[np.generic], tuple[int | None, ...]] | None:
+        """The only input's name, dtype and rows' shape, where rows are merged and all alike."""
+        if len(self.inputs) != 1 or self.mode is BatchMode.WHOLE or not self.has_fixed_rows:
+            return None
+        (spec,) = self.inputs
+        return (spec.name, spec.dtype.numpy, spec.shape[1:]) if spec.shape else None
 
     def check(self, inputs: Tensors, outputs: Sequence[str] = ()) -> int:
         """Verify names, dtypes and shapes and return the number of rows.
 
         A request that runs whole counts as one row. Raises InvalidInput.
         """
+        if self._plain is not None and not outputs and len(inputs) == 1:  # the common case
+            name, dtype, shape = self._plain
+            array = inputs.get(name)
+            if array is not None and array.dtype == dtype:
+                actual: tuple[int, ...] = array.shape
+                if actual and actual[0] and actual[1:] == shape:
+                    return actual[0]
         if inputs.keys() != self._by_name.keys():
             raise self._wrong_names(inputs)
         for name, spec in self._by_name.items():
@@ -198,12 +217,6 @@ class Signature:
                 known = quoted(self.output_names)
                 raise InvalidInput(f"unknown output '{name}', this model has {known}")
         return 1 if self.mode is BatchMode.WHOLE else self._rows(inputs)
-
-    def rows(self, inputs: Tensors) -> int:
-        """How many rows a request has that was checked; one that runs whole counts as one."""
-        if self.mode is BatchMode.WHOLE:
-            return 1
-        return int(inputs[self.inputs[0].name].shape[0])
 
     def _rows(self, inputs: Tensors) -> int:
         rows: dict[str, int] = {name: array.shape[0] for name, array in inputs.items()}

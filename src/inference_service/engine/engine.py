@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -35,10 +35,11 @@ class LocalEngine:
         self.dispatcher = Dispatcher(clock, cores)
         self._workers: dict[str, dict[int, Worker]] = {}
         self._statuses: dict[str, dict[int, ModelStatus]] = {}
+        self._found: dict[ModelRef, Worker] = {}  # by what requests ask for
 
-    async def infer(self, request: InferenceRequest) -> InferenceResponse:
+    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
         """See `Engine.infer`."""
-        return await self._worker(request.model).infer(request)
+        return self._worker(request.model).infer(request)
 
     def describe(self, model: ModelRef) -> ModelInfo:
         """See `Engine.describe`."""
@@ -93,6 +94,7 @@ class LocalEngine:
         """Let requests reach this worker; it is warm."""
         info = worker.info
         self._workers.setdefault(info.name, {})[info.version] = worker
+        self._found.clear()
         self.report(info.name, info.version, State.READY)
 
     async def replace(self, worker: Worker) -> None:
@@ -100,6 +102,7 @@ class LocalEngine:
         info = worker.info
         old = self._workers[info.name][info.version]
         self._workers[info.name][info.version] = worker
+        self._found.clear()
         status = self._statuses[info.name][info.version]
         self._statuses[info.name][info.version] = replace(status, info=info)
         await old.drain()
@@ -118,6 +121,7 @@ class LocalEngine:
     async def remove(self, name: str, version: int) -> None:
         """Let no more requests reach this version, drain it and free it."""
         worker = self._workers[name].pop(version)
+        self._found.clear()
         if not self._workers[name]:
             del self._workers[name]
         self.report(name, version, State.DRAINING)
@@ -135,11 +139,15 @@ class LocalEngine:
             await worker.aclose()
 
     def _worker(self, model: ModelRef) -> Worker:
+        found = self._found.get(model)
+        if found is not None:
+            return found
         versions = self._workers.get(model.name)
         if versions:
             version = max(versions) if model.version is None else model.version
             worker = versions.get(version)
             if worker is not None:
+                self._found[model] = worker
                 return worker
         raise self._missing(model)
 

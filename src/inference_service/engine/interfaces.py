@@ -1,6 +1,6 @@
 """The contracts of the engine: what the edges call, what it calls, and whom it tells."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -39,16 +39,16 @@ class ModelInfo:
     padding: Padding = field(default_factory=Padding)
     share_identical: bool = False
     text: TextEmbedder | None = None
+    ref: ModelRef = field(init=False)
+    """Name and version."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ref", ModelRef(self.name, self.version))
 
     @property
     def served(self) -> Signature:
         """The signature as clients see it: with the pipeline's outputs."""
         return self.pipeline.served(self.signature)
-
-    @property
-    def ref(self) -> ModelRef:
-        """Name and version."""
-        return ModelRef(self.name, self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,8 @@ class Runner(Protocol):
 class Engine(Protocol):
     """All that HTTP knows of inference; it may live in this process or in another."""
 
-    async def infer(self, request: InferenceRequest) -> InferenceResponse:
-        """Answer one request.
+    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
+        """Answer one request, when it is awaited.
 
         Raises ModelNotFound, InvalidInput, Overloaded, ModelNotReady, ShuttingDown,
         DeadlineExceeded or ExecutionFailed. Cancelling the call withdraws the request.
@@ -150,12 +150,11 @@ class Engine(Protocol):
         """The clock of deadlines: monotonic, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
-    """One finished request. ``outcome`` is "ok" or the reason why there was no answer.
+class RequestRecord(NamedTuple):
+    """One finished request. (A tuple, as it is made for every one.)
 
-    ``decode_seconds`` is from the body to the model's tensors, ``encode_seconds`` from its outputs
-    to the answer's body.
+    ``outcome`` is "ok" or the reason why there was no answer. ``decode_seconds`` is from
+    the body to the model's tensors, ``encode_seconds`` from its outputs to the answer's body.
     """
 
     model: str

@@ -1,12 +1,14 @@
 """The awaitable answer to one queued request: the only code that touches futures."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from inference_service.core.assembly import assemble
 from inference_service.core.requests import Timing
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import Outcome
+
+_NO_TIME = Timing(0.0, 0.0, 0)
 
 
 class Reply:
@@ -15,7 +17,7 @@ class Reply:
     A cancel and an answer may come in the same tick, in either order: the first one counts.
     """
 
-    __slots__ = ("_chunks", "_future", "_missing", "_timing", "inputs", "outputs")
+    __slots__ = ("_chunks", "_future", "_missing", "inputs", "outputs", "timing")
 
     def __init__(
         self, inputs: Tensors, outputs: Sequence[str], rows: int, loop: asyncio.AbstractEventLoop
@@ -23,19 +25,21 @@ class Reply:
         self.inputs = inputs
         self.outputs = outputs
         self._future: asyncio.Future[Tensors] = loop.create_future()
-        self._chunks: dict[int, Tensors] = {}
+        self._chunks: dict[int, Tensors] | None = None  # of an answer that comes in pieces
         self._missing = rows
-        self._timing = Timing(0.0, 0.0, 0)
+        self.timing = _NO_TIME
 
     @property
     def settled(self) -> bool:
         """Whether it was answered, failed or given up."""
         return self._future.done()
 
-    async def wait(self) -> tuple[Tensors, Timing]:
-        """The outputs and where the time went. Cancelling the caller gives the reply up."""
-        outputs = await self._future
-        return outputs, self._timing
+    def wait(self) -> Awaitable[Tensors]:
+        """The outputs; then ``timing`` tells where the time went.
+
+        Cancelling who awaits it gives the reply up.
+        """
+        return self._future
 
     def deliver(self, start: int, rows: int, outcome: Outcome, timing: Timing) -> None:
         """The outcome for rows ``start`` to ``start + rows``."""
@@ -44,18 +48,21 @@ class Reply:
         if isinstance(outcome, Exception):
             self.fail(outcome)
             return
-        self._timing = Timing(
-            queue=self._timing.queue or timing.queue,
-            compute=self._timing.compute + timing.compute,
-            batch_rows=max(self._timing.batch_rows, timing.batch_rows),
-        )
         self._missing -= rows
-        if self._missing == 0 and not self._chunks:
+        if self._missing == 0 and self._chunks is None:
+            self.timing = timing
             self._future.set_result(outcome)
             return
-        self._chunks[start] = outcome
+        known = self.timing
+        self.timing = Timing(
+            queue=known.queue or timing.queue,
+            compute=known.compute + timing.compute,
+            batch_rows=max(known.batch_rows, timing.batch_rows),
+        )
+        chunks = self._chunks = self._chunks or {}
+        chunks[start] = outcome
         if self._missing == 0:
-            self._future.set_result(assemble([self._chunks[i] for i in sorted(self._chunks)]))
+            self._future.set_result(assemble([chunks[i] for i in sorted(chunks)]))
 
     def fail(self, error: Exception) -> None:
         """No answer will come."""

@@ -3,9 +3,10 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from inference_service.core.assembly import take
 from inference_service.core.errors import DeadlineExceeded, ModelNotReady, Overloaded
@@ -31,6 +32,7 @@ from inference_service.engine.sharing import Sharing
 _SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
 _REMEMBERED = 32
 _PAUSE = 0.004  # seconds between two slices of a replay
+_NOTHING: Tensors = {}
 
 
 @dataclass(slots=True, eq=False)
@@ -66,8 +68,7 @@ class Worker:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle = asyncio.Event()  # of interest to a drain alone
         self._unique = count()
         self._fixed_volume = _volume(info) if info.signature.has_fixed_rows else 0
 
@@ -81,11 +82,11 @@ class Worker:
         """Batches that run."""
         return len(self._running)
 
-    async def infer(self, request: InferenceRequest) -> InferenceResponse:
+    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
         """Queue the request and wait for its answer; cancelling withdraws it."""
         if self._sharing is not None:
-            return await self._sharing.infer(request)
-        return await self._infer(request)
+            return self._sharing.infer(request)
+        return self._infer(request)
 
     async def _infer(self, request: InferenceRequest) -> InferenceResponse:
         if self._draining:
@@ -100,17 +101,16 @@ class Worker:
             reply, key=key, rows=rows, now=now, deadline=request.deadline, client=request.client,
             priority=request.priority, volume=volume, length=length,
         )  # fmt: skip
-        self._idle.clear()
         self._dispatcher.mark(self)
         try:
-            outputs, timing = await reply.wait()
+            outputs = await reply.wait()
         except asyncio.CancelledError:
             self._gone(ticket)
             self._check_idle()
             raise
         finally:
-            reply.inputs = {}  # the ticket may outlive the request
-        return InferenceResponse(self.info.ref, outputs, timing)
+            reply.inputs = _NOTHING  # the ticket may outlive the request
+        return InferenceResponse(self.info.ref, outputs, reply.timing, rows)
 
     def refusal(self, deadline: float) -> Overloaded | None:
         """See `Engine.refusal`."""
@@ -287,7 +287,7 @@ class Worker:
         self._thinking = self._loop.call_later(_PAUSE, self._think) if due else None
 
     def _check_idle(self) -> None:
-        if not self.scheduler.rows and not self._running:
+        if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
 
 

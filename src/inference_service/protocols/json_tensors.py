@@ -30,6 +30,7 @@ from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, n
 
 # onnxruntime's int64 is C's long long, whose scalars orjson doesn't know: equal, but not the same.
 _KNOWN = {d.numpy: np.dtype(d.numpy.name) for d in DType if d is not DType.BYTES}
+_RULES = {(check, bare): Rules(check, bare) for check in (True, False) for bare in (True, False)}
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 
 
@@ -61,7 +62,7 @@ def _parse_bare(body: bytes) -> Any:
 
 def rules_for(body: bytes, *, non_finite: bool = False) -> Rules:
     """The slow check for booleans among numbers is left out where the body holds none."""
-    return Rules(b"true" in body or b"false" in body, non_finite)
+    return _RULES[b"true" in body or b"false" in body, non_finite]
 
 
 def to_array(
@@ -173,7 +174,10 @@ def encodable(name: str, array: Array) -> Any:
     """An output as orjson can write it. Strings of outputs named ``…_bytes`` become base64."""
     if array.dtype.kind in "OSU":
         return _encodable_strings(array.tolist(), as_base64=name.endswith("_bytes"))
-    return np.ascontiguousarray(array).view(_KNOWN[array.dtype])
+    known = _KNOWN[array.dtype]
+    if array.flags.c_contiguous and array.dtype is known:
+        return array
+    return np.ascontiguousarray(array).view(known)
 
 
 def _encodable_strings(value: Any, *, as_base64: bool) -> Any:

@@ -10,6 +10,9 @@ from inference_service.core.tensors import Array, DType, Shape, shape_fits
 
 BASE64_KEY = "b64"
 _EXACT_FLOAT = 2.0**53  # above it a float no longer holds every integer
+_FEW = 4096  # numbers, for which one pass over their squares is cheaper than smallest and largest
+_SQUARES = {d: d.largest if d is DType.FP64 else d.largest**2 for d in DType if d.is_float}
+"""What a sum of squares may be if every number is to fit the type; NaN and Infinity don't."""
 
 
 class Rules(NamedTuple):
@@ -109,6 +112,10 @@ def _unsigned(value: Any, raw: Array) -> Array:
 
 def _float(raw: Array, dtype: DType, *, non_finite: bool) -> Array | None:
     target, largest = dtype.numpy, dtype.largest
+    if raw.dtype.kind != "f" and dtype is not DType.FP16:
+        return raw.astype(target)  # there is no integer that is too large
+    if raw.size <= _FEW and raw.dtype.kind == "f" and _square(raw) <= _SQUARES[dtype]:
+        return raw.astype(target)
     smallest = np.minimum.reduce(raw, axis=None)
     if smallest >= -largest and np.maximum.reduce(raw, axis=None) <= largest:
         return raw.astype(target)
@@ -119,6 +126,10 @@ def _float(raw: Array, dtype: DType, *, non_finite: bool) -> Array | None:
         return array
     # NaN and Infinity as sent; a number that is too large for the type stays an error.
     return array if non_finite and not np.isfinite(raw[~finite]).any() else None
+
+
+def _square(raw: Array) -> float:
+    return float(np.vdot(raw, raw))  # type: ignore[arg-type]  # they are floats
 
 
 def text_of(value: Any) -> str | None:

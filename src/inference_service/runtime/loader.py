@@ -16,6 +16,7 @@ from inference_service.runtime.probe import Probe, probe
 from inference_service.runtime.probe_padding import verified_padding
 from inference_service.runtime.profile import (
     LARGEST,
+    SLOW_RUN,
     ProfileCache,
     knee_of,
     measure,
@@ -163,7 +164,7 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
     info = loaded.info
     cheap = False
     if options.warm_up and loaded.found.row is not None:
-        profiles = worth_having(_profiles(loaded, loaded.found.row, options, models))
+        profiles = _chosen(_profiles(loaded, loaded.found.row, options, models), info, options)
         if options.derive_max_batch_size and not info.policy.sizes:
             largest = min(knee_of(profiles), info.policy.max_batch_size)
             if info.signature.has_fixed_rows:
@@ -189,12 +190,29 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
     return replace(info, profiles=profiles), runner
 
 
+def _chosen(found: Sequence[Profile], info: ModelInfo, options: LoadOptions) -> tuple[Profile, ...]:
+    """The layouts to use: a model that is cheap enough runs on the event loop, with one thread.
+
+    Waking a second thread takes longer than its runs do.
+    """
+    lone = next((profile for profile in found if profile.layout == _LONE), None)
+    if lone is not None and info.signature.has_fixed_rows:
+        largest = info.policy.max_batch_size
+        if options.derive_max_batch_size:
+            largest = min(largest, _ENOUGH_INLINE)
+        cheap = [rows for rows, seconds in lone.points if seconds < INLINE_BELOW]
+        if cheap and cheap[-1] >= largest:
+            return (lone,)
+    return worth_having([profile for profile in found if profile.layout in options.layouts])
+
+
 def _worth_inlining(profiles: Sequence[Profile], largest: int) -> int:
     """A smaller largest batch, where that lets a cheap model's runs stay on the event loop."""
     cheap = [size for size, seconds in profiles[0].points if seconds < INLINE_BELOW]
     return min(largest, cheap[-1]) if cheap and cheap[-1] >= _ENOUGH_INLINE else largest
 
 
+_LONE = Layout(1, 1)
 _ENOUGH_INLINE = 32  # rows that one turn of the event loop may answer without a hop
 _UNMEASURED = 64  # rows; the largest batch of a model whose costs are not known
 
@@ -213,6 +231,8 @@ def _profiles(
     for layout in layouts:
         if layout.threads not in models:
             models[layout.threads] = open_model(options.path, options.runtime(layout))
+    lone = (_LONE,) if 1 in models and _LONE not in layouts else ()
+    layouts = (*layouts, *lone)
     cache = options.profiles
     key = cache.key(options.path, layouts, sizes)
     known = cache.read(key)
@@ -223,8 +243,12 @@ def _profiles(
         return list(known)
     stop = options.derive_max_batch_size
     found = [
-        measure(models[layout.threads], row, layout, sizes, stop_at_knee=stop) for layout in layouts
-    ]
+        measure(
+            models[layout.threads], row, layout, sizes, stop_at_knee=stop,
+            slow=INLINE_BELOW if layout in lone else SLOW_RUN,
+        )
+        for layout in layouts
+    ]  # fmt: skip
     cache.write(key, options.name, found)
     return found
 

@@ -28,7 +28,7 @@ BUDGET = 0.6
 LARGEST = 1024
 """Rows. The search for the knee ends here."""
 
-_SLOW_RUN = 0.25
+SLOW_RUN = 0.25
 _PER_SIZE = 0.03
 _RUNS = (3, 50)
 _GAIN = 1.03
@@ -59,11 +59,12 @@ def measure(
     *,
     stop_at_knee: bool,
     budget: float = BUDGET,
+    slow: float = SLOW_RUN,
 ) -> Profile:
     """The median seconds of runs at each size, all instances of the layout at work.
 
     Ends early when the budget is used up, and with ``stop_at_knee`` when two sizes in a row have
-    brought less than 3 % more rows per second.
+    brought less than 3 % more rows per second, or after a run that took more than ``slow`` seconds.
     """
     points: list[tuple[int, float]] = []
     best, stale = 0.0, 0
@@ -77,7 +78,7 @@ def measure(
             rate = size / seconds
             stale = 0 if rate > _GAIN * best else stale + 1
             best = max(best, rate)
-            if seconds > _SLOW_RUN or perf_counter() > until or (stop_at_knee and stale >= 2):
+            if seconds > slow or perf_counter() > until or (stop_at_knee and stale >= 2):
                 break
     volume = sum(array.size for array in row.values())
     return Profile(layout, tuple(points), max(1, volume))
@@ -92,7 +93,7 @@ def _times(run: Callable[[], object], instances: int, pool: ThreadPoolExecutor) 
             started = perf_counter()
             run()
             times.append(perf_counter() - started)
-            if times[-1] > _SLOW_RUN:
+            if times[-1] > SLOW_RUN:
                 break
         return times
 

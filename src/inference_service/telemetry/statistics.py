@@ -43,12 +43,11 @@ class StatisticsObserver:
         if record.outcome != "ok" or record.queue_seconds is None:
             sums.fail.add(record.seconds)
             return
-        sums.success.add(record.seconds)
-        sums.queue.add(record.queue_seconds)
-        sums.decode.add(record.decode_seconds)
-        sums.compute.add(record.compute_seconds or 0.0)
-        sums.encode.add(record.encode_seconds)
-        sums.rows += record.rows
+        times = (
+            record.seconds, record.queue_seconds, record.decode_seconds,
+            record.compute_seconds or 0.0, record.encode_seconds,
+        )  # fmt: skip
+        sums.succeeded(times, record.rows)
 
     def _of(self, name: str, version: str) -> ModelStatistics:
         sums = self._models.get((name, version))

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from inference_service.core.admission import Permit
 from inference_service.core.errors import (
@@ -17,6 +17,7 @@ from inference_service.core.errors import (
 from inference_service.core.scheduling.tickets import Priority
 from inference_service.core.tensors import NonFinite
 from inference_service.web.compression import check_encoding
+from inference_service.web.watches import Begun, ClientDisconnected
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 PRIORITY_HEADER = "X-Priority"
@@ -26,11 +27,9 @@ BINARY = b"application/octet-stream"
 _MOST_DIGITS = 18
 _LONGEST_CLIENT = 256  # bytes of a client's name that are looked at
 # curl's default, which TensorFlow Serving's own examples rely on, counts as JSON.
-_JSON_TYPES = (b"", b"application/json", b"text/json", b"application/x-www-form-urlencoded")
-
-
-class ClientDisconnected(Exception):  # noqa: N818
-    """The client went away; nobody waits for an answer."""
+_JSON_TYPES = frozenset(
+    {b"", b"application/json", b"text/json", b"application/x-www-form-urlencoded"}
+)
 
 
 @dataclass(slots=True)
@@ -77,7 +76,10 @@ def _length(head: Head, value: bytes) -> None:
 
 
 def _content_type(head: Head, value: bytes) -> None:
-    head.content_type = value.split(b";", 1)[0].strip().lower()
+    if value in _JSON_TYPES:
+        head.content_type = value
+    else:
+        head.content_type = value.split(b";", 1)[0].strip().lower()
 
 
 def _content_encoding(head: Head, value: bytes) -> None:
@@ -169,22 +171,41 @@ async def read_body(
 
     Raises TooLarge as soon as the limit is passed, BodyTimeout, Overloaded, ClientDisconnected.
     """
-    chunks: list[bytes] = []
-    size = 0
+    body = _Body(head, limit, permit)
+    first = Begun(receive())
+    if first.done and not body.take(first.result):  # as a rule: it needs no timeout
+        return body.chunks[0]
     try:
         async with asyncio.timeout(seconds):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnected
-                chunk: bytes = message.get("body", b"")
-                size += len(chunk)
-                check_length(size, limit)
-                if head.length is None:
-                    permit.grow(len(chunk))
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    break
+            more = first.done or body.take(await first)
+            while more:
+                more = body.take(await receive())
     except TimeoutError:
-        raise BodyTimeout(f"only {size} bytes of the body arrived within {seconds:g} s") from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        text = f"only {body.size} bytes of the body arrived within {seconds:g} s"
+        raise BodyTimeout(text) from None
+    return b"".join(body.chunks)
+
+
+class _Body:
+    """The pieces that have come."""
+
+    __slots__ = ("_head", "_limit", "_permit", "chunks", "size")
+
+    def __init__(self, head: Head, limit: int, permit: Permit) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self._head = head
+        self._limit = limit
+        self._permit = permit
+
+    def take(self, message: Message) -> bool:
+        """Add a piece; whether there is more to come."""
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        chunk: bytes = message.get("body", b"")
+        self.chunks.append(chunk)
+        self.size += len(chunk)
+        check_length(self.size, self._limit)
+        if self._head.length is None:
+            self._permit.grow(len(chunk))
+        return bool(message.get("more_body", False))

@@ -24,7 +24,6 @@ from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.core.versions import VERSION_FOLDER
 from inference_service.engine.interfaces import Engine, ModelInfo, Observer, RequestRecord
 from inference_service.web.body import (
-    ClientDisconnected,
     Head,
     check_content,
     check_length,
@@ -37,10 +36,13 @@ from inference_service.web.compression import (
     decompressed,
     wanted,
 )
-from inference_service.web.disconnect import DisconnectWatch
 from inference_service.web.errors import ErrorAnswer, answer
+from inference_service.web.watches import ClientDisconnected, DisconnectWatch, Rounds
 
 _PLAIN = (b"", b"identity")
+_SERVER_TIMING = (
+    b'decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, batch;desc="%d rows", total;dur=%.3f'
+)
 _DECODE_OFF_LOOP_FROM = 256 * 1024
 _ENCODE_OFF_LOOP_FROM = 128 * 1024
 _COMPRESS_OFF_LOOP_FROM = 16 * 1024
@@ -125,17 +127,13 @@ class _Course:
     outcome: str = "ok"
     refusal: str = ""
 
-    def server_timing(self) -> str:
+    def server_timing(self) -> bytes:
         """https://www.w3.org/TR/server-timing/: durations in milliseconds."""
-        parts = []
-        if self.timing is not None:
-            parts = [
-                f"decode;dur={self.decode * 1e3:.3f}",
-                f"queue;dur={self.timing.queue * 1e3:.3f}",
-                f"compute;dur={self.timing.compute * 1e3:.3f}",
-                f'batch;desc="{self.timing.batch_rows} rows"',
-            ]
-        return ", ".join([*parts, f"total;dur={(perf_counter() - self.started) * 1e3:.3f}"])
+        total = (perf_counter() - self.started) * 1e3
+        if self.timing is None:
+            return b"total;dur=%.3f" % total
+        queue, compute, rows = self.timing
+        return _SERVER_TIMING % (self.decode * 1e3, queue * 1e3, compute * 1e3, rows, total)
 
 
 class InferenceEndpoint:
@@ -144,6 +142,7 @@ class InferenceEndpoint:
     def __init__(self, edge: Edge, protocol: Protocol) -> None:
         self._edge = edge
         self._protocol = protocol
+        self._rounds = Rounds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -204,15 +203,20 @@ class InferenceEndpoint:
             if call.timeout < math.inf:
                 deadline = min(deadline, edge.engine.clock() + min(call.timeout, seconds))
             request = InferenceRequest(
-                info.ref, inputs, call.outputs, deadline=deadline, client=head.client,
-                priority=call.priority or head.priority,
+                info.ref, inputs, call.outputs, "", deadline, head.client,
+                call.priority or head.priority,
             )  # fmt: skip
-            with DisconnectWatch(receive):
+            with DisconnectWatch(self._rounds, receive):
                 response = await edge.engine.infer(request)
             course.timing = response.timing
-            course.rows = info.signature.rows(inputs)
+            course.rows = response.rows
             begun = perf_counter()
-            content = await self._encoded(call, info.pipeline.postprocess(response.outputs))
+            outputs = info.pipeline.postprocess(response.outputs)
+            if _size(outputs) < _ENCODE_OFF_LOOP_FROM:
+                encoded = call.encode(outputs)
+            else:
+                encoded = await asyncio.to_thread(call.encode, outputs)
+            content = Content(encoded) if isinstance(encoded, bytes) else encoded
             course.encode = perf_counter() - begun
             if head.accept_encoding and len(content.body) >= COMPRESS_FROM:
                 content = await self._packed(content, head.accept_encoding)
@@ -237,13 +241,6 @@ class InferenceEndpoint:
         if refusal is not None:
             raise refusal
 
-    async def _encoded(self, call: Call, outputs: Tensors) -> Content:
-        if sum(array.nbytes for array in outputs.values()) < _ENCODE_OFF_LOOP_FROM:
-            content = call.encode(outputs)
-        else:
-            content = await asyncio.to_thread(call.encode, outputs)
-        return Content(content) if isinstance(content, bytes) else content
-
     async def _packed(self, content: Content, accept: bytes) -> Content:
         encoding = wanted(accept) if self._edge.compress_answers else ""
         if not encoding:
@@ -263,35 +260,37 @@ class InferenceEndpoint:
         observer = self._edge.observer
         if course.refusal:
             observer.rejected(course.model, course.refusal)
-        timing = course.timing
-        observer.finished(
-            RequestRecord(
-                model=course.model,
-                version=course.version,
-                protocol=self._protocol.name,
-                outcome=course.outcome,
-                seconds=perf_counter() - course.started,
-                queue_seconds=timing.queue if timing else None,
-                compute_seconds=timing.compute if timing else None,
-                rows=course.rows,
-                decode_seconds=course.decode,
-                encode_seconds=course.encode,
-            )
-        )
+        queue, compute, _ = course.timing or (None, None, 0)
+        record = RequestRecord(
+            course.model, course.version, self._protocol.name, course.outcome,
+            perf_counter() - course.started, queue, compute, course.rows, course.decode,
+            course.encode,
+        )  # fmt: skip
+        observer.finished(record)
+
+
+def _size(outputs: Tensors) -> int:
+    size = 0
+    for array in outputs.values():  # sum() of a generator takes twice as long
+        size += array.nbytes
+    return size
 
 
 async def _respond(
     send: Send, status: int, content: Content, headers: Mapping[str, str], course: _Course
 ) -> None:
+    body, content_type, more = content
     raw = [
-        (b"content-type", content.type),
-        (b"content-length", str(len(content.body)).encode()),
-        (b"server-timing", course.server_timing().encode()),
-        *content.headers,
-        *((name.encode(), value.encode()) for name, value in headers.items()),
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"server-timing", course.server_timing()),
     ]
+    if more:
+        raw += more
+    if headers:
+        raw += [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": content.body})
+    await send({"type": "http.response.body", "body": body})
 
 
 def parse_version(text: str | None, model: str) -> ModelRef:

@@ -6,7 +6,7 @@ is filled by asking the routes themselves, so a path means the same on both ways
 does all that the middleware would: errors in our shape, Server-Timing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Match
@@ -23,15 +23,14 @@ class HotPaths:
         self._app = app
         self._targets: Mapping[str, Target] = app.state.hot_paths
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request to its endpoint, or to FastAPI."""
         if scope["type"] == "http" and scope["method"] == "POST":
             target = self._targets.get(scope["path"])
             if target is not None:
                 endpoint, scope["path_params"] = target
-                await endpoint(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+                return endpoint(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def resolve(routes: Sequence[BaseRoute], paths: Iterable[str]) -> dict[str, Target]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from inference_service.core.errors import Overloaded
 from inference_service.core.scheduling.cost import CostModel
 from inference_service.core.scheduling.lengths import cheapest_cut, padding_waste, quantised
+from inference_service.core.scheduling.load import CALM
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.scheduling.tickets import Batch, Expired, Priority, Release
@@ -305,3 +306,31 @@ def test_rows_of_unlike_length_are_parted_where_padding_would_cost_more() -> Non
 def test_waiting_for_the_largest_time_is_never_needed() -> None:
     scheduler = make()
     assert scheduler.wake_at(slots=1) == math.inf
+
+
+@given(
+    one=st.floats(1e-6, 1.0),
+    row=st.floats(0.0, 0.1),
+    largest=st.sampled_from([1, 4, 64]),
+    queued=st.lists(st.integers(1, 70), max_size=12),
+    slots=st.integers(1, 3),
+    after=st.floats(0.0, 0.5),
+)
+def test_a_calm_queue_is_far_from_every_bound(
+    one: float, row: float, largest: int, queued: list[int], slots: int, after: float
+) -> None:
+    """The quick answer at the door is never another one than the exact one's."""
+    scheduler: Scheduler[str] = make(largest, one, row, default_deadline=None)
+    load = scheduler.load
+    load.slots = slots
+    for _ in range(slots):
+        occupy(scheduler)
+    for rows in queued:
+        try:
+            scheduler.submit("x", key=0, rows=rows, now=0.0)
+        except Overloaded:
+            break
+    if load.calm(1, 0, after):
+        wait = load.residual(after) + load.careful(load.drain(load.queue.rows + 1))
+        assert wait <= CALM * load.patience(0.0) * 1.000001
+        assert scheduler.refusal(after) is None

@@ -4,13 +4,13 @@ import math
 from typing import Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.scheduling.load import Load
+from inference_service.core.scheduling.load import CALM, Load
 from inference_service.core.scheduling.overload import Offered, target
 from inference_service.core.scheduling.tickets import Ticket
 
 T = TypeVar("T")
 
-_LIFO_FROM, _LIFO_UNTIL, _REFUSE_AT = 0.25, 0.0625, 0.5  # of the default deadline
+_LIFO_FROM, _LIFO_UNTIL, _REFUSE_AT = 0.25, CALM, 0.5  # of the default deadline
 
 
 class Acceptance(Generic[T]):
@@ -36,6 +36,9 @@ class Acceptance(Generic[T]):
             return
         if not load.busy:
             return
+        if load.calm(rows, volume, now):
+            load.overloaded = False
+            return
         wait = load.residual(now) + load.careful(load.drain(queue.rows + rows, volume))
         load.watch(wait, patience, _LIFO_FROM, _LIFO_UNTIL)
         bound = patience * (_REFUSE_AT if load.overloaded else 1.0)
@@ -52,7 +55,7 @@ class Acceptance(Generic[T]):
     def refusal(self, now: float, deadline: float) -> Overloaded | None:
         """Why a request of one row would be refused now; None where it may be taken."""
         load = self._load
-        if not load.busy or deadline != math.inf:
+        if not load.busy or deadline != math.inf or load.calm(1, 0, now):
             return None
         wait = load.residual(now) + load.careful(load.drain(load.queue.rows + 1))
         bound = load.patience(0.0) * (_REFUSE_AT if load.overloaded else 1.0)

@@ -10,7 +10,7 @@ from inference_service.core.errors import InvalidInput
 from inference_service.core.lifecycle import State
 from inference_service.core.tensors import DType, NonFinite, Signature, Tensors, TensorSpec
 from inference_service.protocols.json_quick import open_quickly
-from inference_service.protocols.json_tensors import dump, encodable
+from inference_service.protocols.json_tensors import dump, encodable, from_rows
 from inference_service.protocols.json_values import STRICT, Rules
 from inference_service.protocols.tfserving.schema import SIGNATURE_NAME, PredictBody, body_model
 
@@ -50,6 +50,10 @@ def decode_predict(
     """The tensors of a predict request, and whether it is in the row form. Raises InvalidInput."""
     if not isinstance(value, dict):
         raise InvalidInput("expected an object with 'instances' or 'inputs'")
+    if len(value) == 1 and signature.has_row_axis and (rows := value.get("instances")) is not None:
+        # The plainest envelope needs no model of pydantic, a tenth of a small request's time;
+        # the tensors are read by the same function.
+        return from_rows(rows, signature, ("instances",), rules=rules), True
     try:
         envelope = _body_model(signature).model_validate(value, context={"rules": rules})
     except ValidationError as error:
@@ -95,12 +99,12 @@ def encode_predict(
     outputs: Tensors, *, by_rows: bool, non_finite: NonFinite = NonFinite.NULL
 ) -> bytes:
     """The answer in the form of the question. One output is given bare, several by name."""
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        return dump({"predictions" if by_rows else "outputs": encodable(name, array)}, non_finite)
     values = {name: encodable(name, array) for name, array in outputs.items()}
     if not by_rows:
-        only = next(iter(values.values())) if len(values) == 1 else values
-        return dump({"outputs": only}, non_finite)
-    if len(values) == 1:
-        return dump({"predictions": next(iter(values.values()))}, non_finite)
+        return dump({"outputs": values}, non_finite)
     names = list(values)
     rows = zip(*values.values(), strict=True)
     return dump({"predictions": [dict(zip(names, row, strict=True)) for row in rows]}, non_finite)

@@ -219,7 +219,7 @@ class InferenceService:
                 )
             )  # fmt: skip
             course.queue, course.compute = response.timing.queue, response.timing.compute
-            course.rows = info.signature.rows(inputs)
+            course.rows = response.rows
             begun = perf_counter()
             reply = Reply(info.name, info.version, decoded, info.labels)
             encoded = codec.encode(reply, info.pipeline.postprocess(response.outputs))
