@@ -68,11 +68,13 @@ def test_padding_that_would_change_answers_is_switched_off_with_the_reason(tmp_p
     assert "has another 'pooled' when it is padded to 16" in found.info.warnings[0]
 
 
-def test_a_known_limit_is_never_passed_by_padding(tmp_path: Path) -> None:
-    padding = Padding(BOTH, {}, longest=100)
-    assert padding.padded(95) == 100
-    assert padding.padded(20) == 22
-    assert Padding(BOTH).padded(95) == 95, "without a known limit: exactly the longest"
+async def test_rows_of_one_length_are_not_padded(tmp_path: Path) -> None:
+    given = options(onnx_models.tokens(), tmp_path, padding=BOTH, longest=512)
+    _, notebook = await ask(given, sentence(*[1] * 33), sentence(*[1] * 33))
+    assert [batch.padding for batch in notebook.batches] == [0.0] * len(notebook.batches)
+
+
+def test_a_known_limit_is_kept(tmp_path: Path) -> None:
     found = inspect(options(onnx_models.tokens(), tmp_path, padding=BOTH, longest=12))
     assert found.padding.longest == 12
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from inference_service.core.errors import InvalidInput
-from inference_service.core.scheduling.lengths import quantised
 from inference_service.core.tensors import Array, Tensors
 
 
@@ -46,10 +45,6 @@ class Padding:
             listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise InvalidInput(f"inputs of variable length must have one length: {listed}")
         return next(iter(lengths.values()))
-
-    def padded(self, longest: int) -> int:
-        """What a batch is padded to: on the geometric grid where the model's limit is known."""
-        return min(quantised(longest), self.longest) if self.longest else longest
 
     def lengthened(self, parts: Sequence[Tensors], length: int) -> Sequence[Tensors]:
         """All parts at one length."""

@@ -234,8 +234,7 @@ class Worker:
         parts = [_rows_of(ticket.item, start, stop, ticket.rows)
                  for ticket, start, stop in batch.parts]  # fmt: skip
         outputs = batch.parts[0].ticket.item.outputs
-        length = self.info.padding.padded(batch.length) if batch.length else 0
-        job = Job(parts, outputs, self.layouts.layout.threads, length)
+        job = Job(parts, outputs, self.layouts.layout.threads, batch.length)
 
         def done(result: RunResult) -> None:
             self._completed(run, result)
@@ -310,5 +309,5 @@ def _padding(batch: Batch[Reply], info: ModelInfo) -> float:
     used = batch.rows / info.policy.padded(batch.rows)
     if batch.length:
         lengths = [ticket.length for ticket, start, stop in batch.parts for _ in range(start, stop)]
-        used *= 1 - padding_waste(lengths, info.padding.padded(batch.length))
+        used *= 1 - padding_waste(lengths, batch.length)
     return 1 - used

@@ -5,18 +5,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from inference_service.core.errors import InferenceServiceError
 from inference_service.core.padding import PaddedAxis, Padding
 from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout, Profile, worth_having
+from inference_service.core.scheduling.lengths import quantised
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
 from inference_service.core.text import TextEmbedder
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.probe import Probe, probe
-from inference_service.runtime.probe_padding import verified_padding
+from inference_service.runtime.probe_padding import row_of_length, verified_padding
 from inference_service.runtime.profile import (
     LARGEST,
     SLOW_RUN,
+    Measurement,
     ProfileCache,
     knee_of,
     measure,
@@ -61,7 +64,8 @@ class LoadOptions:
 
     def runtime(self, layout: Layout) -> RuntimeOptions:
         """How onnxruntime uses the machine in this layout."""
-        return RuntimeOptions(layout.threads, self.allow_spinning)
+        one_shape = not self.padding and self.text is None
+        return RuntimeOptions(layout.threads, self.allow_spinning, one_shape=one_shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,8 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
     info = loaded.info
     cheap = False
     if options.warm_up and loaded.found.row is not None:
-        profiles = _chosen(_profiles(loaded, loaded.found.row, options, models), info, options)
+        row = _typical_row(loaded, loaded.found.row, options)
+        profiles = _chosen(_profiles(loaded, row, options, models), info, options)
         if options.derive_max_batch_size and not info.policy.sizes:
             largest = min(knee_of(profiles), info.policy.max_batch_size)
             if info.signature.has_fixed_rows:
@@ -190,6 +195,21 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
     return replace(info, profiles=profiles), runner
 
 
+def _typical_row(loaded: LoadedModel, row: Tensors, options: LoadOptions) -> Tensors:
+    """What is measured: layouts and batch sizes are chosen by it, so it is as long as usual."""
+    padding = loaded.padding
+    if not padding.inputs:
+        return row
+    length = min((padding.longest or 4 * _TYPICAL) // 4, _LONGEST_TYPICAL)
+    declared = replace(options, padding=padding.inputs, longest=padding.longest)
+    try:
+        typical = row_of_length(loaded.model, declared, quantised(max(length, 1)))
+        loaded.model.run(typical)
+    except InferenceServiceError:
+        return row
+    return typical
+
+
 def _chosen(found: Sequence[Profile], info: ModelInfo, options: LoadOptions) -> tuple[Profile, ...]:
     """The layouts to use: a model that is cheap enough runs on the event loop, with one thread.
 
@@ -213,6 +233,7 @@ def _worth_inlining(profiles: Sequence[Profile], largest: int) -> int:
 
 
 _LONE = Layout(1, 1)
+_TYPICAL, _LONGEST_TYPICAL = 32, 128  # of an axis of variable length
 _ENOUGH_INLINE = 32  # rows that one turn of the event loop may answer without a hop
 _UNMEASURED = 64  # rows; the largest batch of a model whose costs are not known
 
@@ -242,13 +263,14 @@ def _profiles(
                 models[profile.layout.threads].run(repeated(row, size))
         return list(known)
     stop = options.derive_max_batch_size
-    found = [
-        measure(
-            models[layout.threads], row, layout, sizes, stop_at_knee=stop,
+    measurements = [
+        Measurement(
+            models[layout.threads], layout, stop_at_knee=stop,
             slow=INLINE_BELOW if layout in lone else SLOW_RUN,
         )
         for layout in layouts
     ]  # fmt: skip
+    found = measure(measurements, row, sizes)
     cache.write(key, options.name, found)
     return found
 
@@ -259,14 +281,12 @@ def profile(loaded: LoadedModel, options: LoadOptions, budget: float = 2.0) -> l
         return []
     sizes = sizes_up_to(min(loaded.info.policy.max_batch_size, LARGEST), loaded.info.policy.sizes)
     models = {options.layouts[0].threads: loaded.model}
-    found = []
     for layout in options.layouts:
         if layout.threads not in models:
             models[layout.threads] = open_model(options.path, options.runtime(layout))
-        found.append(
-            measure(
-                models[layout.threads], loaded.found.row, layout, sizes,
-                stop_at_knee=options.derive_max_batch_size, budget=budget,
-            )
-        )  # fmt: skip
-    return found
+    stop = options.derive_max_batch_size
+    measurements = [
+        Measurement(models[layout.threads], layout, stop_at_knee=stop, budget=budget)
+        for layout in options.layouts
+    ]
+    return measure(measurements, loaded.found.row, sizes)

@@ -56,10 +56,10 @@ def verified_padding(
         longest = max(lengths)
         lengths = sorted({max(1, longest // 3), max(1, longest // 2), longest})
     try:
-        parts = [_row(model, declared, length, seed) for seed, length in enumerate(lengths)]
+        parts = [row_of_length(model, declared, n, seed) for seed, n in enumerate(lengths)]
         singles = [model.run(part) for part in parts]
         padding = Padding(declared.padding, _output_axes(model, singles, lengths), declared.longest)
-        target = padding.padded(lengths[-1])
+        target = lengths[-1]
         together = model.run(assemble(padding.lengthened(parts, target)))
         answers = padding.shortened(split(together, [1] * len(parts)), parts, target)
     except (_Off, InferenceServiceError) as error:
@@ -94,7 +94,8 @@ def _check(model: OpenModel, declared: Declared) -> None:
             )
 
 
-def _row(model: OpenModel, declared: Declared, length: int, seed: int) -> Tensors:
+def row_of_length(model: OpenModel, declared: Declared, length: int, seed: int = 0) -> Tensors:
+    """A random row whose padded axes have this length."""
     shapes: dict[str, list[int]] = {}
     for spec in model.inputs:
         given = declared.row_shapes.get(spec.name)

@@ -51,37 +51,59 @@ def sizes_up_to(largest: int, allowed: Sequence[int] = ()) -> list[int]:
     return [*sizes, largest]
 
 
-def measure(
-    model: OpenModel,
-    row: Tensors,
-    layout: Layout,
-    sizes: Sequence[int],
-    *,
-    stop_at_knee: bool,
-    budget: float = BUDGET,
-    slow: float = SLOW_RUN,
-) -> Profile:
-    """The median seconds of runs at each size, all instances of the layout at work.
+class Measurement:
+    """The runs of one layout, at growing sizes, all of its instances at work."""
 
-    Ends early when the budget is used up, and with ``stop_at_knee`` when two sizes in a row have
-    brought less than 3 % more rows per second, or after a run that took more than ``slow`` seconds.
-    """
-    points: list[tuple[int, float]] = []
-    best, stale = 0.0, 0
-    until = perf_counter() + budget
-    with ThreadPoolExecutor(layout.instances) as pool:
-        for size in sizes:
-            batch = repeated(row, size)
-            times = _times(lambda batch=batch: model.run(batch), layout.instances, pool)  # type: ignore[misc]
-            seconds = sorted(times)[len(times) // 2]
-            points.append((size, seconds))
-            rate = size / seconds
-            stale = 0 if rate > _GAIN * best else stale + 1
-            best = max(best, rate)
-            if seconds > slow or perf_counter() > until or (stop_at_knee and stale >= 2):
-                break
-    volume = sum(array.size for array in row.values())
-    return Profile(layout, tuple(points), max(1, volume))
+    def __init__(
+        self, model: OpenModel, layout: Layout, *, stop_at_knee: bool,
+        budget: float = BUDGET, slow: float = SLOW_RUN,
+    ) -> None:  # fmt: skip
+        self._model = model
+        self._layout = layout
+        self._stop_at_knee = stop_at_knee
+        self._left = budget
+        self._slow = slow
+        self._points: list[tuple[int, float]] = []
+        self._best, self._stale = 0.0, 0
+        self.ended = False
+
+    def add(self, batch: Tensors, size: int) -> None:
+        """The median seconds of a batch of this size.
+
+        It is the last one when the budget is used up, after a run that took more than ``slow``
+        seconds, and with ``stop_at_knee`` when two sizes in a row have brought less than 3 % more
+        rows per second.
+        """
+        begun = perf_counter()
+        with ThreadPoolExecutor(self._layout.instances) as pool:
+            times = _times(lambda: self._model.run(batch), self._layout.instances, pool)
+        seconds = sorted(times)[len(times) // 2]
+        self._points.append((size, seconds))
+        rate = size / seconds
+        self._stale = 0 if rate > _GAIN * self._best else self._stale + 1
+        self._best = max(self._best, rate)
+        self._left -= perf_counter() - begun
+        at_knee = self._stop_at_knee and self._stale >= 2
+        self.ended = seconds > self._slow or self._left <= 0 or at_knee
+
+    def profile(self, row: Tensors) -> Profile:
+        """What was found for batches of this row."""
+        volume = sum(array.size for array in row.values())
+        return Profile(self._layout, tuple(self._points), max(1, volume))
+
+
+def measure(
+    measurements: Sequence[Measurement], row: Tensors, sizes: Sequence[int]
+) -> list[Profile]:
+    """Size by size, so that what else the machine does disturbs all layouts alike."""
+    for size in sizes:
+        going = [one for one in measurements if not one.ended]
+        if not going:
+            break
+        batch = repeated(row, size)
+        for one in going:
+            one.add(batch, size)
+    return [one.profile(row) for one in measurements]
 
 
 def _times(run: Callable[[], object], instances: int, pool: ThreadPoolExecutor) -> list[float]:

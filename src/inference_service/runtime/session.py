@@ -44,6 +44,8 @@ class RuntimeOptions:
     intra_op_threads: int
     allow_spinning: bool = False
     optimise: bool = True
+    one_shape: bool = True
+    """Memory is planned ahead, which is kept for each shape: not for rows of unlike lengths."""
 
 
 class Stop:
@@ -108,6 +110,7 @@ def open_model(
     settings.intra_op_num_threads = options.intra_op_threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
+    settings.enable_mem_pattern = options.one_shape
     spin = "1" if options.allow_spinning else "0"
     settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
     if data is not None:

@@ -121,11 +121,12 @@ def test_a_queue_that_would_take_longer_than_the_default_deadline_refuses() -> N
 def test_in_an_overload_the_newest_goes_first_and_the_order_returns_with_the_load() -> None:
     scheduler = make(1, one=1.0, default_deadline=16.0)
     running = occupy(scheduler)
-    for name in "abcde":
+    for name in "abcdef":
+        assert not scheduler.overloaded
         scheduler.submit(name, key=0, rows=1, now=0.0)
     assert scheduler.overloaded
     scheduler.completed(running, 1.0, 1.0)
-    assert names(scheduler, 1.0) == ["e"]
+    assert names(scheduler, 1.0) == ["f"]
 
 
 def test_7_priorities_are_virtual_deadlines_so_the_low_ones_get_their_turn() -> None:

@@ -10,7 +10,8 @@ from inference_service.core.scheduling.tickets import Ticket
 
 T = TypeVar("T")
 
-_LIFO_FROM, _LIFO_UNTIL, _REFUSE_AT = 0.25, CALM, 0.5  # of the default deadline
+_LIFO_FROM, _LIFO_UNTIL, _REFUSE_AT = 0.4, CALM, 0.5  # of the default deadline
+_SHARE_FROM = 0.25
 
 
 class Acceptance(Generic[T]):
@@ -39,12 +40,14 @@ class Acceptance(Generic[T]):
         if load.calm(rows, volume, now):
             load.overloaded = False
             return
-        wait = load.residual(now) + load.careful(load.drain(queue.rows + rows, volume))
-        load.watch(wait, patience, _LIFO_FROM, _LIFO_UNTIL)
+        residual, drain = load.residual(now), load.drain(queue.rows + rows, volume)
+        # Without the factor of noise: clients that take turns don't overload anybody.
+        load.watch(residual + drain, patience, _LIFO_FROM, _LIFO_UNTIL)
+        wait = residual + load.careful(drain)
         bound = patience * (_REFUSE_AT if load.overloaded else 1.0)
         if wait > bound:
             raise self._late(wait, bound)
-        if wait > bound / 2 and load.greedy(ticket.client):
+        if wait > patience * _SHARE_FROM and load.greedy(ticket.client):
             raise Overloaded(
                 "the queue is more than half full, and more than this client's share of it "
                 "is its own",
