@@ -1,7 +1,7 @@
 """What can go wrong, in words of meaning. Which HTTP status a word gets is the edge's business."""
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where in a request something is: names and indices, outermost first."""
@@ -19,7 +19,21 @@ def render_path(path: Path) -> str:
 
 
 class InferenceServiceError(Exception):
-    """Base of all errors that this service raises on purpose. ``str(error)`` is for the client."""
+    """Base of all errors that this service raises on purpose. ``str(error)`` is for the client.
+
+    They can be pickled, whatever their constructors take: an engine may be in another process.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[InferenceServiceError], arguments: tuple[Any, ...], values: dict[str, Any]
+) -> InferenceServiceError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(values)
+    return error
 
 
 class ClientError(InferenceServiceError):

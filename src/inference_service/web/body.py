@@ -171,8 +171,8 @@ async def read_body(
 
     Raises TooLarge as soon as the limit is passed, BodyTimeout, Overloaded, ClientDisconnected.
     """
-    body = _Body(head, limit, permit)
     first = Begun(receive())
+    body = _Body(head, limit, permit)
     if first.done and not body.take(first.result):  # as a rule: it needs no timeout
         return body.chunks[0]
     try:

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -293,6 +294,7 @@ async def _respond(
     await send({"type": "http.response.body", "body": body})
 
 
+@lru_cache(maxsize=1024)
 def parse_version(text: str | None, model: str) -> ModelRef:
     """A model reference from a path. Raises ModelNotFound for a version that is no number."""
     if text is None:

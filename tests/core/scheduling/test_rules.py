@@ -335,3 +335,13 @@ def test_a_calm_queue_is_far_from_every_bound(
         wait = load.residual(after) + load.careful(load.drain(load.queue.rows + 1))
         assert wait <= CALM * load.patience(0.0) * 1.000001
         assert scheduler.refusal(after) is None
+
+
+def test_7_rows_that_cost_more_are_not_put_off_for_those_that_cost_less() -> None:
+    scheduler = make(2, one=1.0, row=0.5, default_deadline=None)
+    occupy(scheduler)
+    scheduler.submit("long", key="long", rows=1, now=0.0, volume=100)
+    for i in range(20):
+        scheduler.submit(f"short {i}", key="short", rows=1, now=0.5, volume=1)
+    served = [names(scheduler, float(i)) for i in range(1, 4)]
+    assert ["long"] in served

@@ -90,11 +90,14 @@ class Scheduler(Generic[T]):
         ticket.length = length
         size = volume * quantised(length) if length else volume
         patience = load.patience_of(rows, size)
+        # One measure for all: else long rows, which may take longer, would give way to short ones.
+        usual = load.patience_of(1, 0)
         firm = ticket.firm = deadline != math.inf
         if priority is Priority.NORMAL and not firm:
-            ticket.deadline = ticket.urgency = now + patience
+            ticket.deadline = now + patience
+            ticket.urgency = now + min(patience, usual)
         else:
-            put_off = offset(priority, patience)
+            put_off = offset(priority, usual)
             ticket.deadline = deadline if firm else now + max(patience, put_off)
             ticket.urgency = min(ticket.deadline, now + put_off)
         self._acceptance.admit(ticket, size, now, patience)

@@ -1,0 +1,169 @@
+"""An engine in a process of its own, over a socket: ``python -m tests.web.engine_process MODELS``.
+
+Only for the test that the HTTP side doesn't know where the engine lives. It prints its port; every
+message is a length and a pickle.
+"""
+
+import asyncio
+import pickle
+import struct
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from inference_service.app import create_app
+from inference_service.core.errors import ModelNotFound, Overloaded, quoted
+from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.engine.interfaces import ModelInfo, ModelStatus
+from inference_service.settings import Settings
+from inference_service.sources import version_sources
+
+_LENGTH = struct.Struct("!I")
+
+
+async def receive(reader: asyncio.StreamReader) -> Any:
+    """The next message."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    return pickle.loads(await reader.readexactly(length))  # noqa: S301 - our own process
+
+
+def send(writer: asyncio.StreamWriter, message: Any) -> None:
+    """Post a message."""
+    data = pickle.dumps(message)
+    writer.write(_LENGTH.pack(len(data)) + data)
+
+
+class RemoteEngine:
+    """The `Engine` of a process that has none."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, infos: Sequence[ModelInfo]
+    ) -> None:
+        self._writer = writer
+        self._infos = infos
+        self._waiting: dict[int, asyncio.Future[InferenceResponse]] = {}
+        self._count = 0
+        self._listener = asyncio.create_task(self._listen(reader))
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            number, answer = await receive(reader)
+            future = self._waiting.pop(number, None)
+            if future is None or future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
+        return self._infer(request)
+
+    async def _infer(self, request: InferenceRequest) -> InferenceResponse:
+        self._count += 1
+        number = self._count
+        future: asyncio.Future[InferenceResponse] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        send(self._writer, (number, request))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            send(self._writer, (number, None))
+            raise
+
+    def describe(self, model: ModelRef) -> ModelInfo:
+        fitting = [
+            info
+            for info in self._infos
+            if info.name == model.name and model.version in {None, info.version}
+        ]
+        if not fitting:
+            loaded = quoted(sorted({info.name for info in self._infos}))
+            text = f"unknown model '{model.name}'; loaded are: {loaded}"
+            raise ModelNotFound(text, model.name, model.version)
+        return max(fitting, key=lambda info: info.version)
+
+    def models(self) -> Sequence[ModelInfo]:
+        return self._infos
+
+    def statuses(self) -> Sequence[ModelStatus]:
+        return []
+
+    def queued(self) -> Mapping[ModelRef, int]:
+        return {}
+
+    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
+        return None
+
+    def explain(self, model: ModelRef) -> Mapping[str, Any]:
+        return {}
+
+    def clock(self) -> float:
+        """Monotonic time is one for all processes of a machine."""
+        return asyncio.get_running_loop().time()
+
+    def close(self) -> None:
+        self._listener.cancel()
+        self._writer.close()
+
+
+@asynccontextmanager
+async def remote_engine(models: Path) -> Any:
+    """Start the process and connect to it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.web.engine_process",
+        str(models),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        port = int(await process.stdout.readline())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        engine = RemoteEngine(reader, writer, await receive(reader))
+        yield engine
+        engine.close()
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def serve(models: Path) -> None:
+    """Answer the requests of one connection after another."""
+    app = create_app(Settings(models=models))
+    service = app.state.service
+    await service.manager.load_all(version_sources(service.settings))
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        under_way: dict[int, asyncio.Task[None]] = {}
+
+        async def answer(number: int, request: InferenceRequest) -> None:
+            try:
+                send(writer, (number, await service.engine.infer(request)))
+            except Exception as error:
+                send(writer, (number, error))
+            finally:
+                under_way.pop(number, None)
+
+        send(writer, list(service.engine.models()))
+        try:
+            while True:
+                number, request = await receive(reader)
+                if request is not None:
+                    under_way[number] = asyncio.create_task(answer(number, request))
+                elif number in under_way:
+                    under_way[number].cancel()
+        except asyncio.IncompleteReadError:
+            pass
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1])))
