@@ -114,7 +114,8 @@ class Worker:
 
     def refusal(self, deadline: float) -> Overloaded | None:
         """See `Engine.refusal`."""
-        return self.scheduler.refusal(self._dispatcher.clock(), deadline)
+        volume = self._fixed_volume or None
+        return self.scheduler.refusal(self._dispatcher.clock(), deadline, volume)
 
     async def drain(self) -> None:
         """Admit nothing more and wait until all that was admitted has ended."""

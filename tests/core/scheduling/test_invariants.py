@@ -74,6 +74,9 @@ class World(RuleBasedStateMachine):
         number = len(self.tickets)
         deadline = math.inf if patience is None else self.now + patience
         idle = not self.running and not self.scheduler.rows
+        foreseen = None
+        if patience is not None:
+            foreseen = self.scheduler.refusal(self.now, deadline)
         try:
             ticket = self.scheduler.submit(
                 number,
@@ -88,6 +91,7 @@ class World(RuleBasedStateMachine):
             assert not idle, "an idle model refuses nobody"
             assert refusal.retry_after >= 0
             return
+        assert foreseen is None, "what is refused unread would have been refused once read"
         self.tickets.append(ticket)
         self.covered[number] = []
         self.urgency[number] = ticket.urgency

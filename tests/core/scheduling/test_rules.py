@@ -104,6 +104,31 @@ def test_an_idle_model_takes_even_what_its_table_calls_hopeless_and_learns() -> 
     assert names(scheduler, 0.0) == ["a"]
 
 
+def test_a_large_request_does_not_overtake_the_nearer_deadline_in_a_batch_with_a_later_one() -> (
+    None
+):
+    scheduler = make(4, one=0.1)
+    running = occupy(scheduler)
+    for name, rows, deadline in (("late", 1, 2.0), ("near", 1, 0.4), ("large", 5, 1.0)):
+        scheduler.submit(name, key=0, rows=rows, now=0.0, deadline=deadline)
+    scheduler.completed(running, 0.1, 0.1)
+    assert "near" in names(scheduler, 0.1)
+
+
+def test_a_deadline_that_can_not_be_promised_is_refused_before_the_body_is_read() -> None:
+    scheduler = make(1, one=1.0)
+    occupy(scheduler)
+    assert scheduler.refusal(0.0, 5.0) is None
+    for _ in range(3):
+        scheduler.submit("x", key=0, rows=1, now=0.0, deadline=4.0)
+    refusal = scheduler.refusal(0.0, 4.0)
+    assert refusal is not None
+    assert refusal.reason == "deadline"
+    assert scheduler.refusal(0.0, 3.0) is None, "it might go in between: a look at it will tell"
+    with pytest.raises(Overloaded):
+        scheduler.submit("y", key=0, rows=1, now=0.0, deadline=4.0)
+
+
 def test_a_queue_that_would_take_longer_than_the_default_deadline_refuses() -> None:
     scheduler = make(1, one=1.0, default_deadline=10.0)
     occupy(scheduler)

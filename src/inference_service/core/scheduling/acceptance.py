@@ -55,14 +55,27 @@ class Acceptance(Generic[T]):
                 retry_after=wait,
             )
 
-    def refusal(self, now: float, deadline: float) -> Overloaded | None:
+    def refusal(self, now: float, deadline: float, volume: int | None) -> Overloaded | None:
         """Why a request of one row would be refused now; None where it may be taken."""
         load = self._load
-        if not load.busy or deadline != math.inf or load.calm(1, 0, now):
+        if not load.busy:
+            return None
+        if deadline != math.inf:
+            return self._unpromised(now, deadline, volume)
+        if load.calm(1, 0, now):
             return None
         wait = load.residual(now) + load.careful(load.drain(load.queue.rows + 1))
         bound = load.patience(0.0) * (_REFUSE_AT if load.overloaded else 1.0)
         return self._late(wait, bound) if wait > bound else None
+
+    def _unpromised(self, now: float, deadline: float, volume: int | None) -> Overloaded | None:
+        load = self._load
+        if not load.promises.exhausted(deadline, load.ends(now), self._target, volume):
+            return None
+        patience = deadline - now
+        self._offered.observe(1, now, patience)
+        wait = load.residual(now) + load.careful(load.drain(load.queue.firm_rows + 1))
+        return self._late(wait, patience)
 
     def retarget(self) -> None:
         """Note anew how much of its patience a request must have left when its run starts."""

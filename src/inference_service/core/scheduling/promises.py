@@ -58,6 +58,29 @@ class Promises:
             return self._append(ticket, volume, last, least)
         return self._insert(ticket, volume, ends)
 
+    def exhausted(
+        self, deadline: float, ends: list[float], least: float, volume: int | None
+    ) -> bool:
+        """Whether no request with this deadline could be planned in, however few rows it has.
+
+        At little cost, for before it is read: False promises nothing. ``volume`` None: its rows may
+        be of any length.
+        """
+        if not self.batches:
+            return False
+        if not self._fresh or ends != self._base:
+            self._work_out(ends)
+        last = self.batches[-1]
+        if deadline < last.latest:
+            return False
+        if last.rows < self._largest:
+            seconds = self._cost(last.rows + 1, last.volume)
+            start = self._last_start
+            if start + seconds <= last.earliest and start + max(seconds, least) <= deadline:
+                return False
+        own = 0.0 if volume is None else self._cost(1, volume)
+        return min(self._ends) + max(own, least) > deadline
+
     def remove(self, ticket: Ticket[Any], rows: int, first: Planned | None = None) -> None:
         """``rows`` rows of the ticket need no promise any more: dispatched or given up.
 
@@ -141,13 +164,16 @@ class Promises:
                     return True
                 planned.rows -= ticket.rows
                 planned.earliest, planned.latest = old
-        new = self._chunks(ticket, volume)
-        batches[at:at] = new
-        self._work_out(ends)
-        if self._late <= before:
-            ticket.planned = list(new)
-            return True
-        del batches[at : at + len(new)]
+        # Behind those that hold a nearer deadline, or else before all that hold a later one.
+        behind = sum(batch.earliest <= ticket.deadline for batch in batches)
+        for place in dict.fromkeys((max(at, behind), at)):
+            new = self._chunks(ticket, volume)
+            batches[place:place] = new
+            self._work_out(ends)
+            if self._late <= before:
+                ticket.planned = list(new)
+                return True
+            del batches[place : place + len(new)]
         self._work_out(ends)
         return False
 

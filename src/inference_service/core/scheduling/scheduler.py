@@ -107,12 +107,15 @@ class Scheduler(Generic[T]):
         heapq.heappush(self._deadlines, (ticket.deadline, next(self._sequence), ticket))
         return ticket
 
-    def refusal(self, now: float, deadline: float = math.inf) -> Overloaded | None:
+    def refusal(
+        self, now: float, deadline: float = math.inf, volume: int | None = 0
+    ) -> Overloaded | None:
         """Why a request of one row would be refused now; None where it may be taken.
 
-        For the edge, before a body is decoded. It promises nothing.
+        For the edge, before a body is decoded. It promises nothing. ``volume`` as in `submit`;
+        None: not known yet.
         """
-        return self._acceptance.refusal(now, deadline)
+        return self._acceptance.refusal(now, deadline, volume)
 
     def finish(self, ticket: Ticket[T]) -> bool:
         """The request has ended, whichever way: answered, failed or cancelled.
