@@ -1,12 +1,13 @@
-# Two stages: the first one installs what requirements.lock pins, the second one has no installer.
+# Two stages: the first one installs what a lock file pins, the second one has no installer.
 # Build:  docker build -t inference-service .
 # Run:    docker run --rm -p 8000:8000 --read-only --cap-drop ALL inference-service
-# With gRPC and tokenizers:  docker build --build-arg LOCK=requirements-all.lock -t inference-service .
+# Leaner, for models that take tensors (no gRPC, pictures, sound or text):
+#         docker build --build-arg LOCK=requirements.lock -t inference-service .
 # Your models instead of the shipped ones:  -v /path/to/models:/models:ro
 ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-ARG LOCK=requirements.lock
+ARG LOCK=requirements-all.lock
 WORKDIR /build
 RUN python -m venv /opt/venv
 COPY requirements.lock requirements-all.lock ./

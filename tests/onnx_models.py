@@ -282,3 +282,40 @@ def fixed_batch(size: int = 4, *, mixing: bool = False) -> onnx.ModelProto:
             helper.make_node("Sub", ["d", "mean"], ["y"], "centre"),
         ]
     return build(nodes, [("x", FLOAT, [size, 3])], [("y", FLOAT, [size, 3])], two=np.float32(2))
+
+
+def brightest_channel(size: int = 8) -> onnx.ModelProto:
+    """The mean of each of three channels, times 10: a classifier of colours."""
+    return build(
+        [
+            helper.make_node("ReduceMean", ["image"], ["means"], "mean", axes=[2, 3], keepdims=0),
+            helper.make_node("Mul", ["means", "ten"], ["logits"], "scale"),
+        ],
+        [("image", FLOAT, ["batch", 3, size, size])],
+        [("logits", FLOAT, ["batch", 3])],
+        ten=np.float32(10),
+    )
+
+
+def letter_counter(letters: str = "xyz") -> onnx.ModelProto:
+    """How often each letter is in a row of characters: a classifier of texts."""
+    count = len(letters)
+    return build(
+        [
+            helper.make_node(
+                "TfIdfVectorizer",
+                ["characters"],
+                ["counts"],
+                "count",
+                mode="TF",
+                min_gram_length=1,
+                max_gram_length=1,
+                max_skip_count=0,
+                ngram_counts=[0],
+                ngram_indexes=list(range(count)),
+                pool_int64s=[ord(letter) for letter in letters],
+            )
+        ],
+        [("characters", INT64, ["batch", "length"])],
+        [("counts", FLOAT, ["batch", count])],
+    )

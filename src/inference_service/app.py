@@ -25,6 +25,8 @@ from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.oip.repository import RepositoryControl
 from inference_service.protocols.openai import routes as openai
 from inference_service.protocols.predict import routes as predict
+from inference_service.protocols.tasks import openapi as tasks_openapi
+from inference_service.protocols.tasks import routes as tasks
 from inference_service.protocols.tei import routes as tei
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
@@ -132,6 +134,7 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
         oip.router(edge, service.health, server),
         openai.router(edge),
         tei.router(edge, __version__),
+        tasks.router(edge, cores(settings)),
     )
     app.state.prediction_routes = [route for router in prediction for route in router.routes]
     for router in prediction:
@@ -194,9 +197,14 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
         routes=app.routes,
         tags=[
             {
+                "name": tasks_openapi.TAG,
+                "description": "Pictures, sound and text in, answers out: by file, form or JSON",
+            },
+            {
                 "name": tfserving_openapi.TAG,
                 "description": "The loaded models, each with its types",
             },
+            {"name": tasks.TAG, "description": "What the loaded models can be asked for"},
             {"name": predict.TAG, "description": "The contract of the classic tutorial"},
             {"name": tfserving.TAG, "description": "What TensorFlow Serving's clients speak"},
             {"name": openai.TAG, "description": "Vectors of text: OpenAI's API and TEI's"},
@@ -206,7 +214,8 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
     generic = document["paths"][tfserving_openapi.predict_path("{model}")]["post"]["responses"]
     failures = {status: answer for status, answer in generic.items() if not status.startswith("2")}
     paths = tfserving_openapi.model_paths(engine.models(), failures, max_body_bytes)
-    document["paths"] = {**paths, **document["paths"]}
+    typed = tasks_openapi.task_paths(engine.models(), failures)
+    document["paths"] = {**typed, **paths, **document["paths"]}
     _drop_framework_answers(document)
     return document
 
@@ -287,4 +296,5 @@ def _prediction_paths(engine: Engine) -> list[str]:
         paths.add(tfserving_openapi.predict_path(info.name, info.version))
         paths.add(infer_path(info.name))
         paths.add(infer_path(info.name, info.version))
+        paths |= {f"/models/{info.name}/{task}" for task in info.tasks}
     return sorted(paths)

@@ -6,15 +6,16 @@ from functools import partial
 from inference_service.core.errors import InvalidModel, ModelNotFound
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.text import TextEmbedder
+from inference_service.core.tasks import PayloadPipeline
 from inference_service.core.versions import plan
 from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Loader, VersionSource
-from inference_service.pipelines.text_embedding import load_text_embedding
+from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.layout import ModelEntry, scan
 from inference_service.repository.manifest import padding_of, pipeline_of
 from inference_service.runtime.loader import LoadOptions, load
 from inference_service.runtime.profile import ProfileCache
+from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
 from inference_service.settings import Settings
 
@@ -78,7 +79,6 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     delay, hold = batching.max_queue_delay, batching.hold
     largest = batching.max_batch_size or defaults.max_batch_size
     padding, longest = padding_of(manifest)
-    text = _text(entry, version)
     return LoadOptions(
         name=entry.name,
         version=version,
@@ -106,7 +106,8 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         row_shapes=manifest.warmup.shapes,
         padding=padding,
         longest=longest,
-        text=text,
+        payloads=_payloads(entry, version),
+        frame=Frame(batching.axes, manifest.runtime.constants),
         description=manifest.description,
         labels=manifest.labels,
         version_labels=tuple(
@@ -118,15 +119,14 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     )
 
 
-def _text(entry: ModelEntry, version: int) -> Callable[[], TextEmbedder] | None:
-    """The pipeline of model.toml: its tokenizer lies beside the model, or beside model.toml."""
+def _payloads(entry: ModelEntry, version: int) -> Callable[[], PayloadPipeline] | None:
+    """The pipeline of model.toml: its files lie beside the model, or beside model.toml."""
     declared = entry.manifest.pipeline
     if declared is None:
         return None
     folder = entry.versions[version].parent
-    near = (folder / declared.tokenizer, folder.parent / declared.tokenizer)
-    path = next((path for path in near if path.is_file()), near[0])
-    return partial(load_text_embedding, path, declared.max_tokens, declared.pooling)
+    place = Place((folder, folder.parent), entry.manifest.labels)
+    return partial(load_pipeline, declared, place)
 
 
 def cores(settings: Settings) -> int:

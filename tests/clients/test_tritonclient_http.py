@@ -175,7 +175,7 @@ def test_statistics_count_rows_runs_and_requests(client: Any, digits: Digits) ->
     assert {entry["batch_size"] for entry in after["batch_stats"]} >= {4}
     assert after["last_inference"] > 1.6e12, "milliseconds since 1970"
     names = {entry["name"] for entry in client.get_inference_statistics()["model_stats"]}
-    assert names == {"digits", "flight-delay"}
+    assert names >= {"digits", "flight-delay"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, sync_playwright
 
-from tests.conftest import RunningServer
+from tests.conftest import MODELS, RunningServer
 from tests.tools import need
 
 pytestmark = pytest.mark.browser
@@ -65,8 +65,12 @@ def test_the_page_needs_no_internet_and_lists_the_models_first(
     assert complaints == []
     paths = page.locator(".opblock-summary-path").all_inner_texts()
     shown = [path.replace("\u200b", "") for path in paths]
-    assert shown[:2] == ["/v1/models/digits:predict", "/v1/models/flight-delay:predict"]
-    assert page.locator(".opblock-tag").all_inner_texts()[0].startswith("Models")
+    tasks = ["imagenet/classify", "language/classify", "speech/detect"]
+    assert shown[:3] == [f"/models/{task}" for task in tasks]
+    assert shown[3:5] == ["/v1/models/digits:predict", "/v1/models/flight-delay:predict"]
+    first, second = page.locator(".opblock-tag").all_inner_texts()[:2]
+    assert first.startswith("Tasks of the loaded models")
+    assert second.startswith("Models")
     keep(page, "docs")
 
 
@@ -85,6 +89,29 @@ def test_try_it_out_works_as_is(page: Page, server: RunningServer, model: str, a
     assert answer in live.locator(".response-col_description").inner_text()
     assert "server-timing" in live.locator(".response-col_description").inner_text()
     keep(page, f"try-{model}")
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "answer"),
+    [
+        ("imagenet/classify", "imagenet/examples/espresso.jpg", '"label": "espresso"'),
+        ("speech/detect", "speech/examples/austen.mp3", '"start": 0.226'),
+    ],
+)
+def test_a_file_can_be_uploaded(
+    page: Page, server: RunningServer, task: str, file: str, answer: str
+) -> None:
+    open_docs(page, server)
+    block = page.locator(".opblock", has=page.locator(f'[data-path="/models/{task}"]'))
+    block.locator(".opblock-summary").click()
+    block.get_by_role("button", name="Try it out").click()
+    block.locator('input[type="file"]').first.set_input_files(MODELS / file)
+    block.get_by_role("button", name="Execute").click()
+    live = block.locator(".live-responses-table .response")
+    live.wait_for()
+    assert live.locator(".response-col_status").inner_text().startswith("200")
+    assert answer in live.locator(".response-col_description").inner_text()
+    keep(page, f"upload-{task.replace('/', '-')}")
 
 
 def test_a_models_types_and_limits_are_shown(page: Page, server: RunningServer) -> None:

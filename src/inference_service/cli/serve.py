@@ -74,6 +74,8 @@ def _announce(service: Any, state: Any, port: int) -> None:
         click.echo(f"    takes   {', '.join(map(str, signature.inputs))}")
         click.echo(f"    gives   {', '.join(map(str, info.served.outputs))}")
         click.echo(f"    batches {_batching(info)}")
+        for name, task in info.tasks.items():
+            click.echo(f"    {name:<7} POST {base}/models/{info.name}/{name}: {task.summary}")
         if info.text is not None:
             click.echo(
                 f"    texts   POST {base}/v1/embeddings, of up to {info.text.max_tokens} tokens"

@@ -12,6 +12,7 @@ from inference_service.core.requests import InferenceRequest, InferenceResponse,
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.tickets import Release
+from inference_service.core.tasks import Task
 from inference_service.core.tensors import Signature, Tensors
 from inference_service.core.text import TextEmbedder
 
@@ -20,7 +21,8 @@ from inference_service.core.text import TextEmbedder
 class ModelInfo:
     """All that is known of a loaded model version; made once, when it is loaded.
 
-    ``labels`` are names of classes by output, ``version_labels`` names of this version.
+    ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
+    what its pipeline can be asked for.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ModelInfo:
     padding: Padding = field(default_factory=Padding)
     share_identical: bool = False
     text: TextEmbedder | None = None
+    tasks: Mapping[str, Task] = field(default_factory=dict)
     ref: ModelRef = field(init=False)
     """Name and version."""
 

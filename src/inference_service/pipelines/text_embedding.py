@@ -1,21 +1,37 @@
 """Text to one vector, with a tokenizer of the ``tokenizers`` library (extra ``text``)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import PositiveInt
 
 from inference_service.core.errors import InvalidInput, InvalidModel, quoted
 from inference_service.core.padding import PaddedAxis
+from inference_service.core.tasks import Task
 from inference_service.core.tensors import Array, Signature, Tensors
-from inference_service.core.text import Token, Tokens
+from inference_service.core.text import TextEmbedder, Token, Tokens
+from inference_service.pipelines.registry import Options, Place, missing, read
+from inference_service.pipelines.text_tasks import Embed, Search
 
 Pooling = Literal["mean", "cls", "last", "none"]
 
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 _SMALLEST_NORM = 1e-12
+
+
+class TextEmbeddingOptions(Options):
+    """Texts to one vector each: the graph takes token ids, the tokenizer lies beside it.
+
+    ``pooling`` makes one vector of the tokens' vectors, with ``none`` the graph does. Without
+    ``max_tokens`` the tokenizer's own limit holds.
+    """
+
+    tokenizer: str = "tokenizer.json"
+    max_tokens: PositiveInt | None = None
+    pooling: Pooling = "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,22 @@ class TextEmbedding:
     max_tokens: int
     pooling: Pooling = "mean"
     pad_id: int = 0
+    kind: str = "text-embedding"
+
+    @property
+    def longest(self) -> int:
+        """See `PayloadPipeline`."""
+        return self.max_tokens
+
+    @property
+    def embedder(self) -> TextEmbedder:
+        """See `PayloadPipeline`."""
+        return self
+
+    def tasks(self, signature: Signature) -> Mapping[str, Task]:
+        """Embed, and search in texts that come with the question."""
+        self.check(signature)
+        return {"embed": Embed(self, signature), "search": Search(self, signature)}
 
     @property
     def padding(self) -> dict[str, PaddedAxis]:
@@ -131,6 +163,12 @@ class TextEmbedding:
         return np.ascontiguousarray(found, np.float32)
 
 
+def load(declared: Mapping[str, Any], place: Place) -> TextEmbedding:
+    """See `Factory`."""
+    options = read(TextEmbeddingOptions, declared)
+    return load_text_embedding(place.file(options.tokenizer), options.max_tokens, options.pooling)
+
+
 def load_text_embedding(
     path: Path, max_tokens: int | None = None, pooling: Pooling = "mean"
 ) -> TextEmbedding:
@@ -141,10 +179,7 @@ def load_text_embedding(
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError as error:
-        raise InvalidModel(
-            "pipeline: text-embedding needs the library tokenizers; "
-            "install inference-service with its extra: pip install 'inference-service[text]'"
-        ) from error
+        raise missing("tokenizers", "text-embedding", "text") from error
     if not path.is_file():
         raise InvalidModel(f"pipeline: there is no {path.name} beside the model")
     try:

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -28,7 +28,10 @@ class _Section(BaseModel):
 
 
 class Batching(_Section):
-    """Overrides of the batching; unset ones come from the settings of the service."""
+    """Overrides of the batching; unset ones come from the settings of the service.
+
+    ``axes`` is the batch axis of inputs and outputs where it isn't the first.
+    """
 
     mode: BatchMode | None = None
     max_batch_size: PositiveInt | None = None
@@ -38,6 +41,7 @@ class Batching(_Section):
     hold: bool | None = None
     allowed_batch_sizes: list[PositiveInt] = []
     share_identical: bool = False
+    axes: dict[str, NonNegativeInt] = {}
 
     @field_validator("allowed_batch_sizes")
     @classmethod
@@ -60,10 +64,11 @@ class PaddedInput(_Section):
 
 
 class Runtime(_Section):
-    """How onnxruntime runs this model."""
+    """How onnxruntime runs this model. ``constants`` are inputs that are the same for all rows."""
 
     slots: PositiveInt | None = None
     intra_op_threads: PositiveInt | None = None
+    constants: dict[str, Any] = {}
 
 
 class WarmUp(_Section):
@@ -87,19 +92,6 @@ class Postprocess(_Section):
     top_k: PositiveInt
 
 
-class TextEmbeddingPipeline(_Section):
-    """Texts to one vector each: the graph takes token ids, the tokenizer lies beside it.
-
-    ``pooling`` makes one vector of the tokens' vectors, with ``none`` the graph does. Without
-    ``max_tokens`` the tokenizer's own limit holds.
-    """
-
-    kind: Literal["text-embedding"]
-    tokenizer: str = "tokenizer.json"
-    max_tokens: PositiveInt | None = None
-    pooling: Literal["mean", "cls", "last", "none"] = "mean"
-
-
 class Manifest(_Section):
     """The whole file."""
 
@@ -111,7 +103,7 @@ class Manifest(_Section):
     runtime: Runtime = Runtime()
     warmup: WarmUp = WarmUp()
     padding: dict[str, PaddedInput] = {}
-    pipeline: TextEmbeddingPipeline | None = None
+    pipeline: dict[str, Any] | None = None
     preprocess: dict[str, Preprocess] = {}
     postprocess: dict[str, Postprocess] = {}
     metadata: dict[str, str] = {}

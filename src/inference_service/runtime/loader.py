@@ -11,8 +11,8 @@ from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout, Profile, worth_having
 from inference_service.core.scheduling.lengths import quantised
 from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.tasks import PayloadPipeline
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
-from inference_service.core.text import TextEmbedder
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.probe import Probe, probe
 from inference_service.runtime.probe_padding import row_of_length, verified_padding
@@ -27,7 +27,7 @@ from inference_service.runtime.profile import (
     sizes_up_to,
 )
 from inference_service.runtime.runner import INLINE_BELOW, OrtRunner
-from inference_service.runtime.session import OpenModel, RuntimeOptions, open_model
+from inference_service.runtime.session import Frame, OpenModel, RuntimeOptions, open_model
 
 _LARGEST_TO_OPEN_TWICE = 256 * 2**20  # bytes; a second layout is a second copy in memory
 
@@ -60,12 +60,15 @@ class LoadOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     pipeline: Pipeline = field(default_factory=Pipeline)
-    text: Callable[[], TextEmbedder] | None = None
+    payloads: Callable[[], PayloadPipeline] | None = None
+    frame: Frame = field(default_factory=Frame)
 
     def runtime(self, layout: Layout) -> RuntimeOptions:
         """How onnxruntime uses the machine in this layout."""
-        one_shape = not self.padding and self.text is None
-        return RuntimeOptions(layout.threads, self.allow_spinning, one_shape=one_shape)
+        one_shape = not self.padding and self.payloads is None
+        return RuntimeOptions(
+            layout.threads, self.allow_spinning, one_shape=one_shape, frame=self.frame
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ def inspect(options: LoadOptions) -> LoadedModel:
             "[rows, classes]; exporting with zipmap=False is faster"
         )
     padding = Padding()
-    text = None if options.text is None else options.text()
-    declared = _with_text(options, text, model)
+    payloads = None if options.payloads is None else options.payloads()
+    declared = _with_padding(options, payloads, model)
     if declared.padding:
         padding, why = verified_padding(model, mode, declared)
         warnings += why
@@ -116,21 +119,23 @@ def inspect(options: LoadOptions) -> LoadedModel:
         pipeline=options.pipeline,
         padding=padding,
         share_identical=options.share_identical,
-        text=text,
     )
     options.pipeline.check(info.signature)
-    if info.text is not None:
-        info.text.check(info.signature)
+    if payloads is not None:
+        tasks = payloads.tasks(info.signature)
+        info = replace(info, tasks=tasks, text=payloads.embedder)
     return LoadedModel(info, model, found, padding)
 
 
-def _with_text(options: LoadOptions, text: TextEmbedder | None, model: OpenModel) -> LoadOptions:
+def _with_padding(
+    options: LoadOptions, payloads: PayloadPipeline | None, model: OpenModel
+) -> LoadOptions:
     """Texts are of any length: without another word their pipeline says how they are padded."""
-    if text is None or options.padding:
+    if payloads is None or options.padding:
         return options
     names = {spec.name for spec in model.inputs}
-    padding = {name: axis for name, axis in text.padding.items() if name in names}
-    return replace(options, padding=padding, longest=text.max_tokens)
+    padding = {name: axis for name, axis in payloads.padding.items() if name in names}
+    return replace(options, padding=padding, longest=payloads.longest)
 
 
 def _signature(model: OpenModel, mode: BatchMode, fixed: tuple[int, ...]) -> Signature:

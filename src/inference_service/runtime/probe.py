@@ -23,6 +23,7 @@ from inference_service.core.tensors import (
 )
 from inference_service.runtime.graph import read_nodes, with_outputs
 from inference_service.runtime.session import (
+    Frame,
     OpenModel,
     RuntimeOptions,
     failed_node,
@@ -232,7 +233,7 @@ def _mixing_node(model: OpenModel, path: Path, rows: Sequence[Tensors]) -> str:
     try:
         opened = open_model(
             with_outputs(path.read_bytes(), names),
-            RuntimeOptions(intra_op_threads=1, optimise=False),
+            RuntimeOptions(1, optimise=False, frame=Frame(model.axes, model.constants)),
             data=path.parent,
         )
         left, right, both = (

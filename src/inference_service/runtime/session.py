@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -13,8 +14,19 @@ from inference_service.core.errors import (
     InvalidInput,
     InvalidModel,
     RunStopped,
+    quoted,
 )
-from inference_service.core.tensors import Array, DType, Shape, Tensors, TensorSpec
+from inference_service.core.tensors import (
+    Array,
+    DType,
+    Shape,
+    Tensors,
+    TensorSpec,
+    render_shape,
+    shape_fits,
+)
+
+_Axis = TypeVar("_Axis")
 
 _DTYPES = {
     "tensor(bool)": DType.BOOL,
@@ -46,6 +58,60 @@ class RuntimeOptions:
     optimise: bool = True
     one_shape: bool = True
     """Memory is planned ahead, which is kept for each shape: not for rows of unlike lengths."""
+    frame: "Frame" = field(default_factory=lambda: Frame())  # noqa: PLW0108 - it is defined below
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What makes rows of a graph's tensors, as its owner declares it.
+
+    ``axes``: the batch axis of inputs and outputs where it isn't the first. ``constants``: inputs
+    that are the same for all rows; they are given to the graph and nobody sees them.
+    """
+
+    axes: Mapping[str, int] = field(default_factory=dict)
+    constants: Mapping[str, object] = field(default_factory=dict)
+
+    def turned(self, spec: TensorSpec) -> TensorSpec:
+        """The spec with its batch axis in front. Raises InvalidModel."""
+        axis = self.axes.get(spec.name)
+        if axis is None:
+            return spec
+        if axis >= len(spec.shape):
+            raise InvalidModel(f"batching.axes.{spec.name}: axis {axis} is beyond {spec}")
+
+        def moved(values: tuple[_Axis, ...]) -> tuple[_Axis, ...]:
+            return (values[axis], *values[:axis], *values[axis + 1 :])
+
+        symbols = moved(spec.symbols) if spec.symbols else ()
+        return replace(spec, shape=moved(spec.shape), symbols=symbols)
+
+    def array(self, spec: TensorSpec) -> Array:
+        """The constant for an input. Raises InvalidModel."""
+        value = self.constants[spec.name]
+        try:
+            array = np.array(value, spec.dtype.numpy)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidModel(
+                f"runtime.constants.{spec.name}: no {spec.dtype.label}: {error}"
+            ) from None
+        if not shape_fits(array.shape, spec.shape):
+            raise InvalidModel(
+                f"runtime.constants.{spec.name}: expected shape {render_shape(spec.shape)}, got "
+                f"{render_shape(array.shape)}"
+            )
+        return array
+
+    def check(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        """Raises InvalidModel where it names a tensor that the graph doesn't have."""
+        names = [spec.name for spec in inputs]
+        for where, declared, known in (
+            ("runtime.constants", self.constants, names),
+            ("batching.axes", self.axes, [*names, *(spec.name for spec in outputs)]),
+        ):
+            for name in declared:
+                if name not in known:
+                    raise InvalidModel(f"{where}.{name}: no such tensor; there are {quoted(known)}")
 
 
 class Stop:
@@ -73,6 +139,8 @@ class OpenModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     maps: frozenset[str]
+    axes: Mapping[str, int] = field(default_factory=dict)
+    constants: Tensors = field(default_factory=dict)
 
     def run(
         self, inputs: Tensors, outputs: Sequence[str] = (), stop: Stop | None = None
@@ -82,17 +150,26 @@ class OpenModel:
         Raises InvalidInput where the graph refuses the values, and RunStopped.
         """
         names = list(outputs) or [spec.name for spec in self.outputs]
+        given = dict(inputs)
+        if self.axes or self.constants:
+            for name in given.keys() & self.axes.keys():
+                given[name] = np.ascontiguousarray(np.moveaxis(given[name], 0, self.axes[name]))
+            given |= self.constants
         try:
-            values = self.session.run(names, dict(inputs), stop.options if stop else None)
+            values = self.session.run(names, given, stop.options if stop else None)
         # onnxruntime's exceptions have no common base but Exception.
         except Exception as error:
             if stop is not None and stop.options.terminate:
                 raise RunStopped("nobody waited for it any more") from error
             raise translate(error) from error
         return {
-            name: self._unmap(value) if name in self.maps else value
+            name: self._unmap(value) if name in self.maps else self._turned(name, value)
             for name, value in zip(names, values, strict=True)
         }
+
+    def _turned(self, name: str, value: Array) -> Array:
+        axis = self.axes.get(name)
+        return value if axis is None else np.moveaxis(value, axis, 0)
 
     def _unmap(self, rows: Sequence[Mapping[str | int, float]]) -> Array:
         """A ZipMap's list of {class: score} as an array [rows, classes] in the map's order."""
@@ -127,17 +204,21 @@ def open_model(
         )
     except Exception as error:
         raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
-    inputs = tuple(_spec(arg, "input") for arg in session.get_inputs())
+    frame = options.frame
+    whole = [_spec(arg, "input") for arg in session.get_inputs()]
+    inputs = tuple(frame.turned(spec) for spec in whole if spec.name not in frame.constants)
     if not inputs:
         raise InvalidModel("it takes no inputs, so there is nothing to predict from")
     maps = frozenset(arg.name for arg in session.get_outputs() if _ZIPMAP.match(arg.type))
     outputs = tuple(
         TensorSpec(arg.name, DType.FP32, (None, None), ("", "classes"))
         if arg.name in maps
-        else _spec(arg, "output")
+        else frame.turned(_spec(arg, "output"))
         for arg in session.get_outputs()
     )
-    return OpenModel(session, inputs, outputs, maps)
+    frame.check(whole, outputs)
+    constants = {spec.name: frame.array(spec) for spec in whole if spec.name in frame.constants}
+    return OpenModel(session, inputs, outputs, maps, frame.axes, constants)
 
 
 def _spec(arg: ort.NodeArg, kind: str) -> TensorSpec:

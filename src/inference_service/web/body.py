@@ -36,11 +36,13 @@ _JSON_TYPES = frozenset(
 class Head:
     """The headers that an inference endpoint looks at.
 
+    ``full_type`` is the content type with its parameters, where it isn't plain JSON.
     ``json_length``: bytes of JSON in front of binary tensors (Open Inference Protocol).
     """
 
     length: int | None = None
     content_type: bytes = b""
+    full_type: bytes = b""
     content_encoding: bytes = b""
     accept_encoding: bytes = b""
     timeout: float | None = None
@@ -80,6 +82,7 @@ def _content_type(head: Head, value: bytes) -> None:
         head.content_type = value
     else:
         head.content_type = value.split(b";", 1)[0].strip().lower()
+        head.full_type = value
 
 
 def _content_encoding(head: Head, value: bytes) -> None:
@@ -142,14 +145,22 @@ _HEADERS: dict[bytes, Callable[[Head, bytes], None]] = {
 }
 
 
+def check_encoded(head: Head) -> None:
+    """Raises UnsupportedContent for an encoding that isn't undone here."""
+    if head.content_encoding:
+        check_encoding(head.content_encoding.decode("latin-1"))
+
+
+def is_json(content_type: bytes) -> bool:
+    """Whether the body may be JSON."""
+    return content_type in _JSON_TYPES or content_type.endswith(b"+json")
+
+
 def check_content(head: Head, *, binary: bool = False) -> None:
     """Raises UnsupportedContent unless the body may be JSON, or ``binary`` tensors behind it."""
     content_type = head.content_type
-    if head.content_encoding:
-        check_encoding(head.content_encoding.decode("latin-1"))
-    if content_type in _JSON_TYPES or content_type.endswith(b"+json"):
-        return
-    if binary and content_type == BINARY:
+    check_encoded(head)
+    if is_json(content_type) or (binary and content_type == BINARY):
         return
     or_binary = " or 'application/octet-stream'" if binary else ""
     raise UnsupportedContent(

@@ -7,7 +7,7 @@ for them. docs/performance.md has the numbers.
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -83,12 +83,31 @@ ChooseModel = Callable[[dict[str, Any]], ModelRef | None]
 """Which model a request is for, from its path parameters; None: the body says it."""
 
 
+class Received(NamedTuple):
+    """A whole request, its model found: what a `Converse` answers. ``deadline`` as in `Engine`."""
+
+    body: bytes
+    info: ModelInfo
+    head: Head
+    deadline: float
+    path_params: Mapping[str, Any]
+    query: bytes
+
+
+Converse = Callable[[Received, "Course"], Coroutine[Any, Any, Content]]
+"""Answers a request with as many inferences as it needs, and notes in the course how it went."""
+
+Check = Callable[[Head, ModelInfo | None, Mapping[str, Any]], None]
+"""Looks at a request before its body is read, with its path parameters. Raises ClientError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """What differs between endpoints.
 
     ``binary``: bodies that are not JSON are read, too. ``named_in`` finds the model in the body.
-    Bodies of ``off_loop_from`` bytes and more are decoded in a thread.
+    Bodies of ``off_loop_from`` bytes and more are decoded in a thread. One that ``converse``s does
+    without ``decode``, and has a ``check`` of its own for the content's type.
     """
 
     name: str
@@ -98,6 +117,8 @@ class Protocol:
     failure: Callable[[Exception], ErrorAnswer] = answer
     named_in: Callable[[bytes], ModelRef] | None = None
     off_loop_from: int = _DECODE_OFF_LOOP_FROM
+    check: Check | None = None
+    converse: Converse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +136,8 @@ class Edge:
 
 
 @dataclass(slots=True)
-class _Course:
-    """How far a request has come: what its record and its Server-Timing header tell."""
+class Course:
+    """How far a request has come: what its record and its Server-Timing header tell. Seconds."""
 
     started: float
     model: str = ""
@@ -147,7 +168,7 @@ class InferenceEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        course = _Course(perf_counter())
+        course = Course(perf_counter())
         headers: dict[str, str] = {}
         status = 200
         try:
@@ -174,12 +195,15 @@ class InferenceEndpoint:
         await _respond(send, status, content, headers, course)
         self._finish(course)
 
-    async def _infer(self, scope: Scope, receive: Receive, course: _Course) -> Content:
+    async def _infer(self, scope: Scope, receive: Receive, course: Course) -> Content:
         edge, protocol = self._edge, self._protocol
         head = read_head(scope, edge.client_header, edge.non_finite)
         ref = protocol.choose(scope.get("path_params", {}))
         info = None if ref is None else self._described(ref, course)
-        check_content(head, binary=protocol.binary)
+        if protocol.check is None:
+            check_content(head, binary=protocol.binary)
+        else:
+            protocol.check(head, info, scope["path_params"])
         check_length(head.length, edge.max_body_bytes)
         seconds = min(edge.request_timeout, head.timeout or edge.request_timeout)
         deadline = edge.engine.clock() + seconds if head.timeout else math.inf
@@ -194,6 +218,12 @@ class InferenceEndpoint:
             if info is None:
                 info = self._described(await self._named_in(body), course)
                 self._check_load(info, deadline)
+            if protocol.converse is not None:
+                received = Received(
+                    body, info, head, deadline, scope["path_params"], scope["query_string"]
+                )
+                with DisconnectWatch(self._rounds, receive):
+                    return await protocol.converse(received, course)
             if len(body) < protocol.off_loop_from:
                 call = protocol.decode(body, info, head)
             else:
@@ -223,7 +253,7 @@ class InferenceEndpoint:
                 content = await self._packed(content, head.accept_encoding)
             return content
 
-    def _described(self, ref: ModelRef, course: _Course) -> ModelInfo:
+    def _described(self, ref: ModelRef, course: Course) -> ModelInfo:
         info = self._edge.engine.describe(ref)
         course.model, course.version = info.name, str(info.version)
         return info
@@ -257,7 +287,7 @@ class InferenceEndpoint:
         )
         return Content(body, content.type, headers)
 
-    def _finish(self, course: _Course) -> None:
+    def _finish(self, course: Course) -> None:
         observer = self._edge.observer
         if course.refusal:
             observer.rejected(course.model, course.refusal)
@@ -278,7 +308,7 @@ def _size(outputs: Tensors) -> int:
 
 
 async def _respond(
-    send: Send, status: int, content: Content, headers: Mapping[str, str], course: _Course
+    send: Send, status: int, content: Content, headers: Mapping[str, str], course: Course
 ) -> None:
     body, content_type, more = content
     raw = [

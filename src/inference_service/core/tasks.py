@@ -1,0 +1,108 @@
+"""What a client sends and what it gets: payloads to tensors, and outputs to results, as values.
+
+A `Task` never runs a model and never waits. It is a generator that yields the inferences it wants
+next and is sent their outputs, as many times as it needs: once for a classifier, several times
+where one model's answer is another one's question. So a task can be tested with plain arrays,
+whoever drives it may run its steps in threads, and each inference shares batches with those of all
+other clients.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from inference_service.core.padding import PaddedAxis
+from inference_service.core.tensors import Signature, Tensors
+from inference_service.core.text import TextEmbedder
+
+
+class Payload(NamedTuple):
+    """One thing that a client has sent: a file's bytes, or a text or value of JSON.
+
+    ``media_type`` is what the client says it is; "" where it says nothing.
+    """
+
+    data: Any
+    media_type: str = ""
+
+
+class Inference(NamedTuple):
+    """A run that a task wants: of the model that it belongs to, or of another loaded one."""
+
+    inputs: Tensors
+    model: str = ""
+
+
+Steps: TypeAlias = Generator[Sequence[Inference], Sequence[Tensors], Any]
+"""Yields what to infer next (all of it at once, in any order), is sent the outputs in the same
+order, and returns the result."""
+
+
+class Task(Protocol):
+    """Something that a model can be asked for: ``POST /models/{model}/{task}``.
+
+    ``noun`` names a payload in JSON and in forms: ``image`` (several: ``images``). ``media`` are
+    the content types of raw bodies; there are none where payloads are JSON. ``parameters`` and
+    ``result`` are pydantic models: what a request may say besides, and what a payload is answered
+    with. Payloads of less than ``inline_below`` bytes are quick to prepare: that is done on the
+    event loop. ``quick_steps``: so is whatever comes after the first inference.
+    """
+
+    @property
+    def noun(self) -> str:
+        """See the class."""
+
+    @property
+    def media(self) -> Sequence[str]:
+        """See the class."""
+
+    @property
+    def summary(self) -> str:
+        """A line for the docs page."""
+
+    @property
+    def parameters(self) -> type[Any]:
+        """See the class."""
+
+    @property
+    def result(self) -> type[Any]:
+        """See the class."""
+
+    @property
+    def inline_below(self) -> int:
+        """See the class."""
+
+    @property
+    def quick_steps(self) -> bool:
+        """See the class."""
+
+    def run(self, payload: Payload, parameters: Any) -> Steps:
+        """The steps for one payload. Raises InvalidInput where it is not what it should be."""
+
+
+class PayloadPipeline(Protocol):
+    """What a model's ``[pipeline]`` makes of it.
+
+    ``embedder`` is there for models that make vectors of text.
+    """
+
+    @property
+    def kind(self) -> str:
+        """As in model.toml."""
+
+    @property
+    def padding(self) -> Mapping[str, PaddedAxis]:
+        """How rows of unlike length share a run, by input; the graph may have some of them."""
+
+    @property
+    def longest(self) -> int | None:
+        """The longest row that the model takes, where there is padding."""
+
+    @property
+    def embedder(self) -> TextEmbedder | None:
+        """See the class."""
+
+    def tasks(self, signature: Signature) -> Mapping[str, Task]:
+        """What the model can be asked for, by name: ``classify``.
+
+        Raises InvalidModel where the graph is not made for this.
+        """

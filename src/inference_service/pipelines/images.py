@@ -1,0 +1,124 @@
+"""Files of images to arrays of pixels (extra ``image``). Pure.
+
+What is read is decided by what the file holds, not by what the client calls it.
+"""
+
+from io import BytesIO
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from inference_service.core.errors import InvalidInput
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+MEDIA = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
+"""Their content types."""
+
+Resize = Literal["crop", "pad", "stretch"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+# A larger picture is refused below, by a limit that the model's owner sets, with a message.
+Image.MAX_IMAGE_PIXELS = None
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_WHITE = (255, 255, 255, 255)
+_DEEP = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
+_SHARPER = 2  # a JPEG is decoded at a smaller scale if that still has so many times the pixels
+
+
+def open_image(data: bytes, max_pixels: int, wanted: tuple[int, int] | None = None) -> Image.Image:
+    """The picture, upright, as RGB on white: the first frame of an animation.
+
+    ``wanted`` (width, height) is what it will be made smaller to, if it will. Raises InvalidInput
+    for what is no image, is cut short or has more than ``max_pixels``: before it is decoded.
+    """
+    if not data:
+        raise InvalidInput("the image is empty: 0 bytes")
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+    except Exception as error:  # the decoders raise all sorts of things at what is no image
+        raise InvalidInput(f"no image that can be read: expected {', '.join(FORMATS)}") from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise InvalidInput(
+            f"the image has {width} x {height} = {width * height} pixels, the limit is {max_pixels}"
+        )
+    if wanted is not None and image.format == "JPEG":
+        image.draft(None, (wanted[0] * _SHARPER, wanted[1] * _SHARPER))
+    try:
+        image.seek(0)
+        image.load()
+        upright: Image.Image = ImageOps.exif_transpose(image)
+        return _rgb(upright)
+    except Exception as error:
+        raise InvalidInput(f"the {image.format} image is damaged: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text.partition("\n")[0]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _DEEP:  # 16 bits, which Pillow would clip at 255
+        deep = np.asarray(image).astype(np.int64)
+        return Image.fromarray((deep.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def resized(
+    image: Image.Image, size: tuple[int, int], how: Resize, interpolation: Interpolation,
+    crop: float = 1.0,
+) -> Image.Image:  # fmt: skip
+    """The picture at ``size`` (width, height).
+
+    ``crop`` takes the middle of it, in the shape of ``size`` and so large a share of what fits;
+    ``pad`` shows all of it with black beside it; ``stretch`` shows all of it, out of shape.
+    """
+    chosen = _FILTERS[interpolation]
+    if how == "stretch":
+        return image.resize(size, chosen)
+    width, height = image.size
+    if how == "pad":
+        scale = min(size[0] / width, size[1] / height)
+        inner = max(1, round(width * scale)), max(1, round(height * scale))
+        found = Image.new("RGB", size)
+        place = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+        found.paste(image.resize(inner, chosen), place)
+        return found
+    scale = min(width / size[0], height / size[1]) * crop
+    box_width, box_height = size[0] * scale, size[1] * scale
+    left, top = (width - box_width) / 2, (height - box_height) / 2
+    return image.resize(size, chosen, (left, top, left + box_width, top + box_height))
+
+
+def smallest(size: tuple[int, int], crop: float) -> tuple[int, int]:
+    """What a picture may be decoded down to, if the share ``crop`` of it becomes ``size``."""
+    return round(size[0] / crop), round(size[1] / crop)
+
+
+def normalised(
+    pixels: NDArray[np.uint8], mean: Any, deviation: Any, *, channels_first: bool
+) -> NDArray[np.float32]:
+    """``(value / 255 - mean) / deviation`` of [height, width, channels], in float32."""
+    channels = pixels.shape[2]
+    scale = np.broadcast_to(1 / (255 * np.asarray(deviation, np.float64)), channels)
+    offset = np.broadcast_to(-np.asarray(mean, np.float64) / deviation, channels)
+    if channels_first:
+        planes = np.empty((channels, *pixels.shape[:2]), np.float32)
+        for channel, plane in enumerate(planes):
+            np.multiply(pixels[:, :, channel], np.float32(scale[channel]), out=plane)
+            np.add(plane, np.float32(offset[channel]), out=plane)
+        return planes
+    found = np.multiply(pixels, scale.astype(np.float32))
+    found += offset.astype(np.float32)
+    return found

@@ -1,0 +1,99 @@
+"""From ``[pipeline]`` in model.toml to the pipeline: our own kinds, and other people's."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inference_service.core.errors import InvalidModel, quoted, render_path
+from inference_service.core.tasks import PayloadPipeline
+
+ENTRY_POINTS = "inference_service.pipelines"
+"""The group of entry points: a kind's name, and a `Factory`."""
+
+# Modules are imported when a model needs them: they want libraries that are extras.
+_OWN = {
+    "image-classification": "image_classification",
+    "speech-segments": "speech_segments",
+    "text-classification": "text_classification",
+    "text-embedding": "text_embedding",
+}
+
+_Declared = TypeVar("_Declared", bound="Options")
+
+
+class Options(BaseModel):
+    """The fields of ``[pipeline]``; each kind adds its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model lies: the version's folder, then the model's. ``labels`` are by output."""
+
+    folders: Sequence[Path]
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def file(self, name: str) -> Path:
+        """The first file of that name. Raises InvalidModel."""
+        for folder in self.folders:
+            if (folder / name).is_file():
+                return folder / name
+        raise InvalidModel(f"pipeline: there is no {name} beside the model")
+
+
+Factory: TypeAlias = Callable[[Mapping[str, Any], Place], PayloadPipeline]
+"""Makes a pipeline of what model.toml says in ``[pipeline]``. Raises InvalidModel."""
+
+
+def load_pipeline(declared: Mapping[str, Any], place: Place) -> PayloadPipeline:
+    """The pipeline that model.toml declares. Raises InvalidModel."""
+    kind = declared.get("kind")
+    if not isinstance(kind, str):
+        raise InvalidModel(f"pipeline.kind: expected one of {quoted(_kinds())}")
+    if kind in _OWN:
+        factory: Factory = import_module(f"inference_service.pipelines.{_OWN[kind]}").load
+        return factory(declared, place)
+    for point in entry_points(group=ENTRY_POINTS, name=kind):
+        return _foreign(point.load(), declared, place)
+    raise InvalidModel(f"pipeline.kind: expected one of {quoted(_kinds())}, got '{kind}'")
+
+
+def _foreign(factory: Factory, declared: Mapping[str, Any], place: Place) -> PayloadPipeline:
+    """Somebody else's code: whatever it raises is this model's problem alone."""
+    try:
+        return factory(declared, place)
+    except InvalidModel:
+        raise
+    except Exception as error:
+        kind = declared["kind"]
+        raise InvalidModel(f"pipeline '{kind}': {type(error).__name__}: {error}") from error
+
+
+def _kinds() -> list[str]:
+    return sorted({*_OWN, *entry_points(group=ENTRY_POINTS).names})
+
+
+def read(options: type[_Declared], declared: Mapping[str, Any]) -> _Declared:
+    """The fields of a kind. Raises InvalidModel with the field and what was expected there."""
+    try:
+        return options.model_validate(declared)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = render_path(("pipeline", *first["loc"]))
+        raise InvalidModel(f"{where}: {first['msg']}") from error
+
+
+def missing(library: str, kind: str, extra: str) -> InvalidModel:
+    """What to install."""
+    return InvalidModel(
+        f"pipeline: {kind} needs the library {library}; install inference-service with its extra: "
+        f"pip install 'inference-service[{extra}]'"
+    )

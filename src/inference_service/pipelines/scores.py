@@ -1,0 +1,119 @@
+"""Scores of classes to labels: what classifiers of images and of texts share. Pure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from inference_service.core.errors import InvalidModel
+from inference_service.core.tensors import Array, Signature, TensorSpec
+from inference_service.pipelines.registry import Options, Place
+
+Kind = Literal["logits", "probabilities", "independent"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Label(BaseModel):
+    """A class and how likely it is."""
+
+    label: str
+    score: float = Field(description="0 to 1")
+    index: int = Field(description="of the class in the model's output")
+
+
+class Classification(BaseModel):
+    """The classes of one payload, the likeliest first."""
+
+    labels: list[Label]
+
+
+class ClassifyParameters(BaseModel):
+    """What a request may say besides its payloads."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    top_k: PositiveInt | None = Field(None, description="at most so many labels")
+    threshold: Share | None = Field(None, description="only labels of this score and more")
+
+
+class ScoreOptions(Options):
+    """``[pipeline]`` of a classifier.
+
+    ``scores`` says what the output holds: logits (softmax makes them probabilities), probabilities,
+    or independent logits, where several classes may be true at once (sigmoid). ``labels`` is a file
+    beside the model, a line for each class; without it [labels] of model.toml counts.
+    """
+
+    input: str | None = None
+    output: str | None = None
+    scores: Kind = "logits"
+    labels: str | None = None
+    top_k: PositiveInt = 5
+    threshold: Share = 0.0
+
+
+def tensor(specs: Sequence[TensorSpec], name: str | None, what: str) -> TensorSpec:
+    """The input or output of that name, or the only one. Raises InvalidModel."""
+    if name is None and len(specs) == 1:
+        return specs[0]
+    names = ", ".join(f"'{spec.name}'" for spec in specs)
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    raise InvalidModel(f"pipeline.{what}: expected one of {names}, got {name!r}")
+
+
+class Scorer:
+    """Turns a row of the output into labels. Raises InvalidModel where they don't fit."""
+
+    def __init__(self, options: ScoreOptions, place: Place, signature: Signature) -> None:
+        spec = tensor(signature.outputs, options.output, "output")
+        self.output = spec.name
+        self._options = options
+        if len(spec.shape) != 2 or not spec.dtype.is_float:
+            raise InvalidModel(f"pipeline.output: expected floats [batch, classes], got {spec}")
+        classes = spec.shape[1]
+        self._labels = _labels(options, place, spec.name)
+        if self._labels and classes not in {None, len(self._labels)}:
+            raise InvalidModel(f"pipeline.labels: {len(self._labels)} labels for {classes} classes")
+
+    def __call__(self, row: Array, parameters: ClassifyParameters) -> Classification:
+        """The likeliest classes of [classes]."""
+        scores = probabilities(row.astype(np.float64), self._options.scores)
+        most = parameters.top_k or self._options.top_k
+        least = self._options.threshold if parameters.threshold is None else parameters.threshold
+        order = np.argsort(np.negative(scores), kind="stable")[:most]
+        labels = self._labels
+        found = [
+            Label(
+                label=labels[index] if labels else str(index),
+                score=float(scores[index]),
+                index=index,
+            )
+            for index in order.tolist()
+            if scores[index] >= least
+        ]
+        return Classification(labels=found)
+
+
+def probabilities(scores: Array, kind: Kind) -> Array:
+    """Along the last axis, in float64."""
+    wide = scores.astype(np.float64)
+    if kind == "probabilities":
+        return wide
+    if kind == "independent":
+        return np.asarray(1 / (1 + np.exp(-wide.clip(-500, 500))))
+    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def _labels(options: ScoreOptions, place: Place, output: str) -> Sequence[str]:
+    if options.labels is None:
+        return place.labels.get(output, ())
+    path: Path = place.file(options.labels)
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidModel(f"pipeline.labels: {path.name} can't be read: {error}") from error

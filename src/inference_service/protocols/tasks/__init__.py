@@ -1,0 +1,1 @@
+"""Pictures, sound and text in, what clients want to know out: POST /models/{model}/{task}."""

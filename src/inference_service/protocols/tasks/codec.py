@@ -1,0 +1,221 @@
+"""Bodies to payloads and parameters: a file as it is, a form, or JSON. Pure."""
+
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from inference_service.core.errors import InvalidInput, Path, quoted
+from inference_service.core.tasks import Payload
+
+MOST_PAYLOADS = 256
+"""In one request."""
+
+_FILES = ("file", "files")
+_MOST_PARTS = MOST_PAYLOADS + 64
+_Parameters = TypeVar("_Parameters", bound=BaseModel)
+
+
+class Asked(NamedTuple):
+    """The payloads, where in the request each of them was, and what else the request says."""
+
+    payloads: Sequence[Payload]
+    places: Sequence[Path]
+    parameters: Mapping[str, Any]
+
+
+def from_raw(body: bytes, media_type: str) -> Asked:
+    """The body is the payload."""
+    return Asked([Payload(body, media_type)], [()], {})
+
+
+def from_json(value: Any, noun: str, *, binary: bool) -> Asked:
+    """``{noun: payload}`` or ``{nouns: [payload, ...]}``, and parameters beside them.
+
+    ``binary`` payloads are base64: bare, as a data URL, or ``{"b64": ...}``.
+    """
+    several = f"{noun}s"
+    if not isinstance(value, dict) or (noun in value) == (several in value):
+        raise InvalidInput(f"expected an object with either '{noun}' or '{several}'")
+    parameters = {key: item for key, item in value.items() if key not in {noun, several}}
+    if noun in value:
+        given, places = [value[noun]], [(noun,)]
+    else:
+        given = value[several]
+        if not isinstance(given, list):
+            raise InvalidInput(f"expected a list, got {type(given).__name__}", (several,))
+        places = [(several, index) for index in range(len(given))]  # type: ignore[misc]
+    _check_count(len(given), several)
+    if not binary:
+        return Asked([Payload(item) for item in given], places, parameters)
+    payloads = [_decoded(item, place) for item, place in zip(given, places, strict=True)]
+    return Asked(payloads, places, parameters)
+
+
+def _check_count(count: int, noun: str) -> None:
+    if not count:
+        raise InvalidInput("the list is empty", (noun,))
+    if count > MOST_PAYLOADS:
+        raise InvalidInput(f"{count} in one request, the limit is {MOST_PAYLOADS}", (noun,))
+
+
+def _decoded(item: Any, place: Path) -> Payload:
+    if isinstance(item, dict) and set(item) == {"b64"}:
+        item = item["b64"]
+    if not isinstance(item, str):
+        raise InvalidInput(f"expected base64 in a string, got {type(item).__name__}", place)
+    media = ""
+    if item.startswith("data:"):
+        head, comma, item = item.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise InvalidInput("expected a data URL in base64: data:TYPE;base64,...", place)
+        media = head[len("data:") : -len(";base64")]
+    try:
+        return Payload(binascii.a2b_base64(item.encode("ascii"), strict_mode=True), media)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise InvalidInput(f"not base64: {error}", place) from None
+
+
+class _Part:
+    """A field of a form while it comes."""
+
+    def __init__(self) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.field = b""
+        self.value = b""
+        self.data: list[bytes] = []
+
+
+class _Form:
+    """Collects the parts of a form."""
+
+    def __init__(self) -> None:
+        self.parts: list[_Part] = []
+        self.ended = False
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_part_data": lambda data, start, end: self._part.data.append(data[start:end]),
+            "on_header_field": self._field,
+            "on_header_value": self._value,
+            "on_header_end": self._header,
+            "on_end": self._end,
+        }
+
+    @property
+    def _part(self) -> _Part:
+        return self.parts[-1]
+
+    def _begin(self) -> None:
+        if len(self.parts) == _MOST_PARTS:
+            raise InvalidInput(f"the form has more than {_MOST_PARTS} parts")
+        self.parts.append(_Part())
+
+    def _field(self, data: bytes, start: int, end: int) -> None:
+        self._part.field += data[start:end]
+
+    def _value(self, data: bytes, start: int, end: int) -> None:
+        self._part.value += data[start:end]
+
+    def _header(self) -> None:
+        part = self._part
+        part.headers[part.field.lower()] = part.value
+        part.field = part.value = b""
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+def from_form(body: bytes, content_type: bytes, noun: str, *, binary: bool) -> Asked:
+    """multipart/form-data (RFC 7578): files under the noun, ``file`` or ``files``."""
+    payloads: list[Payload] = []
+    places: list[Path] = []
+    parameters: dict[str, Any] = {}
+    names = (noun, f"{noun}s", *_FILES)
+    parts = _parts(body, content_type)
+    if not any(name in names for name, _, _ in parts):
+        raise InvalidInput(
+            f"the form has no payload: expected a field named one of {quoted(names)}"
+        )
+    for name, media, data in parts:
+        if name in names:
+            text = _text(data, name) if not binary else data
+            payloads.append(Payload(text, media))
+            places.append((name, len(places)))
+        elif data:  # an empty field of a form is one that nobody has filled in
+            _add(parameters, name, _text(data, name))
+    _check_count(len(payloads), noun)
+    if len(payloads) == 1:
+        places = [(str(places[0][0]),)]
+    return Asked(payloads, places, parameters)
+
+
+def _parts(body: bytes, content_type: bytes) -> list[tuple[str, str, bytes]]:
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise InvalidInput("Content-Type: multipart/form-data without a boundary")
+    form = _Form()
+    try:
+        parser = MultipartParser(boundary, form.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise InvalidInput(f"the form can't be read: {error}") from None
+    if not form.ended:
+        raise InvalidInput("the form is cut short: its last boundary is missing")
+    found = []
+    for part in form.parts:
+        _, disposition = parse_options_header(part.headers.get(b"content-disposition", b""))
+        name = disposition.get(b"name", b"").decode("utf-8", "replace")
+        media = part.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        found.append((name, media.decode("latin-1"), b"".join(part.data)))
+    return found
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("not UTF-8", (name,)) from None
+
+
+def _add(parameters: dict[str, Any], name: str, value: Any) -> None:
+    """Again: a list."""
+    if name not in parameters:
+        parameters[name] = value
+    elif isinstance(parameters[name], list):
+        parameters[name].append(value)
+    else:
+        parameters[name] = [parameters[name], value]
+
+
+def from_query(query: bytes) -> dict[str, Any]:
+    """The parameters in a URL."""
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(query.decode("latin-1")):
+        _add(found, name, value)
+    return found
+
+
+def read_parameters(
+    kind: type[_Parameters], query: Mapping[str, Any], body: Mapping[str, Any]
+) -> _Parameters:
+    """What the URL and the body say. Raises InvalidInput."""
+    for name in query:
+        if name in body:
+            raise InvalidInput("given twice: in the URL and in the body", (name,))
+    try:
+        return kind.model_validate({**query, **body})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = tuple(first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = quoted(kind.model_fields) if kind.model_fields else "none"
+            raise InvalidInput(f"no such parameter; there are {known}", place) from None
+        raise InvalidInput(first["msg"], place) from None

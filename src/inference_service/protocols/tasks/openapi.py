@@ -1,0 +1,109 @@
+"""A typed path on the docs page for each task of each loaded model, with file upload."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from inference_service.core.tasks import Task
+from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.json_schema import inlined
+from inference_service.protocols.tasks.schema import answer_type
+
+MULTIPART = b"multipart/form-data"
+TAG = "Tasks of the loaded models"
+_FILE = {"type": "string", "format": "binary"}
+_JSON, _FORM, _OCTETS = "application/json", MULTIPART.decode(), "application/octet-stream"
+
+
+def accepted(task: Task) -> list[str]:
+    """The content types that a task's body may have."""
+    return [*task.media, *([_OCTETS] if task.media else []), _FORM, _JSON]
+
+
+def task_paths(infos: Sequence[ModelInfo], errors: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI paths: one for each task of a model, of its version that is served by default."""
+    paths: dict[str, Any] = {}
+    for info in infos:
+        if info.version != max(other.version for other in infos if other.name == info.name):
+            continue
+        for name, task in info.tasks.items():
+            paths[f"/models/{info.name}/{name}"] = {"post": _operation(info, name, task, errors)}
+    return paths
+
+
+def _operation(info: ModelInfo, name: str, task: Task, errors: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tags": [TAG],
+        "summary": f"{name.capitalize()} with {info.name}",
+        "description": f"{task.summary}\n\n{info.description}".strip(),
+        "operationId": f"{name}_{info.name}",
+        "parameters": _query(task),
+        "requestBody": {"required": True, "content": request_content(task, info)},
+        "responses": {
+            "200": {
+                "description": "A result for each payload",
+                "content": {_JSON: {"schema": inlined(answer_type(task.result))}},
+            },
+            **errors,
+        },
+    }
+
+
+def _query(task: Task) -> list[dict[str, Any]]:
+    """The parameters that fit a URL."""
+    properties = inlined(task.parameters).get("properties", {})
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": _plain(schema),
+            "description": schema.get("description", ""),
+        }
+        for name, schema in properties.items()
+        if schema.get("type") not in {"array", "object"}
+    ]
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's type: the description stands elsewhere, and a URL has no null."""
+    kinds = [kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"]
+    known = {**schema, **kinds[0]} if len(kinds) == 1 else schema
+    dropped = {"anyOf", "description", "default"} if kinds else {"description"}
+    return {key: value for key, value in known.items() if key not in dropped}
+
+
+def request_content(task: Task | None, info: ModelInfo | None = None) -> dict[str, Any]:
+    """The bodies of a task; of any, where none is given."""
+    if task is None:
+        return {_FORM: {"schema": {"type": "object"}}, _JSON: {"schema": {"type": "object"}}}
+    noun, several = task.noun, f"{task.noun}s"
+    known = inlined(task.parameters)
+    properties, required = known.get("properties", {}), known.get("required", [])
+    binary = any(not media.startswith("text/") for media in task.media)
+    item = {"type": "string", **({"format": "byte"} if binary else {})} if task.media else {}
+    if not task.media:
+        item = {"type": "string"} if noun == "query" else {}
+    either = [
+        {"required": [noun, *required]},
+        {"required": [several, *required]},
+    ]
+    found: dict[str, Any] = {}
+    if binary:
+        form = {noun: _FILE}  # parameters may be fields, too; here they are the URL's
+        found[_FORM] = {"schema": {"type": "object", "properties": form, "required": [noun]}}
+        found |= {media: {"schema": _FILE} for media in (*task.media, _OCTETS)}
+    found[_JSON] = {
+        "schema": {
+            "type": "object",
+            "properties": {
+                noun: item, several: {"type": "array", "items": item, "minItems": 1}, **properties
+            },
+            "oneOf": either,
+        }
+    }  # fmt: skip
+    example = None if info is None or info.example is None else info.example.get(noun)
+    if example is not None:
+        found[_JSON]["example"] = {noun: example}
+    if task.media and not binary:
+        found |= {media: {"schema": {"type": "string"}} for media in task.media}
+    return found

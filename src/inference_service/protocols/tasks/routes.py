@@ -1,0 +1,165 @@
+"""POST /models/{model}/{task}: what the model's pipeline makes of it. GET /models lists them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from inference_service.core.errors import NotFound, UnsupportedContent, quoted
+from inference_service.core.requests import ModelRef
+from inference_service.core.tasks import Task
+from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.json_tensors import parse
+from inference_service.protocols.tasks import codec
+from inference_service.protocols.tasks.driver import Conversation
+from inference_service.protocols.tasks.openapi import MULTIPART, accepted, request_content
+from inference_service.protocols.tasks.schema import (
+    AnyResult,
+    ModelTasks,
+    TaskAnswer,
+    TaskInfo,
+    TaskList,
+    encode,
+)
+from inference_service.web.body import BINARY, Head, check_encoded, is_json
+from inference_service.web.endpoint import (
+    Content,
+    Course,
+    Edge,
+    InferenceEndpoint,
+    Protocol,
+    Received,
+    lean_route,
+    parse_version,
+)
+from inference_service.web.errors import ERRORS
+
+TAG = "Tasks"
+ModelName = Annotated[str, Path(description="name of a loaded model")]
+TaskName = Annotated[str, Path(description="what it is asked for: classify, embed, …")]
+Version = Annotated[str, Path(description="version, a whole number")]
+_FORM = b"application/x-www-form-urlencoded"
+_INLINE_BELOW = 256 * 1024  # bytes of JSON or of a form that are taken apart on the loop
+
+
+def task_of(info: ModelInfo, name: str) -> Task:
+    """Raises NotFound for a task that the model can't do."""
+    task = info.tasks.get(name)
+    if task is not None:
+        return task
+    if not info.tasks:
+        raise NotFound(
+            f"model '{info.name}' has no tasks: its model.toml has no [pipeline]; "
+            f"POST tensors to /v1/models/{info.name}:predict"
+        )
+    raise NotFound(f"model '{info.name}' can't {name}; it has {quoted(info.tasks)}")
+
+
+def _check(head: Head, info: ModelInfo | None, path_params: Any) -> None:
+    check_encoded(head)
+    if info is None:
+        return
+    task = task_of(info, path_params["task"])
+    given = head.content_type
+    if is_json(given) or given in {MULTIPART, BINARY} or given.decode("latin-1") in task.media:
+        return
+    raise UnsupportedContent(
+        f"Content-Type is '{given.decode('latin-1')}', expected one of {quoted(accepted(task))}"
+    )
+
+
+def _asked(received: Received, task: Task) -> codec.Asked:
+    """Takes the body apart, by its type."""
+    body, head = received.body, received.head
+    given = head.content_type
+    binary = any(not media.startswith("text/") for media in task.media)
+    if given == MULTIPART:
+        return codec.from_form(body, head.full_type, task.noun, binary=binary)
+    # What curl calls a form by default is JSON if it looks like it, and else a file.
+    looks_raw = given in {_FORM, b""} and body.lstrip()[:1] != b"{"
+    if task.media and (looks_raw or not is_json(given)):
+        return codec.from_raw(body, given.decode("latin-1"))
+    return codec.from_json(parse(body), task.noun, binary=binary)
+
+
+def router(edge: Edge, threads: int) -> APIRouter:
+    """The paths. ``threads`` is how many payloads may be prepared at once."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="task")
+
+    async def converse(received: Received, course: Course) -> Content:
+        info, head = received.info, received.head
+        task = task_of(info, received.path_params["task"])
+        talk = Conversation(edge.engine, info, pool, received.deadline, head.client, head.priority)
+        if len(received.body) < _INLINE_BELOW:
+            asked = _asked(received, task)
+        else:
+            asked = await talk.in_pool(_asked, received, task)
+        query = codec.from_query(received.query)
+        parameters = codec.read_parameters(task.parameters, query, asked.parameters)
+        try:
+            results = await talk.results(task, asked, parameters)
+        finally:
+            course.decode, course.encode = talk.decode, talk.encode
+            course.rows = talk.rows
+            course.timing = talk.timing
+        return Content(encode(info.name, info.version, results, task.result))
+
+    routes = APIRouter(tags=[TAG])
+    protocol = Protocol("tasks", _no_decode, _choose, check=_check, converse=converse)
+    _add_tasks(routes, InferenceEndpoint(edge, protocol))
+    _add_list(routes, edge)
+    return routes
+
+
+def _choose(path_params: dict[str, Any]) -> ModelRef:
+    return parse_version(path_params.get("version"), path_params["model"])
+
+
+def _no_decode(*_: Any) -> Any:
+    raise NotImplementedError  # this protocol converses
+
+
+def _add_tasks(routes: APIRouter, endpoint: InferenceEndpoint) -> None:
+    async def latest(model: ModelName, task: TaskName) -> None: ...
+
+    async def by_version(model: ModelName, version: Version, task: TaskName) -> None: ...
+
+    for path, contract in (
+        ("/models/{model}/{task}", latest),
+        ("/models/{model}/versions/{version}/{task}", by_version),
+    ):
+        routes.add_api_route(
+            path,
+            contract,
+            methods=["POST"],
+            route_class_override=lean_route(endpoint),
+            summary="Ask a model",
+            description="A file, a text or JSON is answered by the model's pipeline. Each loaded "
+            "model's own paths, with their types, are above.",
+            operation_id=f"task_{contract.__name__}",
+            responses={200: {"model": TaskAnswer[AnyResult]}, **ERRORS},
+            openapi_extra={"requestBody": {"required": True, "content": request_content(None)}},
+        )
+
+
+def _add_list(routes: APIRouter, edge: Edge) -> None:
+    @routes.get("/models", response_model=TaskList)
+    def models() -> TaskList:
+        """The loaded models and what each can be asked for."""
+        return TaskList(models=[_listed(info) for info in edge.engine.models()])
+
+
+def _listed(info: ModelInfo) -> ModelTasks:
+    tasks = [
+        TaskInfo(
+            name=name,
+            path=f"/models/{info.name}/{name}",
+            summary=task.summary,
+            payload=task.noun,
+            media_types=list(task.media),
+        )
+        for name, task in info.tasks.items()
+    ]
+    return ModelTasks(
+        name=info.name, version=str(info.version), description=info.description, tasks=tasks
+    )

@@ -1,0 +1,115 @@
+"""The shipped models of pictures, sound and text, asked as their users do, about real things."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import requests
+from PIL import Image
+
+from tests.conftest import MODELS, RunningServer
+
+PHOTOS = MODELS / "imagenet" / "examples"
+RECORDINGS = MODELS / "speech" / "examples"
+
+
+def ask(server: RunningServer, path: str, **what: Any) -> Any:
+    response = requests.post(server.url + path, timeout=60, **what)
+    assert response.status_code == 200, response.text
+    return response.json()["results"]
+
+
+@pytest.mark.parametrize(
+    ("photo", "wanted"),
+    [
+        ("cat.jpg", {"tabby", "tiger cat", "Egyptian cat"}),
+        ("espresso.jpg", {"espresso"}),
+        ("rocket.jpg", {"missile", "projectile"}),
+    ],
+)
+def test_real_photographs_are_recognised(
+    server: RunningServer, photo: str, wanted: set[str]
+) -> None:
+    data = (PHOTOS / photo).read_bytes()
+    (result,) = ask(server, "/models/imagenet/classify", data=data)
+    assert result["labels"][0]["label"] in wanted
+    assert 0 < result["labels"][0]["score"] <= 1
+
+
+def test_scores_are_those_of_a_plain_implementation(server: RunningServer) -> None:
+    """The authors' recipe, written down once more with Pillow and ONNX Runtime alone."""
+    session = ort.InferenceSession(str(MODELS / "imagenet" / "1" / "model.onnx"))
+    labels = (MODELS / "imagenet" / "labels.txt").read_text().splitlines()
+    for photo in sorted(PHOTOS.glob("*.jpg")):
+        image = Image.open(photo).convert("RGB")
+        cut = min(image.size) * 224 / 256
+        left, top = (image.width - cut) / 2, (image.height - cut) / 2
+        image = image.resize(
+            (224, 224), Image.Resampling.BICUBIC, (left, top, left + cut, top + cut)
+        )
+        pixels = ((np.asarray(image, np.float32) - 127) / 128).transpose(2, 0, 1)
+        logits = session.run(None, {session.get_inputs()[0].name: pixels[None]})[0][0]
+        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
+        (result,) = ask(server, "/models/imagenet/classify?top_k=3", data=photo.read_bytes())
+        for one in result["labels"]:
+            assert one["label"] == labels[one["index"]]
+            assert one["score"] == pytest.approx(shares[one["index"]], abs=0.01)
+
+
+def test_speech_is_found_where_the_authors_own_code_finds_it(server: RunningServer) -> None:
+    """examples/segments.json was made by silero-vad's get_speech_timestamps, see docs/speech.md."""
+    reference = json.loads((RECORDINGS / "segments.json").read_text())
+    assert reference
+    for name, wanted in reference.items():
+        data = (RECORDINGS / name).read_bytes()
+        (result,) = ask(server, "/models/speech/detect", data=data)
+        found = [(one["start"], one["end"]) for one in result["segments"]]
+        assert found == [pytest.approx(tuple(pair), abs=0.033) for pair in wanted]
+
+
+def test_noise_and_tones_are_no_speech(server: RunningServer, tmp_path: Path) -> None:
+    import soundfile
+
+    noise = np.random.default_rng(1).normal(0, 0.05, 48_000).astype(np.float32)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    (result,) = ask(server, "/models/speech/detect", data=(tmp_path / "noise.wav").read_bytes())
+    assert result == {"segments": [], "seconds": 3.0, "speech_seconds": 0.0}
+
+
+def test_recordings_of_many_clients_share_runs(server: RunningServer) -> None:
+    data = next(RECORDINGS.glob("*.flac")).read_bytes()
+
+    def totals() -> tuple[float, float]:
+        text = requests.get(server.url + "/metrics", timeout=10).text
+        lines = [line for line in text.splitlines() if 'model="speech"' in line]
+        values = [
+            sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+            for name in ("inference_batch_rows_sum", "inference_batch_rows_count")
+        ]
+        return values[0], values[1]
+
+    before = totals()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: ask(server, "/models/speech/detect", data=data), range(8))
+        )
+    assert all(answer == answers[0] for answer in answers)
+    rows, runs = (after - start for after, start in zip(totals(), before, strict=True))
+    assert rows / runs > 1.5
+
+
+def test_languages_of_real_texts_are_told(server: RunningServer) -> None:
+    """Sentences of other packages than it was trained on."""
+    sample = json.loads((MODELS / "language" / "holdout.json").read_text())
+    found = []
+    for start in range(0, len(sample), 100):
+        texts = [text for text, _ in sample[start : start + 100]]
+        results = ask(server, "/models/language/classify", json={"texts": texts, "threshold": 0})
+        found += [result["labels"][0]["label"] for result in results]
+    right = np.mean([a == code for a, (_, code) in zip(found, sample, strict=True)])
+    assert right > 0.9

@@ -1,0 +1,160 @@
+"""Files of images to pixels: every kind that people send, and what is no image."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inference_service.core.errors import InvalidInput
+from inference_service.pipelines import images
+from tests.task_models import encoded, photo, picture
+
+LIMIT = 1_000_000
+
+
+def pixel(data: bytes, at: tuple[int, int] = (0, 0)) -> tuple[int, ...]:
+    image = images.open_image(data, LIMIT)
+    assert image.mode == "RGB"
+    found = image.getpixel(at)
+    assert isinstance(found, tuple)
+    return tuple(int(value) for value in found)
+
+
+def near(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return max(abs(a - b) for a, b in zip(found, wanted, strict=True)) <= 3
+
+
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_every_format_is_read(kind: str) -> None:
+    assert near(pixel(picture("green", kind=kind)), (0, 255, 0))
+
+
+def test_the_file_decides_what_it_is_not_its_name() -> None:
+    assert images.open_image(picture(kind="WEBP"), LIMIT).size == (40, 30)
+
+
+def test_grey_16_bits_and_palettes_become_colours() -> None:
+    assert pixel(encoded(Image.new("L", (4, 4), 77))) == (77, 77, 77)
+    deep = Image.fromarray(np.full((4, 4), 300 * 128, np.uint16))
+    assert pixel(encoded(deep)) == (150, 150, 150), "not clipped at 255"
+    palette = Image.new("RGB", (4, 4), (1, 2, 250)).quantize(4)
+    assert near(pixel(encoded(palette)), (1, 2, 250))
+    assert pixel(encoded(Image.new("1", (4, 4), 1))) == (255, 255, 255)
+
+
+def test_what_is_transparent_is_white() -> None:
+    assert pixel(encoded(Image.new("RGBA", (4, 4), (9, 9, 9, 0)))) == (255, 255, 255)
+    assert near(pixel(encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 128)))), (127, 127, 127))
+    assert pixel(encoded(Image.new("LA", (4, 4), (9, 0)))) == (255, 255, 255)
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([10, 20, 30])
+    assert pixel(encoded(palette, transparency=0)) == (255, 255, 255)
+
+
+def test_cmyk_becomes_rgb() -> None:
+    found = pixel(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    assert near(found, (255, 0, 0))
+
+
+def test_a_photograph_is_turned_upright() -> None:
+    image = Image.new("RGB", (20, 10), (255, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned to the right
+    turned = images.open_image(encoded(image, "JPEG", exif=exif), LIMIT)
+    assert turned.size == (10, 20)
+
+
+def test_an_animation_is_its_first_frame() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert near(pixel(data), (255, 0, 0))
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A few bytes that claim to be so large."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 1000)
+    start = b"\x89PNG\r\n\x1a\n"
+    return start + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the image is empty: 0 bytes"),
+        (b"hello", "no image that can be read: expected JPEG, PNG, WEBP, GIF, BMP"),
+        (b"%PDF-1.7 " * 100, "no image that can be read"),
+        (picture(kind="PNG")[:60], "the PNG image is damaged: "),
+        (encoded(photo(), "JPEG")[:2000], "the JPEG image is damaged: image file is truncated"),
+        (encoded(photo(), "WEBP")[:500], "no image that can be read|WEBP image is damaged"),
+        (encoded(photo(), "TIFF"), "no image that can be read"),
+        (huge_png(50_000, 50_000), "50000 x 50000 = 2500000000 pixels, the limit is 1000000"),
+        (huge_png(900, 900), "the PNG image is damaged: "),
+    ],
+)
+def test_what_is_no_image_is_told_so(data: bytes, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        images.open_image(data, LIMIT)
+
+
+def test_every_byte_may_be_damaged() -> None:
+    """An image, or InvalidInput: nothing else, whatever is in the file."""
+    random = np.random.default_rng(3)
+    for kind in images.FORMATS:
+        good = encoded(photo(40, 30), kind)
+        for _ in range(60):
+            data = bytearray(good)
+            for place in random.integers(0, len(data), 3):
+                data[place] = random.integers(256)
+            try:
+                assert images.open_image(bytes(data), LIMIT).mode == "RGB"
+            except InvalidInput as error:
+                assert str(error)
+
+
+def test_crop_takes_the_middle_in_the_shape_that_is_wanted() -> None:
+    image = Image.new("RGB", (300, 100), (255, 0, 0))
+    image.paste((0, 0, 255), (100, 0, 200, 100))
+    square = images.resized(image, (50, 50), "crop", "nearest")
+    assert np.asarray(square).reshape(-1, 3).tolist() == [[0, 0, 255]] * 2500
+
+
+def test_pad_shows_all_of_it_and_stretch_bends_it() -> None:
+    image = Image.new("RGB", (300, 100), (255, 0, 0))
+    padded = np.asarray(images.resized(image, (60, 60), "pad", "bilinear"))
+    assert padded[30, 30].tolist() == [255, 0, 0]
+    assert padded[5, 30].tolist() == padded[55, 30].tolist() == [0, 0, 0]
+    stretched = np.asarray(images.resized(image, (60, 60), "stretch", "bilinear"))
+    assert (stretched == [255, 0, 0]).all()
+
+
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale_with_nearly_the_same_pixels() -> None:
+    data = encoded(photo(2000, 1600), "JPEG", quality=95)
+    quick = images.open_image(data, 10**7, (224, 224))
+    assert quick.size < (2000, 1600)
+    assert min(quick.size) >= 2 * 224
+    small, exact = (
+        np.asarray(images.resized(one, (224, 224), "crop", "bicubic"), np.float64)
+        for one in (quick, images.open_image(data, 10**7))
+    )
+    assert np.abs(small - exact).mean() < 1
+
+
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_normalising_is_what_it_says(channels_first: bool) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    found = images.normalised(pixels, mean, deviation, channels_first=channels_first)
+    wanted = (pixels / 255 - mean) / deviation
+    if channels_first:
+        wanted = wanted.transpose(2, 0, 1)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, wanted, atol=1e-6)

@@ -1,0 +1,113 @@
+"""Bodies of tasks to payloads and parameters, whatever is in them."""
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
+from inference_service.core.errors import InvalidInput
+from inference_service.protocols.tasks import codec
+
+BOUNDARY = b"multipart/form-data; boundary=limit"
+
+
+def form(*fields: tuple[str, bytes, str]) -> bytes:
+    """A form of (name, data, content type)."""
+    parts = []
+    for name, data, kind in fields:
+        head = f'--limit\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n'
+        head += f"Content-Type: {kind}\r\n" if kind else ""
+        parts.append(head.encode() + b"\r\n" + data + b"\r\n")
+    return b"".join(parts) + b"--limit--\r\n"
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
+def test_files_come_out_of_a_form_as_they_went_in(files: list[bytes]) -> None:
+    files = [data.replace(b"--limit", b"") for data in files]
+    body = form(*[("image", data, "image/png") for data in files], ("top_k", b"3", ""))
+    asked = codec.from_form(body, BOUNDARY, "image", binary=True)
+    assert [payload.data for payload in asked.payloads] == files
+    assert {payload.media_type for payload in asked.payloads} == {"image/png"}
+    assert asked.parameters == {"top_k": "3"}
+    alone = [("image",)]
+    assert asked.places == (alone if len(files) == 1 else [("image", i) for i in range(len(files))])
+
+
+@given(st.binary(max_size=400), st.integers(0, 400), st.integers(0, 255))
+def test_a_damaged_form_is_refused_in_words_or_read(data: bytes, place: int, byte: int) -> None:
+    for body in (data, b"--limit\r\n" + data, _changed(form(("image", data, "x")), place, byte)):
+        try:
+            asked = codec.from_form(body, BOUNDARY, "image", binary=True)
+        except InvalidInput as error:
+            assert str(error)
+        else:
+            assert asked.payloads
+
+
+def _changed(body: bytes, place: int, byte: int) -> bytes:
+    changed = bytearray(body)
+    changed[place % len(changed)] = byte
+    return bytes(changed)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON, st.sampled_from(["image", "images", "other"]), st.booleans())
+def test_any_json_is_read_or_refused_in_words(value: Any, key: str, binary: bool) -> None:
+    for body in (value, {key: value}, {key: value, "top_k": value}):
+        try:
+            asked = codec.from_json(body, "image", binary=binary)
+        except InvalidInput as error:
+            assert str(error)
+        else:
+            assert 1 <= len(asked.payloads) == len(asked.places) <= codec.MOST_PAYLOADS
+            if binary:
+                assert all(isinstance(payload.data, bytes) for payload in asked.payloads)
+
+
+@given(st.binary(max_size=200))
+def test_base64_survives_in_every_form(data: bytes) -> None:
+    text = base64.b64encode(data).decode()
+    for item in (text, {"b64": text}, f"data:image/png;base64,{text}"):
+        asked = codec.from_json({"images": [item]}, "image", binary=True)
+        assert asked.payloads[0].data == data
+
+
+class Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    top_k: int = 5
+    words: list[str] = []
+
+
+def test_parameters_come_from_the_url_and_the_body() -> None:
+    query = codec.from_query(b"top_k=3&words=a&words=b%20c&empty=")
+    assert query == {"top_k": "3", "words": ["a", "b c"]}
+    found = codec.read_parameters(Parameters, {"top_k": "3"}, {"words": ["a"]})
+    assert (found.top_k, found.words) == (3, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "message"),
+    [
+        ({"top_k": "x"}, {}, "top_k: Input should be a valid integer"),
+        ({"k": "1"}, {}, "k: no such parameter; there are 'top_k', 'words'"),
+        ({"top_k": "1"}, {"top_k": 1}, "top_k: given twice: in the URL and in the body"),
+        ({}, {"words": [1]}, r"words\[0\]: Input should be a valid string"),
+    ],
+)
+def test_wrong_parameters_are_told(
+    query: dict[str, Any], body: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        codec.read_parameters(Parameters, query, body)

@@ -1,0 +1,257 @@
+"""Pictures and texts over real HTTP: every way to send them, and every way to get it wrong."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests import text_models
+from tests.conftest import RunningServer, start_server
+from tests.task_models import picture, save_colours, save_letters
+
+RED = picture("red")
+COLOURS = "/models/colours/classify"
+LETTERS = "/models/letters/classify"
+
+
+@pytest.fixture(scope="module")
+def tasks_server(tmp_path_factory: pytest.TempPathFactory, zoo: Path) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("tasks")
+    save_colours(folder / "colours", "max_pixels = 1000000\n")
+    save_letters(folder / "letters")
+    text_models.save(folder / "encoder")
+    (folder / "doubler").symlink_to(zoo / "doubler")
+    running = start_server(folder, INFERENCE_SERVICE_LIMITS__MAX_BODY_BYTES="3000000")
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.fixture
+def post(tasks_server: RunningServer) -> Callable[..., requests.Response]:
+    def send(path: str, **what: Any) -> requests.Response:
+        kind = what.pop("type", None)
+        headers = what.pop("headers", {}) | ({"Content-Type": kind} if kind else {})
+        return requests.post(tasks_server.url + path, headers=headers, timeout=20, **what)
+
+    return send
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def tops(response: requests.Response) -> list[str]:
+    """The likeliest label of each payload."""
+    assert response.status_code == 200, response.text
+    return [result["labels"][0]["label"] for result in response.json()["results"]]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"data": RED, "type": "image/png"},
+        {"data": RED, "type": "application/octet-stream"},
+        {"data": RED, "type": "application/x-www-form-urlencoded"},  # curl --data-binary @red.png
+        {"data": RED},
+        {"data": RED, "type": "image/jpeg"},  # what it is counts, not what it is called
+        {"files": {"image": ("red.png", RED, "image/png")}},
+        {"files": {"file": RED}},
+        {"json": {"image": b64(RED)}},
+        {"json": {"image": {"b64": b64(RED)}}},
+        {"json": {"image": "data:image/png;base64," + b64(RED)}},
+    ],
+    ids=["raw", "octets", "curl", "no-type", "misnamed", "form", "file", "json", "b64", "data-url"],
+)
+def test_a_picture_is_classified_however_it_is_sent(
+    post: Callable[..., requests.Response], what: dict[str, Any]
+) -> None:
+    response = post(COLOURS, **what)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["model"] == "colours"
+    assert answer["version"] == "1"
+    (result,) = answer["results"]
+    assert [one["label"] for one in result["labels"]] == ["red", "green", "blue"]
+    assert result["labels"][0] == {
+        "label": "red",
+        "score": pytest.approx(0.9999, abs=1e-3),
+        "index": 0,
+    }
+    assert "compute;dur=" in response.headers["server-timing"]
+
+
+def test_several_pictures_in_one_request_are_answered_in_their_order(
+    post: Callable[..., requests.Response],
+) -> None:
+    colours = ["blue", "red", "green", "green", "blue"]
+    pictures = [picture(colour) for colour in colours]
+    assert tops(post(COLOURS, json={"images": [b64(one) for one in pictures]})) == colours
+    files = [("images", (f"{i}.png", one, "image/png")) for i, one in enumerate(pictures)]
+    assert tops(post(COLOURS, files=files)) == colours
+
+
+def test_pictures_of_many_clients_share_runs(
+    post: Callable[..., requests.Response], tasks_server: RunningServer
+) -> None:
+    colours = ["red", "green", "blue"] * 20
+    with ThreadPoolExecutor(16) as pool:
+        answers = pool.map(lambda c: post(COLOURS, data=picture(c), type="image/png"), colours)
+        assert [tops(answer) for answer in answers] == [[colour] for colour in colours]
+    metrics = requests.get(tasks_server.url + "/metrics", timeout=10).text
+    assert 'inference_requests_total{model="colours"' in metrics
+    assert 'protocol="tasks"' in metrics
+
+
+def test_parameters_come_in_the_url_in_the_form_or_in_json(
+    post: Callable[..., requests.Response],
+) -> None:
+    for what in (
+        {"path": COLOURS + "?top_k=1", "data": RED, "type": "image/png"},
+        {"path": COLOURS, "files": {"image": RED}, "data": {"top_k": "1"}},
+        {"path": COLOURS, "json": {"image": b64(RED), "top_k": 1}},
+        {"path": COLOURS + "?threshold=0.5", "json": {"image": b64(RED)}},
+    ):
+        (result,) = post(**what).json()["results"]
+        assert [one["label"] for one in result["labels"]] == ["red"]
+
+
+def test_a_version_can_be_named(post: Callable[..., requests.Response]) -> None:
+    assert tops(post("/models/colours/versions/1/classify", data=RED)) == ["red"]
+    assert post("/models/colours/versions/9/classify", data=RED).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "what", "status", "message"),
+    [
+        (COLOURS, {"data": b"", "type": "image/png"}, 400, "the image is empty: 0 bytes"),
+        (COLOURS, {"data": b"GIF89a", "type": "image/gif"}, 400, "no image that can be read"),
+        (COLOURS, {"data": RED[:50], "type": "image/png"}, 400, "the PNG image is damaged"),
+        (COLOURS, {"data": picture(size=(2000, 2000))}, 400, "2000 x 2000 = 4000000 pixels, the limit is 1000000"),
+        (COLOURS, {"data": b"x" * 3_000_001}, 413, "the body has 3000001 bytes, the limit is 3000000"),
+        (COLOURS, {"data": RED, "type": "image/tiff"}, 415, "Content-Type is 'image/tiff', expected one of 'image/jpeg'"),
+        (COLOURS, {"data": RED, "type": "audio/wav"}, 415, "Content-Type is 'audio/wav'"),
+        (COLOURS, {"json": {"image": "%%%"}}, 400, "image: not base64"),
+        (COLOURS, {"json": {"image": 7}}, 400, "image: expected base64 in a string, got int"),
+        (COLOURS, {"json": {"image": "data:image/png,abc"}}, 400, "expected a data URL in base64"),
+        (COLOURS, {"json": {"images": [b64(RED), b64(b"no")]}}, 400, "images[1]: no image that can be read"),
+        (COLOURS, {"json": {"images": []}}, 400, "images: the list is empty"),
+        (COLOURS, {"json": {"images": [b64(RED)] * 257}}, 400, "images: 257 in one request, the limit is 256"),
+        (COLOURS, {"json": {"images": "x"}}, 400, "images: expected a list, got str"),
+        (COLOURS, {"json": {"picture": "x"}}, 400, "expected an object with either 'image' or 'images'"),
+        (COLOURS, {"json": {"image": "x", "images": ["y"]}}, 400, "either 'image' or 'images'"),
+        (COLOURS, {"data": b'{"image": ', "type": "application/json"}, 400, "not valid JSON"),
+        (COLOURS, {"json": {"image": b64(RED), "topk": 2}}, 400, "topk: no such parameter; there are 'top_k', 'threshold'"),
+        (COLOURS + "?top_k=0", {"data": RED}, 400, "top_k: Input should be greater than 0"),
+        (COLOURS + "?top_k=many", {"data": RED}, 400, "top_k: Input should be a valid integer"),
+        (COLOURS + "?top_k=1", {"json": {"image": b64(RED), "top_k": 2}}, 400, "top_k: given twice"),
+        (COLOURS, {"files": {"picture": RED}}, 400, "the form has no payload: expected a field named one of 'image', 'images', 'file', 'files'"),
+        (COLOURS, {"files": [("image", RED), ("image", b"no")]}, 400, "image[1]: no image that can be read"),
+        (COLOURS, {"data": b"no form", "type": "multipart/form-data; boundary=x"}, 400, "the form can"),
+        (COLOURS, {"data": b"--x\r\n", "type": "multipart/form-data"}, 400, "without a boundary"),
+        (COLOURS, {"data": b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc', "type": "multipart/form-data; boundary=x"}, 400, "the form is cut short"),
+        ("/models/colours/detect", {"data": RED}, 404, "model 'colours' can't detect; it has 'classify'"),
+        ("/models/doubler/classify", {"data": RED}, 404, "model 'doubler' has no tasks: its model.toml has no [pipeline]; POST tensors to /v1/models/doubler:predict"),
+        ("/models/nothing/classify", {"data": RED}, 404, "unknown model 'nothing'"),
+        (LETTERS, {"json": {"text": ""}}, 400, "text: the text is empty"),
+        (LETTERS, {"json": {"texts": ["x", 5]}}, 400, "texts[1]: expected a text, got int"),
+        (LETTERS, {"json": {"text": "x" * 101}}, 400, "text: the text has 101 characters, the model takes 100; set truncate to have it cut"),
+        (LETTERS, {"data": b"\xff", "type": "text/plain"}, 400, "the text is not UTF-8: byte 0"),
+        (LETTERS, {"data": b"x" * 2_900_000, "type": "text/plain"}, 400, "2900000 characters"),
+        ("/models/encoder/search", {"json": {"query": "cat"}}, 400, "documents: Field required"),
+        ("/models/encoder/search", {"json": {"query": "cat", "documents": ["dog", ""]}}, 400, "documents[1]: the text is empty"),
+        ("/models/encoder/search", {"json": {"query": "", "documents": ["dog"]}}, 400, "query: the text is empty"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_place(
+    post: Callable[..., requests.Response],
+    path: str,
+    what: dict[str, Any],
+    status: int,
+    message: str,
+) -> None:
+    response = post(path, **what)
+    assert message in response.json()["error"]
+    assert response.status_code == status
+
+
+def test_a_bad_picture_costs_its_neighbours_nothing(post: Callable[..., requests.Response]) -> None:
+    """Good and bad ones of many clients at once: every good one is answered."""
+    bodies = [RED if i % 4 else RED[: 40 + i // 4] for i in range(64)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda body: post(COLOURS, data=body), bodies))
+    assert [answer.status_code for answer in answers] == [200 if i % 4 else 400 for i in range(64)]
+
+
+def test_texts_are_classified(post: Callable[..., requests.Response]) -> None:
+    assert tops(post(LETTERS, json={"text": "zebra zoo"})) == ["z"]
+    texts = ["yes", "x-ray xx", "zzz", "y" * 90]
+    assert tops(post(LETTERS, json={"texts": texts})) == ["y", "x", "z", "y"]
+    assert tops(post(LETTERS, data=b"x zz", type="text/plain; charset=utf-8")) == ["z"]
+    cut = post(LETTERS, json={"text": "y" * 101, "truncate": True}).json()["results"][0]
+    assert cut["truncated"] is True
+
+
+def test_a_tasks_vectors_are_those_of_the_embeddings_api(
+    post: Callable[..., requests.Response],
+) -> None:
+    texts = ["the cat sat on the mat", "a dog"]
+    ours = post("/models/encoder/embed", json={"texts": texts}).json()["results"]
+    theirs = post("/v1/embeddings", json={"input": texts}).json()["data"]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["vector"] == pytest.approx(other["embedding"], abs=1e-6)
+    assert [one["tokens"] for one in ours] == [8, 4]
+
+
+def test_a_search_finds_the_text_itself_first(post: Callable[..., requests.Response]) -> None:
+    documents = ["a big blue dog runs", "the cat sat on the mat", "red"]
+    body = {"query": "the cat sat on the mat", "documents": documents, "top_k": 2}
+    (result,) = post("/models/encoder/search", json=body).json()["results"]
+    assert len(result["hits"]) == 2
+    assert result["hits"][0] == {"index": 1, "score": pytest.approx(1), "document": documents[1]}
+
+
+def test_the_raw_tensors_of_the_same_model_are_still_there(
+    post: Callable[..., requests.Response],
+) -> None:
+    image = [[[1.0] * 8] * 8, [[0.0] * 8] * 8, [[0.0] * 8] * 8]
+    answer = post("/v1/models/colours:predict", json={"instances": [image]}).json()
+    assert answer == {"predictions": [[10.0, 0.0, 0.0]]}
+
+
+def test_the_models_tell_what_they_can_be_asked_for(tasks_server: RunningServer) -> None:
+    models = requests.get(tasks_server.url + "/models", timeout=10).json()["models"]
+    tasks = {model["name"]: [task["name"] for task in model["tasks"]] for model in models}
+    assert tasks == {
+        "colours": ["classify"], "doubler": [], "encoder": ["embed", "search"],
+        "letters": ["classify"],
+    }  # fmt: skip
+    (colours,) = [model for model in models if model["name"] == "colours"]
+    assert colours["tasks"][0]["path"] == COLOURS
+    assert "image/png" in colours["tasks"][0]["media_types"]
+
+
+def test_the_docs_page_knows_each_task_with_its_types(tasks_server: RunningServer) -> None:
+    document = requests.get(tasks_server.url + "/openapi.json", timeout=10).json()
+    operation = document["paths"][COLOURS]["post"]
+    content = operation["requestBody"]["content"]
+    assert content["multipart/form-data"]["schema"]["properties"]["image"] == {
+        "type": "string", "format": "binary",
+    }  # fmt: skip
+    assert {"image/jpeg", "application/octet-stream", "application/json"} <= set(content)
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["top_k", "threshold"]
+    result = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    labels = result["properties"]["results"]["items"]["properties"]["labels"]
+    assert set(labels["items"]["properties"]) == {"label", "score", "index"}
+    assert operation["responses"]["415"]
+
+
+def test_a_deadline_counts_for_preparing_too(post: Callable[..., requests.Response]) -> None:
+    response = post(COLOURS, data=RED, headers={"X-Request-Timeout": "0.000001"})
+    assert response.status_code in {408, 503, 504}
+    assert json.loads(response.text)["error"]
