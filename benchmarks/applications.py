@@ -5,6 +5,7 @@ client and server share the machine's cores.
 """
 
 import io
+import json
 import subprocess
 import sys
 import time
@@ -49,10 +50,13 @@ def main() -> None:
     cat = (MODELS / "imagenet" / "examples" / "cat.jpg").read_bytes()
     speech = (MODELS / "speech" / "examples" / "austen.flac").read_bytes()
     text = '{"text": "Wo ist die nächste Apotheke, und wann hat sie offen?"}'.encode()
+    names = ["numpy", "scipy", "pandas", "requests", "yaml", "jinja2", "lxml", "click"]
+    user = json.dumps({"user": names}).encode()
     work = [
         ("a picture, 451 x 300 JPEG", "/models/imagenet/classify", cat, "image/jpeg"),
         ("a picture, 4000 x 3000 JPEG", "/models/imagenet/classify", enlarged(cat), "image/jpeg"),
         ("13.2 s of speech, FLAC", "/models/speech/detect", speech, "audio/flac"),
+        ("what goes with 8 items", "/models/libraries/recommend", user, "application/json"),
         ("the language of a sentence", "/models/language/classify", text, "application/json"),
     ]
     port = free_port()

@@ -113,3 +113,39 @@ def test_languages_of_real_texts_are_told(server: RunningServer) -> None:
         found += [result["labels"][0]["label"] for result in results]
     right = np.mean([a == code for a, (_, code) in zip(found, sample, strict=True)])
     assert right > 0.9
+
+
+def test_recommendations_are_as_good_over_http_as_they_were_measured(
+    server: RunningServer,
+) -> None:
+    """A third of each held-out history was hidden: how much of it is among the first ten?"""
+    folder = MODELS / "libraries"
+    sample = json.loads((folder / "holdout.json").read_text())
+    found = []
+    for start in range(0, len(sample), 100):
+        part = sample[start : start + 100]
+        body = {"users": [one["user"] for one in part], "reasons": 0}
+        results = ask(server, "/models/libraries/recommend", json=body)
+        for one, result in zip(part, results, strict=True):
+            chosen = {item["item"] for item in result["items"]}
+            assert not chosen & set(one["user"])
+            hidden = one["hidden"]
+            found.append(len(chosen & set(hidden)) / min(10, len(hidden)))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert np.mean(found) == pytest.approx(metrics["ease"]["recall_at_10"], abs=0.005)
+    assert np.mean(found) > 1.5 * metrics["popularity"]["recall_at_10"]
+
+
+def test_what_goes_with_a_projects_libraries_and_why(server: RunningServer) -> None:
+    body = {"user": ["numpy", {"item": "pandas", "weight": 2}], "top_k": 5}
+    (result,) = ask(server, "/models/libraries/recommend", json=body)
+    names = [item["item"] for item in result["items"]]
+    assert "scipy" in names
+    assert "matplotlib" in names
+    assert {one["item"] for item in result["items"] for one in item["reasons"]} <= {
+        "numpy",
+        "pandas",
+    }
+    (nobody,) = ask(server, "/models/libraries/recommend", json={"user": []})
+    assert nobody["cold_start"] is True
+    assert len(nobody["items"]) == 10

@@ -65,9 +65,11 @@ def test_the_page_needs_no_internet_and_lists_the_models_first(
     assert complaints == []
     paths = page.locator(".opblock-summary-path").all_inner_texts()
     shown = [path.replace("\u200b", "") for path in paths]
-    tasks = ["imagenet/classify", "language/classify", "speech/detect"]
-    assert shown[:3] == [f"/models/{task}" for task in tasks]
-    assert shown[3:5] == ["/v1/models/digits:predict", "/v1/models/flight-delay:predict"]
+    tasks = [
+        "imagenet/classify", "language/classify", "libraries/recommend", "speech/detect",
+    ]  # fmt: skip
+    assert shown[:4] == [f"/models/{task}" for task in tasks]
+    assert shown[4:6] == ["/v1/models/digits:predict", "/v1/models/flight-delay:predict"]
     first, second = page.locator(".opblock-tag").all_inner_texts()[:2]
     assert first.startswith("Tasks of the loaded models")
     assert second.startswith("Models")

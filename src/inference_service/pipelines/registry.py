@@ -18,6 +18,7 @@ ENTRY_POINTS = "inference_service.pipelines"
 # Modules are imported when a model needs them: they want libraries that are extras.
 _OWN = {
     "image-classification": "image_classification",
+    "recommendation": "recommendation",
     "speech-segments": "speech_segments",
     "text-classification": "text_classification",
     "text-embedding": "text_embedding",

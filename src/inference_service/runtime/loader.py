@@ -189,9 +189,13 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
         largest = min(_UNMEASURED, info.policy.max_batch_size)
         info = replace(info, policy=replace(info.policy, max_batch_size=largest))
     used = {profile.layout.threads for profile in profiles}
+    kept = {threads: model for threads, model in models.items() if threads in used}
+    if loaded.found.row is not None:  # sizes were measured that are never going to run
+        for model in kept.values():
+            model.trim(loaded.found.row)
     runner = OrtRunner(
         info.name,
-        {threads: model for threads, model in models.items() if threads in used},
+        kept,
         info.signature.mode,
         max(profile.layout.instances for profile in profiles),
         padding=loaded.padding,

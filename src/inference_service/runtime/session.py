@@ -150,11 +150,7 @@ class OpenModel:
         Raises InvalidInput where the graph refuses the values, and RunStopped.
         """
         names = list(outputs) or [spec.name for spec in self.outputs]
-        given = dict(inputs)
-        if self.axes or self.constants:
-            for name in given.keys() & self.axes.keys():
-                given[name] = np.ascontiguousarray(np.moveaxis(given[name], 0, self.axes[name]))
-            given |= self.constants
+        given = self._framed(inputs)
         try:
             values = self.session.run(names, given, stop.options if stop else None)
         # onnxruntime's exceptions have no common base but Exception.
@@ -166,6 +162,21 @@ class OpenModel:
             name: self._unmap(value) if name in self.maps else self._turned(name, value)
             for name, value in zip(names, values, strict=True)
         }
+
+    def trim(self, inputs: Tensors) -> None:
+        """Run once, and give back the memory that larger runs have left in the arena."""
+        options = ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self.session.run(None, self._framed(inputs), options)
+
+    def _framed(self, inputs: Tensors) -> dict[str, Array]:
+        """The graph's own inputs."""
+        given = dict(inputs)
+        if self.axes or self.constants:
+            for name in given.keys() & self.axes.keys():
+                given[name] = np.ascontiguousarray(np.moveaxis(given[name], 0, self.axes[name]))
+            given |= self.constants
+        return given
 
     def _turned(self, name: str, value: Array) -> Array:
         axis = self.axes.get(name)
