@@ -164,10 +164,16 @@ class OpenModel:
         }
 
     def trim(self, inputs: Tensors) -> None:
-        """Run once, and give back the memory that larger runs have left in the arena."""
+        """Run once, and give back the memory that larger runs have left in the arena.
+
+        Raises InvalidInput where the graph refuses the values.
+        """
         options = ort.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self.session.run(None, self._framed(inputs), options)
+        try:
+            self.session.run(None, self._framed(inputs), options)
+        except Exception as error:  # as in `run`
+            raise translate(error) from error
 
     def _framed(self, inputs: Tensors) -> dict[str, Array]:
         """The graph's own inputs."""
