@@ -190,9 +190,8 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
         info = replace(info, policy=replace(info.policy, max_batch_size=largest))
     used = {profile.layout.threads for profile in profiles}
     kept = {threads: model for threads, model in models.items() if threads in used}
-    if (
-        options.warm_up and loaded.found.row is not None
-    ):  # sizes were measured that are never going to run
+    if options.warm_up and loaded.found.row is not None:
+        # Larger batches have been measured than are ever going to run.
         smallest = repeated(loaded.found.row, min(info.policy.sizes, default=1))
         for model in kept.values():
             model.trim(smallest)
