@@ -294,7 +294,7 @@ def main() -> None:
         "# Benchmarks",
         "",
         "Written by `scripts/bench report` from [results.jsonl](results.jsonl), which `scripts/bench` "
-        "has measured in one run. Only ratios mean something elsewhere: clients and server share "
+        "has measured, each kind of work in one run. Only ratios mean something elsewhere: clients and server share "
         f"{machine['cores']} cores ({machine['cpu']}), which other guests of the machine slow down at "
         f"times. Python {machine['python']}, ONNX Runtime {machine['onnxruntime']}.",
         "",
@@ -316,7 +316,7 @@ def main() -> None:
     lines += open_tables(results)
     lines += [*plot_open(results, folder), "", *plot_rows(results, folder)]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
-    if Path(arguments.results) != folder / "results.jsonl":
+    if Path(arguments.results).resolve() != (folder / "results.jsonl").resolve():
         shutil.copy(arguments.results, folder / "results.jsonl")
 
 
