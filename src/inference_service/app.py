@@ -296,5 +296,5 @@ def _prediction_paths(engine: Engine) -> list[str]:
         paths.add(tfserving_openapi.predict_path(info.name, info.version))
         paths.add(infer_path(info.name))
         paths.add(infer_path(info.name, info.version))
-        paths |= {f"/models/{info.name}/{task}" for task in info.tasks}
+        paths |= {tasks_openapi.task_path(info.name, task) for task in info.tasks}
     return sorted(paths)

@@ -1,18 +1,15 @@
 """A picture in, labels out: ``[pipeline] kind = "image-classification"``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt
 
 from inference_service.core.errors import InvalidModel
-from inference_service.core.padding import PaddedAxis
-from inference_service.core.tasks import Inference, Payload, Steps, Task
+from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import DType, Signature, Tensors, TensorSpec
-from inference_service.core.text import TextEmbedder
-from inference_service.pipelines.registry import Place, missing, read
+from inference_service.pipelines.registry import EqualRows, Place, missing, read
 from inference_service.pipelines.scores import (
     Classification,
     ClassifyParameters,
@@ -46,26 +43,6 @@ class ImageOptions(ScoreOptions):
     mean: _Numbers = (0.485, 0.456, 0.406)
     std: _Numbers = (0.229, 0.224, 0.225)
     max_pixels: PositiveInt = 50_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class ImageClassification:
-    """See `PayloadPipeline`."""
-
-    options: ImageOptions
-    place: Place
-    kind: str = _KIND
-    longest: int | None = None
-    embedder: TextEmbedder | None = None
-
-    @property
-    def padding(self) -> Mapping[str, PaddedAxis]:
-        """Pictures become equal before they are batched."""
-        return {}
-
-    def tasks(self, signature: Signature) -> Mapping[str, Task]:
-        """Classify."""
-        return {"classify": ClassifyImage(self.options, self.place, signature)}
 
 
 class ClassifyImage:
@@ -145,6 +122,9 @@ def _size(options: ImageOptions, spec: TensorSpec) -> tuple[int, int]:
     return width, height
 
 
-def load(declared: Mapping[str, Any], place: Place) -> ImageClassification:
+def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
     """See `Factory`."""
-    return ImageClassification(read(ImageOptions, declared), place)
+    options = read(ImageOptions, declared)
+    return EqualRows(
+        _KIND, lambda signature: {"classify": ClassifyImage(options, place, signature)}
+    )

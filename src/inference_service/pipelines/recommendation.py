@@ -6,7 +6,6 @@ which a batch is no dearer than a lone row.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -23,11 +22,9 @@ from pydantic import (
 )
 
 from inference_service.core.errors import InvalidInput, InvalidModel, quoted
-from inference_service.core.padding import PaddedAxis
-from inference_service.core.tasks import Inference, Payload, Steps, Task
+from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
-from inference_service.core.text import TextEmbedder
-from inference_service.pipelines.registry import Options, Place, read
+from inference_service.pipelines.registry import EqualRows, Options, Place, read
 from inference_service.pipelines.scores import tensor
 
 _KIND = "recommendation"
@@ -108,26 +105,6 @@ _EVENTS = TypeAdapter(list[str | Event])
 _ITEMS = TypeAdapter(list[Item])
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """See `PayloadPipeline`."""
-
-    options: RecommendationOptions
-    items: Sequence[Item]
-    kind: str = _KIND
-    longest: int | None = None
-    embedder: TextEmbedder | None = None
-
-    @property
-    def padding(self) -> Mapping[str, PaddedAxis]:
-        """All rows are as long as the catalogue."""
-        return {}
-
-    def tasks(self, signature: Signature) -> Mapping[str, Task]:
-        """Recommend."""
-        return {"recommend": Recommend(self.options, self.items, signature)}
-
-
 class Recommend:
     """See `Task`. A payload is a list of events, or of items."""
 
@@ -146,10 +123,11 @@ class Recommend:
         self._items = items
         self._places = {item.id: place for place, item in enumerate(items)}
         self._input = tensor(signature.inputs, options.input, "input")
-        self._output = tensor(signature.outputs, options.output, "output").name
-        wanted = (None, len(items))
-        for spec in (self._input, tensor(signature.outputs, options.output, "output")):
-            if not spec.dtype.is_float or len(spec.shape) != 2 or spec.shape[1] != wanted[1]:
+        output = tensor(signature.outputs, options.output, "output")
+        self._output = output.name
+        self._tags = sorted({tag for item in items for tag in item.tags})
+        for spec in (self._input, output):
+            if not spec.dtype.is_float or len(spec.shape) != 2 or spec.shape[1] != len(items):
                 raise InvalidModel(
                     f"pipeline.items: {len(items)} items need floats [batch, {len(items)}]: {spec}"
                 )
@@ -251,11 +229,10 @@ class Recommend:
                 raise InvalidInput(f"unknown item '{item}'", ("exclude", index))
             allowed[self._places[item]] = False
         if parameters.tags:
-            known = {tag for item in self._items for tag in item.tags}
             for index, tag in enumerate(parameters.tags):
-                if tag not in known:
+                if tag not in self._tags:
                     raise InvalidInput(
-                        f"no item has the tag '{tag}'; there are {quoted(sorted(known))}",
+                        f"no item has the tag '{tag}'; there are {quoted(self._tags)}",
                         ("tags", index),
                     )
             wanted = set(parameters.tags)
@@ -263,7 +240,7 @@ class Recommend:
         return allowed
 
 
-def load(declared: Mapping[str, Any], place: Place) -> Recommendation:
+def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
     """See `Factory`."""
     options = read(RecommendationOptions, declared)
     path = place.file(options.items)
@@ -273,4 +250,4 @@ def load(declared: Mapping[str, Any], place: Place) -> Recommendation:
         raise InvalidModel(f"pipeline.items: {path.name} can't be read: {error}") from error
     if len({item.id for item in items}) != len(items):
         raise InvalidModel(f"pipeline.items: {path.name} names an item twice")
-    return Recommendation(options, items)
+    return EqualRows(_KIND, lambda signature: {"recommend": Recommend(options, items, signature)})

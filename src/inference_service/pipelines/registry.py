@@ -10,7 +10,10 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inference_service.core.errors import InvalidModel, quoted, render_path
-from inference_service.core.tasks import PayloadPipeline
+from inference_service.core.padding import PaddedAxis
+from inference_service.core.tasks import PayloadPipeline, Task
+from inference_service.core.tensors import Signature
+from inference_service.core.text import TextEmbedder
 
 ENTRY_POINTS = "inference_service.pipelines"
 """The group of entry points: a kind's name, and a `Factory`."""
@@ -48,6 +51,17 @@ class Place:
             if (folder / name).is_file():
                 return folder / name
         raise InvalidModel(f"pipeline: there is no {name} beside the model")
+
+
+@dataclass(frozen=True, slots=True)
+class EqualRows:
+    """A `PayloadPipeline` whose payloads all become rows of one shape: nothing is padded."""
+
+    kind: str
+    tasks: Callable[[Signature], Mapping[str, Task]]
+    padding: Mapping[str, PaddedAxis] = field(default_factory=dict)
+    longest: int | None = None
+    embedder: TextEmbedder | None = None
 
 
 Factory: TypeAlias = Callable[[Mapping[str, Any], Place], PayloadPipeline]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from inference_service.core.errors import InvalidModel
+from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.tensors import Array, Signature, TensorSpec
 from inference_service.pipelines.registry import Options, Place
 
@@ -58,11 +58,11 @@ def tensor(specs: Sequence[TensorSpec], name: str | None, what: str) -> TensorSp
     """The input or output of that name, or the only one. Raises InvalidModel."""
     if name is None and len(specs) == 1:
         return specs[0]
-    names = ", ".join(f"'{spec.name}'" for spec in specs)
     for spec in specs:
         if spec.name == name:
             return spec
-    raise InvalidModel(f"pipeline.{what}: expected one of {names}, got {name!r}")
+    known = quoted(spec.name for spec in specs)
+    raise InvalidModel(f"pipeline.{what}: expected one of {known}, got {name!r}")
 
 
 class Scorer:
@@ -81,7 +81,7 @@ class Scorer:
 
     def __call__(self, row: Array, parameters: ClassifyParameters) -> Classification:
         """The likeliest classes of [classes]."""
-        scores = probabilities(row.astype(np.float64), self._options.scores)
+        scores = probabilities(row, self._options.scores)
         most = parameters.top_k or self._options.top_k
         least = self._options.threshold if parameters.threshold is None else parameters.threshold
         order = np.argsort(np.negative(scores), kind="stable")[:most]

@@ -5,19 +5,16 @@ as it has chunks, one after the other. Those of many clients share batches.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
 from inference_service.core.errors import InvalidModel, quoted
-from inference_service.core.padding import PaddedAxis
-from inference_service.core.tasks import Inference, Payload, Steps, Task
+from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
-from inference_service.core.text import TextEmbedder
-from inference_service.pipelines.registry import Options, Place, missing, read
+from inference_service.pipelines.registry import EqualRows, Options, Place, missing, read
 
 try:
     from inference_service.pipelines import audio
@@ -67,33 +64,6 @@ class Speech(BaseModel):
     speech_seconds: float = Field(description="how much of it is speech")
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechSegments:
-    """See `PayloadPipeline`."""
-
-    options: SpeechOptions
-    kind: str = _KIND
-    longest: int | None = None
-    embedder: TextEmbedder | None = None
-
-    @property
-    def padding(self) -> Mapping[str, PaddedAxis]:
-        """Chunks are equal."""
-        return {}
-
-    def tasks(self, signature: Signature) -> Mapping[str, Task]:
-        """Detect."""
-        inputs = {spec.name for spec in signature.inputs}
-        outputs = {spec.name for spec in signature.outputs}
-        if inputs != _INPUTS or not outputs >= _OUTPUTS:
-            raise InvalidModel(
-                f"pipeline: {_KIND} needs the inputs {quoted(sorted(_INPUTS))} and the outputs "
-                f"{quoted(sorted(_OUTPUTS))}; this model has {quoted(sorted(inputs))} and "
-                f"{quoted(sorted(outputs))} (the sample rate is set in [runtime.constants])"
-            )
-        return {"detect": DetectSpeech(self.options)}
-
-
 class DetectSpeech:
     """See `Task`."""
 
@@ -105,8 +75,16 @@ class DetectSpeech:
     inline_below = 0
     quick_steps = True
 
-    def __init__(self, options: SpeechOptions) -> None:
+    def __init__(self, options: SpeechOptions, signature: Signature) -> None:
         self._options = options
+        inputs = {spec.name for spec in signature.inputs}
+        outputs = {spec.name for spec in signature.outputs}
+        if inputs != _INPUTS or not outputs >= _OUTPUTS:
+            raise InvalidModel(
+                f"pipeline: {_KIND} needs the inputs {quoted(sorted(_INPUTS))} and the outputs "
+                f"{quoted(sorted(_OUTPUTS))}; this model has {quoted(sorted(inputs))} and "
+                f"{quoted(sorted(outputs))} (the sample rate is set in [runtime.constants])"
+            )
 
     def run(self, payload: Payload, parameters: SpeechParameters) -> Steps:
         """A row for each chunk, one after the other."""
@@ -182,6 +160,7 @@ def _padded(spans: Sequence[tuple[int, int]], samples: int, padding: int) -> lis
     return found
 
 
-def load(declared: Mapping[str, object], _: Place) -> SpeechSegments:
+def load(declared: Mapping[str, Any], _: Place) -> EqualRows:
     """See `Factory`."""
-    return SpeechSegments(read(SpeechOptions, declared))
+    options = read(SpeechOptions, declared)
+    return EqualRows(_KIND, lambda signature: {"detect": DetectSpeech(options, signature)})

@@ -14,6 +14,11 @@ _FILE = {"type": "string", "format": "binary"}
 _JSON, _FORM, _OCTETS = "application/json", MULTIPART.decode(), "application/octet-stream"
 
 
+def task_path(model: str, task: str) -> str:
+    """Where a model is asked for it."""
+    return f"/models/{model}/{task}"
+
+
 def accepted(task: Task) -> list[str]:
     """The content types that a task's body may have."""
     return [*task.media, *([_OCTETS] if task.media else []), _FORM, _JSON]
@@ -26,7 +31,7 @@ def task_paths(infos: Sequence[ModelInfo], errors: dict[str, Any]) -> dict[str, 
         if info.version != max(other.version for other in infos if other.name == info.name):
             continue
         for name, task in info.tasks.items():
-            paths[f"/models/{info.name}/{name}"] = {"post": _operation(info, name, task, errors)}
+            paths[task_path(info.name, name)] = {"post": _operation(info, name, task, errors)}
     return paths
 
 

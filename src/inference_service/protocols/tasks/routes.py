@@ -12,7 +12,12 @@ from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_tensors import parse
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
-from inference_service.protocols.tasks.openapi import MULTIPART, accepted, request_content
+from inference_service.protocols.tasks.openapi import (
+    MULTIPART,
+    accepted,
+    request_content,
+    task_path,
+)
 from inference_service.protocols.tasks.schema import (
     AnyResult,
     ModelTasks,
@@ -153,7 +158,7 @@ def _listed(info: ModelInfo) -> ModelTasks:
     tasks = [
         TaskInfo(
             name=name,
-            path=f"/models/{info.name}/{name}",
+            path=task_path(info.name, name),
             summary=task.summary,
             payload=task.noun,
             media_types=list(task.media),
