@@ -49,6 +49,7 @@ def main() -> None:
     """Measure and print."""
     cat = (MODELS / "imagenet" / "examples" / "cat.jpg").read_bytes()
     speech = (MODELS / "speech" / "examples" / "austen.flac").read_bytes()
+    words = (MODELS / "transcription" / "examples" / "austen-0930.flac").read_bytes()
     text = '{"text": "Wo ist die nächste Apotheke, und wann hat sie offen?"}'.encode()
     names = ["numpy", "scipy", "pandas", "requests", "yaml", "jinja2", "lxml", "click"]
     user = json.dumps({"user": names}).encode()
@@ -56,6 +57,7 @@ def main() -> None:
         ("a picture, 451 x 300 JPEG", "/models/imagenet/classify", cat, "image/jpeg"),
         ("a picture, 4000 x 3000 JPEG", "/models/imagenet/classify", enlarged(cat), "image/jpeg"),
         ("13.2 s of speech, FLAC", "/models/speech/detect", speech, "audio/flac"),
+        ("3.3 s of speech to words", "/models/transcription/transcribe", words, "audio/flac"),
         ("what goes with 8 items", "/models/libraries/recommend", user, "application/json"),
         ("the language of a sentence", "/models/language/classify", text, "application/json"),
     ]

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette.responses import RedirectResponse
@@ -27,6 +29,7 @@ from inference_service.protocols.openai import routes as openai
 from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tasks import openapi as tasks_openapi
 from inference_service.protocols.tasks import routes as tasks
+from inference_service.protocols.tasks import transcriptions
 from inference_service.protocols.tei import routes as tei
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
@@ -92,7 +95,9 @@ def create_app(
     engine = LocalEngine(cores=cores(settings))
     manager = Manager(engine, observer)
     limits = settings.limits
-    admission = Admission(Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes))
+    admission = Admission(
+        Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
+    )
     watch_state(registry, engine, admission)
     if settings.telemetry.triton_metrics:
         add_triton_metrics(registry, engine, sums)
@@ -128,15 +133,19 @@ def create_app(
 
 def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) -> None:
     settings, engine = service.settings, service.engine
+    pool = ThreadPoolExecutor(cores(settings), thread_name_prefix="task")
     prediction = (
         predict.router(edge, settings.default_model, tfserving.decode_value),
         tfserving.router(edge),
         oip.router(edge, service.health, server),
         openai.router(edge),
         tei.router(edge, __version__),
-        tasks.router(edge, cores(settings)),
+        transcriptions.router(edge, pool, openai.failure),
+        tasks.router(edge, pool, settings.limits.stream_idle_timeout),
     )
-    app.state.prediction_routes = [route for router in prediction for route in router.routes]
+    app.state.prediction_routes = [
+        route for router in prediction for route in router.routes if isinstance(route, APIRoute)
+    ]
     for router in prediction:
         app.include_router(router)
 
@@ -207,6 +216,7 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
             {"name": tasks.TAG, "description": "What the loaded models can be asked for"},
             {"name": predict.TAG, "description": "The contract of the classic tutorial"},
             {"name": tfserving.TAG, "description": "What TensorFlow Serving's clients speak"},
+            {"name": transcriptions.TAG, "description": "Words of speech: OpenAI's API"},
             {"name": openai.TAG, "description": "Vectors of text: OpenAI's API and TEI's"},
             {"name": oip.TAG, "description": "What the clients of KServe and Triton speak"},
         ],
@@ -290,7 +300,7 @@ def _find_hot_paths(app: FastAPI, engine: Engine) -> None:
 
 def _prediction_paths(engine: Engine) -> list[str]:
     """The paths that clients are going to use over and over."""
-    paths = {"/predict", "/v1/embeddings", "/embed"}
+    paths = {"/predict", "/v1/embeddings", "/embed", "/v1/audio/transcriptions"}
     for info in engine.models():
         paths.add(tfserving_openapi.predict_path(info.name))
         paths.add(tfserving_openapi.predict_path(info.name, info.version))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import time
 from socket import (
@@ -23,6 +24,15 @@ from inference_service.web.health import Health
 
 _SETTLE = 0.25  # seconds for requests that are on their way when listening ends
 _CLOSE = (b"connection", b"close")
+_REFUSED_STREAM = "ASGI callable returned without completing handshake."
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn takes a WebSocket that was answered with an HTTP error for one without an answer."""
+    return record.msg != _REFUSED_STREAM
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
 def listen(host: str, port: int) -> socket:
@@ -53,6 +63,8 @@ class Server(uvicorn.Server):
                 interface="asgi3",
                 loop="auto",
                 http="auto",
+                ws="auto",
+                ws_max_size=settings.limits.max_message_bytes,
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -42,6 +42,11 @@ class LimitSettings(_Section):
     max_body_bytes: PositiveInt = Field(32 * 2**20, description="largest body, in bytes")
     max_in_flight_requests: PositiveInt = Field(10_000, description="over all models")
     max_in_flight_bytes: PositiveInt = Field(512 * 2**20, description="bodies over all models")
+    max_streams: PositiveInt = Field(1_000, description="open WebSockets over all models")
+    stream_idle_timeout: PositiveFloat = Field(
+        30.0, description="seconds after which a stream from which nothing comes is closed"
+    )
+    max_message_bytes: PositiveInt = Field(2**20, description="largest message of a stream")
     request_timeout: PositiveFloat = Field(
         60.0, description="the most seconds that a request may take, whatever it asks for"
     )

@@ -12,11 +12,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from inference_service.core.errors import InvalidInput, InvalidModel
-from inference_service.core.tasks import Payload
+from inference_service.core.tasks import Inference, Payload
 from inference_service.core.tensors import DType, Signature, TensorSpec
 from inference_service.pipelines import audio, speech_segments
 from inference_service.pipelines.registry import Place, load_pipeline
-from inference_service.pipelines.speech_segments import CHUNK, CONTEXT, RATE, SpeechParameters
+from inference_service.pipelines.speech_activity import (
+    CHUNK,
+    Listener,
+    SpeechParameters,
+    spans_of,
+)
+
+CONTEXT = 64
 
 SIGNATURE = Signature(
     (
@@ -130,16 +137,39 @@ def test_every_byte_may_be_damaged() -> None:
                 assert str(error)
 
 
-def test_chunks_overlap_by_their_context() -> None:
-    samples = np.arange(1, 1201, dtype=np.float32)
-    found = list(speech_segments.chunks(samples))
-    assert len(found) == 3
-    assert all(chunk.shape == (1, CONTEXT + CHUNK) for chunk in found)
-    assert found[0][0, :CONTEXT].tolist() == [0.0] * CONTEXT
-    assert found[1][0, :CONTEXT].tolist() == samples[CHUNK - CONTEXT : CHUNK].tolist()
-    fresh = np.concatenate([chunk[0, CONTEXT:] for chunk in found])
-    np.testing.assert_array_equal(fresh[:1200], samples)
-    assert not fresh[1200:].any()
+def drive(steps: Any, answer: Any) -> Any:
+    """The result of steps, and what they asked for; ``answer`` makes outputs of an inference."""
+    asked: list[Inference] = []
+    outputs = None
+    while True:
+        try:
+            wanted = steps.send(outputs)
+        except StopIteration as stop:
+            return stop.value, asked
+        asked += wanted
+        outputs = [answer(one) for one in wanted]
+
+
+def silent(_: Inference) -> Any:
+    return {"output": np.zeros((1, 1), np.float32), "stateN": np.zeros((1, 2, 128), np.float32)}
+
+
+@given(st.lists(st.integers(0, 700), max_size=8))
+def test_chunks_overlap_by_their_context_however_the_samples_come(cuts: list[int]) -> None:
+    samples = np.arange(1, sum(cuts) + 1, dtype=np.float32)
+    listener = Listener()
+    asked: list[Inference] = []
+    for piece in np.split(samples, np.cumsum(cuts)):
+        asked += drive(listener.push(piece), silent)[1]
+    asked += drive(listener.finish(), silent)[1]
+    chunks = [one.inputs["input"] for one in asked]
+    assert len(chunks) == -(-len(samples) // CHUNK)
+    assert all(chunk.shape == (1, CONTEXT + CHUNK) for chunk in chunks)
+    whole = np.concatenate([np.zeros(CONTEXT, np.float32), samples, np.zeros(CHUNK, np.float32)])
+    for index, chunk in enumerate(chunks):
+        np.testing.assert_array_equal(
+            chunk[0], whole[index * CHUNK : index * CHUNK + CONTEXT + CHUNK]
+        )
 
 
 def test_each_chunk_gets_the_state_of_the_one_before() -> None:
@@ -163,10 +193,8 @@ def segments(pattern: str, **parameters: float) -> list[tuple[float, float]]:
     """Of chunks that are speech (#), doubtful (-) or silent (.), in chunks."""
     values = [{"#": 0.9, "-": 0.4, ".": 0.1}[letter] for letter in pattern]
     usual = {"min_speech": 0.0, "min_silence": 0.064, "padding": 0.0}
-    found = speech_segments.spoken(
-        values, len(values) * CHUNK, SpeechParameters(**(usual | parameters))
-    )
-    return [(one.start * RATE / CHUNK, one.end * RATE / CHUNK) for one in found.segments]
+    found = spans_of(values, len(values) * CHUNK, SpeechParameters(**(usual | parameters)))
+    return [(start / CHUNK, end / CHUNK) for start, end in found]
 
 
 @pytest.mark.parametrize(
@@ -195,11 +223,11 @@ def test_segments_never_overlap_and_lie_in_the_file(
     values: list[float], silence: float, padding: float
 ) -> None:
     parameters = SpeechParameters(min_speech=0, min_silence=silence, padding=padding)
-    found = speech_segments.spoken(values, len(values) * CHUNK, parameters)
-    ends = [0.0] + [time for one in found.segments for time in (one.start, one.end)]
+    samples = len(values) * CHUNK
+    found = spans_of(values, samples, parameters)
+    ends = [0] + [place for span in found for place in span]
     assert ends == sorted(ends)
-    assert ends[-1] <= found.seconds
-    assert 0 <= found.speech_seconds <= found.seconds
+    assert ends[-1] <= samples
 
 
 def test_a_graph_that_is_not_made_for_it_is_refused() -> None:

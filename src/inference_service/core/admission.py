@@ -1,5 +1,7 @@
 """How much may be in flight: every request holds a permit from the door until its answer is out."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -12,6 +14,7 @@ class Limits:
 
     max_requests: int
     max_bytes: int
+    max_streams: int = 1_000
 
 
 class Admission:
@@ -22,6 +25,7 @@ class Admission:
         self._closed = False
         self.requests = 0
         self.bytes = 0
+        self.streams = 0
 
     def close(self) -> None:
         """Admit nothing from now on."""
@@ -47,6 +51,28 @@ class Admission:
                 reason="in_flight_bytes",
             )
         return Permit(self, size)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def stream(self) -> AbstractContextManager[None]:
+        """A place for a stream, to be used as a context manager. Raises Overloaded, ShuttingDown.
+
+        It is no request in flight: each of its messages waits for its turn.
+        """
+        if self._closed:
+            raise ShuttingDown
+        if self.streams >= self._limits.max_streams:
+            raise Overloaded(
+                f"{self.streams} streams are open, the limit is {self._limits.max_streams}",
+                reason="streams",
+            )
+        return self._counted()
 
 
 class Permit:

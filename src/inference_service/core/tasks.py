@@ -8,7 +8,7 @@ other clients.
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tensors import Signature, Tensors
@@ -77,6 +77,36 @@ class Task(Protocol):
 
     def run(self, payload: Payload, parameters: Any) -> Steps:
         """The steps for one payload. Raises InvalidInput where it is not what it should be."""
+
+
+class PayloadStream(Protocol):
+    """A payload that comes bit by bit, answered with events as soon as they are known."""
+
+    def push(self, data: bytes) -> Steps:
+        """More of it: the events (pydantic models) that it brought. Raises InvalidInput."""
+
+    def finish(self) -> Steps:
+        """There is no more: the last events."""
+
+
+@runtime_checkable
+class StreamingTask(Protocol):
+    """A `Task` that can be asked while its payload still comes, over a WebSocket.
+
+    ``stream_parameters`` is a pydantic model of what the request may say; ``events`` is the type of
+    what is answered.
+    """
+
+    @property
+    def stream_parameters(self) -> type[Any]:
+        """See the class."""
+
+    @property
+    def events(self) -> Any:
+        """See the class."""
+
+    def stream(self, parameters: Any) -> PayloadStream:
+        """Begins. Raises InvalidInput for parameters that don't fit."""
 
 
 class PayloadPipeline(Protocol):

@@ -23,6 +23,7 @@ _OWN = {
     "image-classification": "image_classification",
     "recommendation": "recommendation",
     "speech-segments": "speech_segments",
+    "speech-transcription": "speech_transcription",
     "text-classification": "text_classification",
     "text-embedding": "text_embedding",
 }

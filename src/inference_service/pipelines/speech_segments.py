@@ -1,20 +1,25 @@
-"""Sound in, where somebody speaks out: ``[pipeline] kind = "speech-segments"``.
+"""Sound in, where somebody speaks out: ``[pipeline] kind = "speech-segments"``."""
 
-For Silero VAD's graph: it takes 32 ms and what it made of those before, so a file is as many runs
-as it has chunks, one after the other. Those of many clients share batches.
-"""
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
-
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+from pydantic import BaseModel, Field, PositiveFloat
 
 from inference_service.core.errors import InvalidModel, quoted
-from inference_service.core.tasks import Inference, Payload, Steps
+from inference_service.core.tasks import Payload, PayloadStream, Steps
 from inference_service.core.tensors import Signature
 from inference_service.pipelines.registry import EqualRows, Options, Place, missing, read
+from inference_service.pipelines.speech_activity import (
+    INPUTS,
+    OUTPUTS,
+    RATE,
+    Began,
+    Follower,
+    Listener,
+    SpeechParameters,
+    Spoke,
+    spans_of,
+)
 
 try:
     from inference_service.pipelines import audio
@@ -22,31 +27,12 @@ except ModuleNotFoundError as error:
     raise missing("soundfile and soxr", "speech-segments", "audio") from error
 
 _KIND = "speech-segments"
-RATE = 16_000
-CHUNK = 512  # samples that are new in a run
-CONTEXT = 64  # and of those before
-_STATE = (1, 2, 128)
-_INPUTS, _OUTPUTS = {"input", "state"}, {"output", "stateN"}
-_LEAVES_BELOW = 0.15  # speech ends where the probability is so far below the threshold
-_LEAST = 0.01
-_Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SpeechOptions(Options):
-    """The longest file, in seconds."""
+    """The longest file or stream, in seconds."""
 
     max_seconds: PositiveFloat = 600.0
-
-
-class SpeechParameters(BaseModel):
-    """What counts as speech. Times are in seconds."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    threshold: _Share = Field(0.5, description="probability from which it is speech")
-    min_speech: NonNegativeFloat = Field(0.25, description="shorter speech doesn't count")
-    min_silence: NonNegativeFloat = Field(0.1, description="a shorter pause parts nothing")
-    padding: NonNegativeFloat = Field(0.03, description="added at both ends of speech")
 
 
 class Segment(BaseModel):
@@ -64,8 +50,37 @@ class Speech(BaseModel):
     speech_seconds: float = Field(description="how much of it is speech")
 
 
+class StreamParameters(audio.SoundFormat, SpeechParameters):
+    """What a stream is, and what counts as speech in it."""
+
+
+class SpeechStarted(BaseModel):
+    """Somebody begins to speak, at ``time`` in seconds."""
+
+    event: Literal["speech_started"] = "speech_started"
+    time: float
+
+
+class SegmentEnded(BaseModel):
+    """Somebody has spoken."""
+
+    event: Literal["segment"] = "segment"
+    start: float
+    end: float
+
+
+class Ended(BaseModel):
+    """The stream's end: it was so long, in seconds."""
+
+    event: Literal["end"] = "end"
+    seconds: float
+
+
+SpeechEvent: TypeAlias = SpeechStarted | SegmentEnded | Ended
+
+
 class DetectSpeech:
-    """See `Task`."""
+    """See `Task` and `StreamingTask`."""
 
     noun = "audio"
     media: Sequence[str] = audio.MEDIA
@@ -74,90 +89,62 @@ class DetectSpeech:
     result = Speech
     inline_below = 0
     quick_steps = True
+    stream_parameters = StreamParameters
+    events = SpeechEvent
 
     def __init__(self, options: SpeechOptions, signature: Signature) -> None:
         self._options = options
         inputs = {spec.name for spec in signature.inputs}
         outputs = {spec.name for spec in signature.outputs}
-        if inputs != _INPUTS or not outputs >= _OUTPUTS:
+        if inputs != INPUTS or not outputs >= OUTPUTS:
             raise InvalidModel(
-                f"pipeline: {_KIND} needs the inputs {quoted(sorted(_INPUTS))} and the outputs "
-                f"{quoted(sorted(_OUTPUTS))}; this model has {quoted(sorted(inputs))} and "
+                f"pipeline: {_KIND} needs the inputs {quoted(sorted(INPUTS))} and the outputs "
+                f"{quoted(sorted(OUTPUTS))}; this model has {quoted(sorted(inputs))} and "
                 f"{quoted(sorted(outputs))} (the sample rate is set in [runtime.constants])"
             )
 
     def run(self, payload: Payload, parameters: SpeechParameters) -> Steps:
         """A row for each chunk, one after the other."""
         samples = audio.read_audio(payload.data, RATE, self._options.max_seconds)
-        found = []
-        state = np.zeros(_STATE, np.float32)
-        for chunk in chunks(samples):
-            outputs = yield [Inference({"input": chunk, "state": state})]
-            found.append(float(outputs[0]["output"][0, 0]))
-            state = outputs[0]["stateN"]  # type: ignore[assignment]
-        return spoken(found, len(samples), parameters)
+        listener = Listener()
+        found = yield from listener.push(samples)
+        found += yield from listener.finish()
+        spans = spans_of(found, len(samples), parameters)
+        segments = [Segment(start=start / RATE, end=end / RATE) for start, end in spans]
+        return Speech(
+            segments=segments,
+            seconds=len(samples) / RATE,
+            speech_seconds=sum(one.end - one.start for one in segments),
+        )
+
+    def stream(self, parameters: StreamParameters) -> PayloadStream:
+        """Begins."""
+        return SpeechStream(parameters, self._options.max_seconds)
 
 
-def chunks(samples: NDArray[np.float32]) -> Iterable[NDArray[np.float32]]:
-    """[1, CONTEXT + CHUNK] each: zeros are before the first and behind the last."""
-    count = -(-len(samples) // CHUNK)
-    padded = np.zeros(CONTEXT + count * CHUNK, np.float32)
-    padded[CONTEXT : CONTEXT + len(samples)] = samples
-    for start in range(0, count * CHUNK, CHUNK):
-        yield padded[None, start : start + CONTEXT + CHUNK]
+class SpeechStream:
+    """See `PayloadStream`."""
+
+    def __init__(self, parameters: StreamParameters, most_seconds: float) -> None:
+        self._sound = audio.SampleStream(parameters, RATE, most_seconds)
+        self._follower = Follower(parameters)
+
+    def push(self, data: bytes) -> Steps:
+        """See `PayloadStream`."""
+        found = yield from self._follower.push(self._sound.push(data))
+        return [_event(one) for one in found]
+
+    def finish(self) -> Steps:
+        """See `PayloadStream`."""
+        found = yield from self._follower.push(self._sound.finish())
+        found += yield from self._follower.finish()
+        return [*(_event(one) for one in found), Ended(seconds=self._follower.heard / RATE)]
 
 
-def spoken(probabilities: Sequence[float], samples: int, parameters: SpeechParameters) -> Speech:
-    """Segments of the probabilities of chunks, by Silero's rules.
-
-    Speech begins at the threshold and ends where it has been clearly below for long enough; what is
-    too short is dropped; both ends are padded, into half of a pause at most.
-    """
-    spans = _spans(probabilities, parameters)
-    least = parameters.min_speech * RATE
-    # The last one may run to the end of the file.
-    cut = [(start, min(end, samples)) for start, end in spans]
-    kept = [(start, end) for start, end in cut if end - start > least]
-    padded = _padded(kept, samples, round(parameters.padding * RATE))
-    segments = [Segment(start=start / RATE, end=end / RATE) for start, end in padded]
-    return Speech(
-        segments=segments,
-        seconds=samples / RATE,
-        speech_seconds=sum(one.end - one.start for one in segments),
-    )
-
-
-def _spans(probabilities: Sequence[float], parameters: SpeechParameters) -> list[tuple[int, int]]:
-    """Where speech begins and ends, in samples."""
-    leave = max(parameters.threshold - _LEAVES_BELOW, _LEAST)
-    silence = parameters.min_silence * RATE
-    spans: list[tuple[int, int]] = []
-    begun: int | None = None
-    quiet = 0
-    for index, probability in enumerate(probabilities):
-        now = index * CHUNK
-        if probability >= parameters.threshold:
-            quiet = 0
-            begun = now if begun is None else begun
-        elif probability < leave and begun is not None:
-            quiet = quiet or now
-            if now - quiet >= silence:
-                spans.append((begun, quiet))
-                begun, quiet = None, 0
-    if begun is not None:
-        spans.append((begun, len(probabilities) * CHUNK))
-    return spans
-
-
-def _padded(spans: Sequence[tuple[int, int]], samples: int, padding: int) -> list[tuple[int, int]]:
-    found = []
-    for index, (start, end) in enumerate(spans):
-        before = spans[index - 1][1] if index else -samples
-        after = spans[index + 1][0] if index + 1 < len(spans) else 2 * samples
-        first = start - min(padding, (start - before) // 2)
-        last = end + min(padding, (after - end) // 2)
-        found.append((max(first, 0), min(last, samples)))
-    return found
+def _event(found: Began | Spoke) -> SpeechEvent:
+    if isinstance(found, Began):
+        return SpeechStarted(time=found.start / RATE)
+    return SegmentEnded(start=found.start / RATE, end=found.end / RATE)
 
 
 def load(declared: Mapping[str, Any], _: Place) -> EqualRows:

@@ -220,6 +220,7 @@ class _StateCollector(Collector):
             "Requests between the door and their answer",
             self._admission.requests,
         )
+        yield GaugeMetricFamily("inference_streams", "Open WebSockets", self._admission.streams)
         queued = GaugeMetricFamily(
             "inference_queue_rows", "Rows that wait for a slot", labels=_MODEL
         )

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeVar
 
-from inference_service.core.errors import DeadlineExceeded, InvalidInput, Path
+from inference_service.core.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelNotReady,
+    NotFound,
+    Path,
+)
 from inference_service.core.requests import (
     InferenceRequest,
     InferenceResponse,
@@ -59,15 +65,22 @@ class Conversation:
         data = payload.data
         size = len(data) if isinstance(data, bytes | str) else 0
         inline = size < task.inline_below
-        steps = task.run(payload, parameters)
-        queue = compute = 0.0
-        begun = perf_counter()
         try:
-            ended, value = await self._advance(steps, None, inline=inline)
+            steps = task.run(payload, parameters)
+            return await self.drive(steps, inline=inline, quick=inline or task.quick_steps)
         except InvalidInput as error:
             if error.path and error.path[0] in task.parameters.model_fields:
                 raise
             raise error.within(*place) from None
+
+    async def drive(self, steps: Steps, *, inline: bool, quick: bool) -> Any:
+        """What the steps return. ``inline``: the first of them is quick to do; ``quick``: the rest.
+
+        Raises what they raise, and what the engine does.
+        """
+        queue = compute = 0.0
+        begun = perf_counter()
+        ended, value = await self._advance(steps, None, inline=inline)
         self.decode = max(self.decode, perf_counter() - begun)
         while not ended:
             responses = await all_of([self._infer(one) for one in value])
@@ -80,7 +93,7 @@ class Conversation:
                 self.batch = max(response.timing.batch_rows for response in responses)
             begun = perf_counter()
             outputs = [response.outputs for response in responses]
-            ended, value = await self._advance(steps, outputs, inline=inline or task.quick_steps)
+            ended, value = await self._advance(steps, outputs, inline=quick)
         self.encode = max(self.encode, perf_counter() - begun)
         return value
 
@@ -101,12 +114,21 @@ class Conversation:
     async def _infer(self, wanted: Inference) -> InferenceResponse:
         info = self.info
         if wanted.model:
-            info = self.engine.describe(ModelRef(wanted.model))
+            info = self._other(wanted.model)
         inputs = info.pipeline.preprocess(wanted.inputs)
         request = InferenceRequest(
             info.ref, inputs, (), "", self.deadline, self.client, self.priority
         )
         return await self.engine.infer(request)
+
+    def _other(self, name: str) -> ModelInfo:
+        """Another model that the task needs. Raises ModelNotReady where it isn't there (yet)."""
+        try:
+            return self.engine.describe(ModelRef(name))
+        except NotFound as error:
+            raise ModelNotReady(
+                f"model '{self.info.name}' needs the model '{name}', which isn't loaded"
+            ) from error
 
 
 def _next(steps: Steps, outputs: Sequence[Tensors] | None) -> tuple[bool, Any]:

@@ -26,6 +26,7 @@ from inference_service.protocols.tasks.schema import (
     TaskList,
     encode,
 )
+from inference_service.protocols.tasks.streams import add_streams
 from inference_service.web.body import BINARY, Head, check_encoded, is_json
 from inference_service.web.endpoint import (
     Content,
@@ -87,9 +88,11 @@ def _asked(received: Received, task: Task) -> codec.Asked:
     return codec.from_json(parse(body), task.noun, binary=binary)
 
 
-def router(edge: Edge, threads: int) -> APIRouter:
-    """The paths. ``threads`` is how many payloads may be prepared at once."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="task")
+def router(edge: Edge, pool: ThreadPoolExecutor, idle_timeout: float) -> APIRouter:
+    """The paths. Payloads are prepared in the pool's threads.
+
+    A stream from which nothing comes for ``idle_timeout`` seconds is closed.
+    """
 
     async def converse(received: Received, course: Course) -> Content:
         info, head = received.info, received.head
@@ -113,6 +116,7 @@ def router(edge: Edge, threads: int) -> APIRouter:
     protocol = Protocol("tasks", _no_decode, _choose, check=_check, converse=converse)
     _add_tasks(routes, InferenceEndpoint(edge, protocol))
     _add_list(routes, edge)
+    add_streams(routes, edge, pool, idle_timeout)
     return routes
 
 

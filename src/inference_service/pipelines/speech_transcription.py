@@ -1,0 +1,349 @@
+"""Speech in, words out: ``[pipeline] kind = "speech-transcription"``.
+
+A detector of speech, which is another model, says where somebody speaks. What is spoken between two
+pauses is one row of samples; the graph answers it with tokens. Rows are filled up with silence to
+half or whole seconds, so that those of many clients share runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+
+from inference_service.core.errors import InvalidInput, InvalidModel
+from inference_service.core.tasks import Inference, Payload, PayloadStream, Steps
+from inference_service.core.tensors import DType, Signature, Tensors
+from inference_service.pipelines.registry import EqualRows, Options, Place, missing, read
+from inference_service.pipelines.scores import tensor
+from inference_service.pipelines.speech_activity import (
+    CHUNK,
+    RATE,
+    Began,
+    Follower,
+    Listener,
+    Span,
+    SpeechParameters,
+    Spoke,
+    spans_of,
+)
+
+_KIND = "speech-transcription"
+try:
+    from tokenizers import Tokenizer
+
+    from inference_service.pipelines import audio
+except ModuleNotFoundError as error:
+    raise missing("soundfile, soxr and tokenizers", _KIND, "audio,text") from error
+
+_PAUSE = RATE // 2  # samples: across a shorter pause, two segments are one row
+_FINE, _COARSE = RATE // 2, RATE  # rows are as long as a multiple of this,
+_COARSE_FROM = 4 * RATE  # from here on of the coarse one
+_SHORTEST = RATE  # the graph has been made for a second or more
+_PADDING = 0.25  # seconds; a detector is late where a word begins softly
+_SLICE = RATE  # of a stream: so much is heard before it is asked whether a row is long enough
+
+
+class TranscriptionOptions(Options):
+    """How speech becomes rows, and tokens text. Times are in seconds.
+
+    ``detector`` is the name of a loaded model of the kind ``speech-segments``; ``longest`` is the
+    longest row; ``max_seconds`` is the longest file or stream.
+    """
+
+    tokenizer: str = "tokenizer.json"
+    detector: str = "speech"
+    language: str
+    longest: Annotated[float, Field(ge=2, le=60)] = 15.0
+    max_seconds: PositiveFloat = 600.0
+    input: str | None = None
+    output: str | None = None
+
+
+class TranscribeParameters(BaseModel):
+    """What a request may say besides its audio."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    language: str | None = Field(None, description="ISO 639-1 code; the model has one language")
+    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="probability from which it is speech"
+    )
+
+
+class TranscribedSegment(BaseModel):
+    """What was said from ``start`` to ``end``, in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+class Transcription(BaseModel):
+    """What was said in one file."""
+
+    text: str
+    segments: list[TranscribedSegment]
+    language: str
+    seconds: float = Field(description="how long the audio is")
+
+
+class StreamParameters(audio.SoundFormat, TranscribeParameters):
+    """What a stream is, and how it is to be understood. Times are in seconds."""
+
+    pause: Annotated[float, Field(ge=0.1, le=5)] = Field(
+        0.5, description="how long a pause ends a segment"
+    )
+    partial: NonNegativeFloat = Field(
+        1.0, description="time between two partial transcripts while somebody speaks; 0: none"
+    )
+
+
+class SpeechStarted(BaseModel):
+    """Somebody begins to speak, at ``time`` in seconds."""
+
+    event: Literal["speech_started"] = "speech_started"
+    time: float
+
+
+class Partial(BaseModel):
+    """What has been said so far; the next one may say it differently."""
+
+    event: Literal["partial"] = "partial"
+    start: float
+    end: float
+    text: str
+
+
+class Final(BaseModel):
+    """What was said between two pauses."""
+
+    event: Literal["segment"] = "segment"
+    start: float
+    end: float
+    text: str
+
+
+class Ended(BaseModel):
+    """The stream's end: it was so long, in seconds, and this was said."""
+
+    event: Literal["end"] = "end"
+    seconds: float
+    text: str
+
+
+TranscriptionEvent: TypeAlias = SpeechStarted | Partial | Final | Ended
+
+
+class Transcribe:
+    """See `Task` and `StreamingTask`."""
+
+    noun = "audio"
+    media: Sequence[str] = audio.MEDIA
+    summary = "What is said?"
+    parameters = TranscribeParameters
+    result = Transcription
+    inline_below = 0
+    quick_steps = True
+    stream_parameters = StreamParameters
+    events = TranscriptionEvent
+
+    def __init__(
+        self, options: TranscriptionOptions, tokenizer: Tokenizer, signature: Signature
+    ) -> None:
+        self._options = options
+        self._tokenizer = tokenizer
+        self._input = tensor(signature.inputs, options.input, "input")
+        self._output = tensor(signature.outputs, options.output, "output")
+        if self._input.dtype is not DType.FP32 or len(self._input.shape) != 2:
+            raise InvalidModel(f"pipeline.input: expected FP32 [batch, samples], got {self._input}")
+        if self._output.dtype is not DType.INT64 or len(self._output.shape) != 2:
+            raise InvalidModel(
+                f"pipeline.output: expected INT64 [batch, tokens], got {self._output}"
+            )
+
+    def run(self, payload: Payload, parameters: TranscribeParameters) -> Steps:
+        """The detector's rows one after the other, then all that was spoken at once."""
+        self._check(parameters)
+        samples = audio.read_audio(payload.data, RATE, self._options.max_seconds)
+        listener = Listener(self._options.detector)
+        found = yield from listener.push(samples)
+        found += yield from listener.finish()
+        speech = SpeechParameters(threshold=parameters.threshold, padding=_PADDING)
+        spans = spans_of(found, len(samples), speech)
+        rows = pieces(spans, found, round(self._options.longest * RATE))
+        texts = yield from self.texts([samples[start:end] for start, end in rows])
+        segments = [
+            TranscribedSegment(start=start / RATE, end=end / RATE, text=text)
+            for (start, end), text in zip(rows, texts, strict=True)
+            if text
+        ]
+        return Transcription(
+            text=" ".join(one.text for one in segments),
+            segments=segments,
+            language=self._options.language,
+            seconds=len(samples) / RATE,
+        )
+
+    def stream(self, parameters: StreamParameters) -> PayloadStream:
+        """Begins."""
+        self._check(parameters)
+        return TranscriptionStream(self, self._options, parameters)
+
+    def texts(self, rows: Sequence[NDArray[np.float32]]) -> Steps:
+        """What is said in each."""
+        if not rows:
+            return []
+        outputs = yield [Inference({self._input.name: filled_up(row)[None]}) for row in rows]
+        return [self._text(one) for one in outputs]
+
+    def _text(self, outputs: Tensors) -> str:
+        ids = outputs[self._output.name][0].tolist()
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text.strip()
+
+    def _check(self, parameters: TranscribeParameters) -> None:
+        own = self._options.language
+        if parameters.language not in {None, own}:
+            raise InvalidInput(
+                f"the model's language is '{own}', got '{parameters.language}'", ("language",)
+            )
+
+
+class TranscriptionStream:
+    """See `PayloadStream`."""
+
+    def __init__(
+        self, task: Transcribe, options: TranscriptionOptions, parameters: StreamParameters
+    ) -> None:
+        self._task = task
+        self._sound = audio.SampleStream(parameters, RATE, options.max_seconds)
+        speech = SpeechParameters(
+            threshold=parameters.threshold, min_silence=parameters.pause, padding=_PADDING
+        )
+        self._follower = Follower(speech, options.detector)
+        self._longest = round(options.longest * RATE)
+        self._every = round(parameters.partial * RATE)
+        self._samples = np.zeros(0, np.float32)  # from ``first`` on
+        self._first = 0
+        self._told = 0  # up to here, segments have been told
+        self._tried = 0  # up to here, a partial one
+        self._said: list[str] = []
+
+    def push(self, data: bytes) -> Steps:
+        """See `PayloadStream`."""
+        return (yield from self._hear(self._sound.push(data)))
+
+    def finish(self) -> Steps:
+        """See `PayloadStream`."""
+        events = yield from self._hear(self._sound.finish())
+        found = yield from self._follower.finish()
+        events += yield from self._follow(found)
+        text = " ".join(self._said)
+        return [*events, Ended(seconds=self._follower.heard / RATE, text=text)]
+
+    def _hear(self, samples: NDArray[np.float32]) -> Steps:
+        events: list[TranscriptionEvent] = []
+        for start in range(0, len(samples), _SLICE):
+            piece = samples[start : start + _SLICE]
+            self._samples = np.concatenate([self._samples, piece])
+            found = yield from self._follower.push(piece)
+            events += yield from self._follow(found)
+            events += yield from self._go_on()
+        return events
+
+    def _follow(self, found: Sequence[Began | Spoke]) -> Steps:
+        """What began and ended now."""
+        events: list[TranscriptionEvent] = []
+        for one in found:
+            if isinstance(one, Began):
+                events.append(SpeechStarted(time=one.start / RATE))
+                self._tried = one.start
+            else:
+                events += yield from self._tell(max(one.start, self._told), one.end)
+        return events
+
+    def _go_on(self) -> Steps:
+        """What can be said of speech that goes on; what isn't needed any more is forgotten."""
+        events: list[TranscriptionEvent] = []
+        heard, since = self._follower.heard, self._follower.since
+        if since is None:
+            self._forget(heard - 2 * _SLICE)
+            return events
+        since = max(since, self._told)
+        while heard - since > self._longest:
+            end = quietest(self._follower.probabilities, since + self._longest // 2, heard)
+            events += yield from self._tell(since, end)
+            since = end
+        if self._every and heard - max(self._tried, since) >= self._every:
+            self._tried = heard
+            (text,) = yield from self._task.texts([self._between(since, heard)])
+            if text:
+                events.append(Partial(start=since / RATE, end=heard / RATE, text=text))
+        self._forget(since)
+        return events
+
+    def _tell(self, start: int, end: int) -> Steps:
+        self._told = max(self._told, end)
+        if end <= start:
+            return []
+        (text,) = yield from self._task.texts([self._between(start, end)])
+        if not text:
+            return []
+        self._said.append(text)
+        return [Final(start=start / RATE, end=end / RATE, text=text)]
+
+    def _between(self, start: int, end: int) -> NDArray[np.float32]:
+        return self._samples[start - self._first : end - self._first]
+
+    def _forget(self, until: int) -> None:
+        if until > self._first:
+            self._samples = self._samples[until - self._first :].copy()
+            self._first = until
+
+
+def filled_up(row: NDArray[np.float32]) -> NDArray[np.float32]:
+    """With silence, to a length that others have, too."""
+    step = _FINE if len(row) <= _COARSE_FROM else _COARSE
+    length = max(-(-len(row) // step) * step, _SHORTEST)
+    found = np.zeros(length, np.float32)
+    found[: len(row)] = row
+    return found
+
+
+def pieces(spans: Sequence[Span], probabilities: Sequence[float], longest: int) -> list[Span]:
+    """Rows of ``longest`` samples at most: short ones are put together, long ones cut."""
+    found: list[Span] = []
+    for start, end in spans:
+        if found and end - found[-1][0] <= longest and start - found[-1][1] <= _PAUSE:
+            found[-1] = found[-1][0], end
+            continue
+        begun = start
+        while end - begun > longest:
+            middle = quietest(probabilities, begun + longest // 2, begun + longest)
+            found.append((begun, middle))
+            begun = middle
+        found.append((begun, end))
+    return found
+
+
+def quietest(probabilities: Sequence[float], start: int, end: int) -> int:
+    """Where between two samples it is least like speech: there, nobody's word is cut in two."""
+    chunks = range(start // CHUNK + 1, min(end // CHUNK, len(probabilities)))
+    if not chunks:
+        return end
+    return min(chunks, key=probabilities.__getitem__) * CHUNK
+
+
+def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
+    """See `Factory`."""
+    options = read(TranscriptionOptions, declared)
+    path = place.file(options.tokenizer)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more special
+        raise InvalidModel(f"pipeline.tokenizer: {path.name} can't be read: {error}") from error
+    return EqualRows(
+        _KIND, lambda signature: {"transcribe": Transcribe(options, tokenizer, signature)}
+    )

@@ -1,0 +1,205 @@
+"""POST /v1/audio/transcriptions: OpenAI's API in front of any model that transcribes.
+
+Source: https://platform.openai.com/docs/api-reference/audio/createTranscription
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from inference_service.core.errors import (
+    InvalidInput,
+    ModelNotFound,
+    UnsupportedContent,
+    quoted,
+)
+from inference_service.core.requests import ModelRef
+from inference_service.core.tasks import Task
+from inference_service.engine.interfaces import Engine, ModelInfo
+from inference_service.protocols.tasks import codec
+from inference_service.protocols.tasks.driver import Conversation
+from inference_service.protocols.tasks.openapi import MULTIPART
+from inference_service.web.body import Head, check_encoded
+from inference_service.web.endpoint import (
+    Content,
+    Course,
+    Edge,
+    InferenceEndpoint,
+    Protocol,
+    Received,
+    lean_route,
+)
+from inference_service.web.errors import ERRORS, ErrorAnswer
+
+TAG = "Transcriptions"
+TASK = "transcribe"
+_NOUN = "file"
+_LIST = "timestamp_granularities[]"
+_INLINE_BELOW = 256 * 1024  # bytes of a form that are taken apart on the loop
+_PLAIN, _JSON = b"text/plain; charset=utf-8", b"application/json"
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class TranscriptionForm(BaseModel):
+    """The fields besides ``file``. What the model can't do is refused, and never ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = ""
+    language: str | None = Field(None, description="ISO 639-1 code")
+    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
+    temperature: Literal["0", "0.0"] = Field("0", description="the likeliest words, always")
+    stream: Literal["false"] = Field("false", description="the WebSocket streams")
+    granularities: Annotated[list[Literal["segment"]], BeforeValidator(_listed)] = Field(
+        ["segment"], alias=_LIST, description="there are no times of words"
+    )
+
+
+_FIELDS = TranscriptionForm.model_fields
+
+
+class PlainTranscription(BaseModel):
+    """``response_format`` json."""
+
+    text: str
+
+
+def _asked(body: bytes, content_type: bytes) -> tuple[codec.Asked, TranscriptionForm]:
+    asked = codec.from_form(body, content_type, _NOUN, binary=True)
+    if len(asked.payloads) != 1:
+        raise InvalidInput(f"expected one file, got {len(asked.payloads)}", (_NOUN,))
+    try:
+        return asked, TranscriptionForm.model_validate(asked.parameters)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "extra_forbidden":
+            known = quoted(field.alias or name for name, field in _FIELDS.items())
+            raise InvalidInput(
+                f"not supported; fields besides '{_NOUN}' are {known}", tuple(first["loc"])
+            ) from None
+        raise InvalidInput(first["msg"], tuple(first["loc"])) from None
+
+
+def _named_in(engine: Engine, body: bytes) -> ModelRef:
+    """The model that the form names, or the only one that transcribes."""
+    boundary = body.partition(b"\r\n")[0].removeprefix(b"--")
+    _, form = _asked(body, MULTIPART + b'; boundary="' + boundary + b'"')
+    if form.model:
+        return ModelRef(form.model)
+    names = sorted({info.name for info in engine.models() if TASK in info.tasks})
+    if len(names) == 1:
+        return ModelRef(names[0])
+    if not names:
+        raise ModelNotFound("no model that transcribes is loaded")
+    raise InvalidInput(f"several models transcribe: name one of {quoted(names)}", ("model",))
+
+
+def _task_of(info: ModelInfo) -> Task:
+    task = info.tasks.get(TASK)
+    if task is None:
+        raise InvalidInput(f"model '{info.name}' can't transcribe", ("model",))
+    return task
+
+
+def _check(head: Head, *_: Any) -> None:
+    check_encoded(head)
+    if head.content_type != MULTIPART:
+        given = head.content_type.decode("latin-1")
+        raise UnsupportedContent(f"Content-Type is '{given}', expected '{MULTIPART.decode()}'")
+
+
+def written(result: Mapping[str, Any], kind: str) -> Content:
+    """The transcription as a client wants to have it."""
+    segments = result["segments"]
+    if kind == "json":
+        return Content(orjson.dumps({"text": result["text"]}), _JSON)
+    if kind == "text":
+        return Content(result["text"].encode() + b"\n", _PLAIN)
+    if kind == "verbose_json":
+        told = {
+            "task": TASK,
+            "language": result["language"],
+            "duration": result["seconds"],
+            "text": result["text"],
+            "segments": [{"id": place, **one} for place, one in enumerate(segments)],
+        }
+        return Content(orjson.dumps(told), _JSON)
+    blocks = [_cue(place, one, kind) for place, one in enumerate(segments, 1)]
+    if kind == "vtt":
+        return Content("\n".join(["WEBVTT\n", *blocks]).encode(), b"text/vtt; charset=utf-8")
+    return Content("\n".join(blocks).encode(), _PLAIN)
+
+
+def _cue(place: int, segment: Mapping[str, Any], kind: str) -> str:
+    comma = "," if kind == "srt" else "."
+    start, end = (_clock(segment[name], comma) for name in ("start", "end"))
+    number = f"{place}\n" if kind == "srt" else ""
+    return f"{number}{start} --> {end}\n{segment['text']}\n"
+
+
+def _clock(seconds: float, comma: str) -> str:
+    whole, thousandths = divmod(timedelta(seconds=seconds), timedelta(seconds=1))
+    minutes, second = divmod(whole, 60)
+    hour, minute = divmod(minutes, 60)
+    millis = thousandths // timedelta(milliseconds=1)
+    return f"{hour:02}:{minute:02}:{second:02}{comma}{millis:03}"
+
+
+def router(
+    edge: Edge, pool: ThreadPoolExecutor, failure: Callable[[Exception], ErrorAnswer]
+) -> APIRouter:
+    """The one path. ``failure`` tells errors in OpenAI's shape."""
+
+    async def converse(received: Received, course: Course) -> Content:
+        info, head = received.info, received.head
+        task = _task_of(info)
+        talk = Conversation(edge.engine, info, pool, received.deadline, head.client, head.priority)
+        if len(received.body) < _INLINE_BELOW:
+            asked, form = _asked(received.body, head.full_type)
+        else:
+            asked, form = await talk.in_pool(_asked, received.body, head.full_type)
+        given = {} if form.language is None else {"language": form.language}
+        parameters = codec.read_parameters(task.parameters, {}, given)
+        try:
+            (result,) = await talk.results(task, asked, parameters)
+        finally:
+            course.decode, course.encode = talk.decode, talk.encode
+            course.rows, course.timing = talk.rows, talk.timing
+        return written(result.model_dump(), form.response_format)
+
+    async def transcriptions() -> None:
+        """What is said in a file of sound: as text, with times, or as subtitles."""
+
+    protocol = Protocol(
+        "openai", _no_decode, lambda _: None, failure=failure,
+        named_in=lambda body: _named_in(edge.engine, body), check=_check, converse=converse,
+    )  # fmt: skip
+    routes = APIRouter(tags=[TAG])
+    routes.add_api_route(
+        "/v1/audio/transcriptions",
+        transcriptions,
+        methods=["POST"],
+        route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
+        summary="Transcriptions",
+        responses={200: {"model": PlainTranscription}, **ERRORS},
+        openapi_extra={"requestBody": {"required": True, "content": {MULTIPART.decode(): _form()}}},
+    )
+    return routes
+
+
+def _form() -> dict[str, Any]:
+    schema = TranscriptionForm.model_json_schema(by_alias=True)
+    fields = {_NOUN: {"type": "string", "format": "binary"}, **schema["properties"]}
+    return {"schema": {"type": "object", "required": [_NOUN], "properties": fields}}
+
+
+def _no_decode(*_: Any) -> Any:
+    raise NotImplementedError  # this protocol converses

@@ -1,0 +1,285 @@
+"""The shipped recogniser on recordings of people, by file, in streams and through OpenAI's API."""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import soundfile
+from openai import OpenAI
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from tests.conftest import MODELS, RunningServer, start_server
+
+EXAMPLES = MODELS / "transcription" / "examples"
+TRANSCRIPTS: dict[str, str] = json.loads((EXAMPLES / "transcripts.json").read_text())
+SHORT = EXAMPLES / "cards-001.flac"
+
+
+def words(text: str) -> list[str]:
+    """As the transcripts are written: without punctuation."""
+    return re.sub(r"[^a-z ]", "", text.lower().replace("-", " ").replace("mr.", "mister")).split()
+
+
+def wrong(found: list[str], wanted: list[str]) -> int:
+    """How many words must be changed, added or left out."""
+    row = list(range(len(wanted) + 1))
+    for place, word in enumerate(found, 1):
+        before, row[0] = row[0], place
+        for index, other in enumerate(wanted, 1):
+            best = min(row[index] + 1, row[index - 1] + 1, before + (word != other))
+            before, row[index] = row[index], best
+    return row[-1]
+
+
+def transcribed(server: RunningServer, name: str) -> Any:
+    data = (EXAMPLES / name).read_bytes()
+    response = requests.post(f"{server.url}/models/transcription/transcribe", data=data, timeout=60)
+    assert response.status_code == 200, response.text
+    return response.json()["results"][0]
+
+
+def test_what_people_say_is_written_down(server: RunningServer) -> None:
+    """Two voices that the model was not made with. At most one word in ten is wrong."""
+    errors = sum(
+        wrong(words(transcribed(server, name)["text"]), words(wanted))
+        for name, wanted in TRANSCRIPTS.items()
+    )
+    total = sum(len(words(wanted)) for wanted in TRANSCRIPTS.values())
+    assert total > 80
+    assert errors <= total / 10
+
+
+def test_clients_share_runs_and_get_the_answers_that_they_would_get_alone(
+    server: RunningServer,
+) -> None:
+    names = ["cards-001.flac", "cards-003.flac", "cards-005.flac", "austen-0930.flac"]
+    alone = {name: transcribed(server, name) for name in names}
+    before = rows_and_runs(server)
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda name: (name, transcribed(server, name)), names * 6))
+    rows, runs = (b - a for a, b in zip(before, rows_and_runs(server), strict=True))
+    assert all(result == alone[name] for name, result in together)
+    assert rows == len(together)
+    assert runs < rows
+
+
+def rows_and_runs(server: RunningServer) -> tuple[float, float]:
+    text = requests.get(server.url + "/metrics", timeout=20).text
+
+    def value(part: str) -> float:
+        found = re.search(
+            rf'^inference_batch_rows_{part}{{model="transcription".*}} (\S+)', text, re.MULTILINE
+        )
+        return float(found[1]) if found else 0.0
+
+    return value("sum"), value("count")
+
+
+def pcm(name: str) -> tuple[bytes, int]:
+    samples, rate = soundfile.read(EXAMPLES / name, dtype="int16")
+    return samples.astype("<i2").tobytes(), rate
+
+
+def stream(server: RunningServer, path: str, query: str = "") -> Any:
+    return connect(f"{server.url.replace('http', 'ws')}/models/{path}/stream{query}")
+
+
+def events_of(socket: Any) -> list[Any]:
+    """All that come until it is closed, for whatever reason."""
+    events = []
+    with suppress(ConnectionClosed):
+        while True:
+            events.append(json.loads(socket.recv(timeout=20)))
+    return events
+
+
+def played(server: RunningServer, path: str, data: bytes, query: str, size: int) -> list[Any]:
+    """All events of a stream that comes in messages of ``size`` bytes."""
+    with stream(server, path, query) as socket:
+        for start in range(0, len(data), size):
+            socket.send(data[start : start + size])
+        socket.send('{"event": "end"}')
+        events = [json.loads(message) for message in socket]
+        assert socket.close_code == 1000
+        return events
+
+
+def test_a_stream_tells_words_while_it_goes_on(server: RunningServer) -> None:
+    data, rate = pcm("austen-0930.flac")
+    silence = bytes(2 * rate)
+    with stream(server, "transcription/transcribe", f"?rate={rate}&partial=1") as socket:
+        for start in range(0, len(data), 3200):
+            socket.send(data[start : start + 3200])
+        socket.send(silence)
+        events: list[Any] = []
+        while not events or events[-1]["event"] != "segment":  # long before the stream's end
+            events.append(json.loads(socket.recv(timeout=20)))
+        socket.send('{"event": "end"}')
+        events += [json.loads(message) for message in socket]
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "speech_started"
+    assert "partial" in kinds
+    assert kinds[-1] == "end"
+    assert wrong(words(events[-1]["text"]), words(TRANSCRIPTS["austen-0930.flac"])) <= 1
+
+
+@pytest.mark.parametrize("size", [500, 6400, 200_000])
+def test_segments_are_those_of_the_file_however_it_is_cut(server: RunningServer, size: int) -> None:
+    data, rate = pcm("austen-0870.flac")
+    answer = requests.post(
+        f"{server.url}/models/speech/detect",
+        data=(EXAMPLES / "austen-0870.flac").read_bytes(),
+        timeout=60,
+    ).json()
+    events = played(server, "speech/detect", data, f"?rate={rate}", size)
+    found = [one for one in events if one["event"] == "segment"]
+    assert len(found) == len(answer["results"][0]["segments"])
+    for one, other in zip(found, answer["results"][0]["segments"], strict=True):
+        assert one["start"] == pytest.approx(other["start"], abs=0.04)
+        assert one["end"] == pytest.approx(other["end"], abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status", "message"),
+    [
+        ("transcription/transcribe", "?rate=7", 400, "rate: Input should be greater than or equal"),
+        ("transcription/transcribe", "?speed=2", 400, "speed: no such parameter; there are "),
+        ("transcription/transcribe", "?language=de", 400, "language: the model's language is 'en'"),
+        ("digits/classify", "", 404, "model 'digits' can't classify a stream"),
+        ("speech/transcribe", "", 404, "what it can stream: 'detect'"),
+        ("nobody/detect", "", 404, "unknown model 'nobody'"),
+    ],
+)
+def test_what_is_wrong_with_a_stream_is_told_before_it_begins(
+    server: RunningServer, path: str, query: str, status: int, message: str
+) -> None:
+    with pytest.raises(InvalidStatus) as refused, stream(server, path, query):
+        pass
+    assert refused.value.response.status_code == status
+    assert message in json.loads(refused.value.response.body)["error"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "error"),
+    [
+        (["hello"], 'expected binary messages, or {"event": "end"}'),
+        ([b"\0", '{"event": "end"}'], "ends within a sample: 1 of 2 bytes are there"),
+        ([bytes(2**19)] * 40, "the audio is longer than the limit of 600 s"),
+    ],
+)
+def test_a_stream_that_can_not_go_on_says_why(
+    server: RunningServer, messages: list[Any], error: str
+) -> None:
+    with stream(server, "speech/detect", "?rate=8000") as socket:
+        with suppress(ConnectionClosed):  # it may say so before all is sent
+            for message in messages:
+                socket.send(message)
+        last = events_of(socket)[-1]
+        assert last["event"] == "error"
+        assert error in last["error"]
+        assert socket.close_code == 1008
+
+
+@pytest.fixture(scope="module")
+def strict_server() -> Iterator[RunningServer]:
+    running = start_server(
+        MODELS / "speech", INFERENCE_SERVICE_LIMITS__MAX_STREAMS="1",
+        INFERENCE_SERVICE_LIMITS__STREAM_IDLE_TIMEOUT="0.5",
+        INFERENCE_SERVICE_LIMITS__MAX_MESSAGE_BYTES="1000",
+    )  # fmt: skip
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def test_streams_are_limited_in_number_size_and_patience(strict_server: RunningServer) -> None:
+    with stream(strict_server, "speech/detect") as socket:
+        with pytest.raises(InvalidStatus) as refused, stream(strict_server, "speech/detect"):
+            pass
+        assert refused.value.response.status_code == 503
+        assert "1 streams are open, the limit is 1" in refused.value.response.body.decode()
+        metrics = requests.get(strict_server.url + "/metrics", timeout=20).text
+        assert "inference_streams 1.0" in metrics
+        (last,) = events_of(socket)
+        assert last == {"event": "error", "error": "nothing came for 0.5 s"}
+        assert socket.close_code == 1001
+    with stream(strict_server, "speech/detect") as socket:
+        socket.send(bytes(1001))
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=10)
+        assert socket.close_code == 1009
+
+
+def test_a_model_without_its_detector_says_what_it_needs() -> None:
+    running = start_server(MODELS / "transcription")
+    try:
+        response = requests.post(
+            f"{running.url}/models/transcription/transcribe", data=SHORT.read_bytes(), timeout=60
+        )
+        assert response.status_code == 503
+        assert "needs the model 'speech', which isn't loaded" in response.json()["error"]
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
+def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) -> None:
+    client = OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+    wanted = transcribed(server, SHORT.name)["text"]
+
+    def create(**fields: Any) -> Any:
+        with SHORT.open("rb") as sound:
+            return client.audio.transcriptions.create(file=sound, model="transcription", **fields)
+
+    assert create().text == wanted
+    assert create(response_format="text").strip() == wanted
+    told = create(response_format="verbose_json", timestamp_granularities=["segment"])
+    assert told.language == "en"
+    assert told.segments[0].text == wanted
+    lines = create(response_format="srt").splitlines()
+    assert lines[0] == "1"
+    assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:01,\d{3}", lines[1])
+    assert create(response_format="vtt").startswith("WEBVTT\n\n00:00:00.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": "digits"}, "model 'digits' can't transcribe"),
+        ({"temperature": "0.7"}, "temperature: "),
+        ({"prompt": "cards"}, "prompt: not supported; fields besides 'file' are 'model'"),
+        ({"language": "fr"}, "the model's language is 'en'"),
+        ({"response_format": "xml"}, "response_format: "),
+    ],
+)
+def test_what_a_model_can_not_do_is_refused_in_openai_s_shape(
+    server: RunningServer, fields: dict[str, str], message: str
+) -> None:
+    response = requests.post(
+        f"{server.url}/v1/audio/transcriptions",
+        files={"file": ("cards.flac", SHORT.read_bytes())},
+        data={"model": "transcription", **fields},
+        timeout=60,
+    )
+    assert response.status_code == 400
+    assert message in response.json()["error"]["message"]
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_streams_of_many_clients_share_the_detector_s_runs(server: RunningServer) -> None:
+    data, rate = pcm(SHORT.name)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(
+            pool.map(
+                lambda _: played(server, "speech/detect", data, f"?rate={rate}", 3200), range(8)
+            )
+        )
+    assert all(events == found[0] for events in found)
+    assert np.isclose(found[0][-1]["seconds"], len(data) / 2 / rate, atol=0.01)
