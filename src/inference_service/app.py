@@ -140,7 +140,7 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
         oip.router(edge, service.health, server),
         openai.router(edge),
         tei.router(edge, __version__),
-        transcriptions.router(edge, pool, openai.failure),
+        transcriptions.router(edge, pool, openai.failure, openai.FAILURES),
         tasks.router(edge, pool, settings.limits.stream_idle_timeout),
     )
     app.state.prediction_routes = [

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import requests
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from tests.conftest import MODELS, RunningServer
 
@@ -149,3 +150,51 @@ def test_what_goes_with_a_projects_libraries_and_why(server: RunningServer) -> N
     (nobody,) = ask(server, "/models/libraries/recommend", json={"user": []})
     assert nobody["cold_start"] is True
     assert len(nobody["items"]) == 10
+
+
+def test_a_photographed_page_is_read(server: RunningServer) -> None:
+    """Grey, curved and crumpled. RapidOCR reads these lines, too (spaces aside)."""
+    data = (MODELS / "ocr" / "examples" / "page.png").read_bytes()
+    (result,) = ask(server, "/models/ocr/read", data=data)
+    text = result["text"].replace(" ", "")
+    for line in (
+        "Region-basedsegmentation",
+        "Letusfirstdeterminemarkersofthecoinsandthe",
+        "background.Thesemarkersarepixelsthatwecanlabel",
+        "unambiguouslyaseitherobjectorbackground.Here",
+        "histogramofgreyvalues:",
+    ):
+        assert line in text
+
+
+def test_a_turned_sheet_is_read_where_it_is_and_many_clients_share_the_runs(
+    server: RunningServer,
+) -> None:
+    sheet = Image.new("RGB", (800, 300), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(40)
+    draw.text((40, 40), "Invoice No. 2026-1124", fill="black", font=font)
+    draw.text((40, 180), "inference-service@example.org", fill=(30, 30, 120), font=font)
+    lines = ["InvoiceNo.2026-1124", "inference-service@example.org"]
+
+    def read(degrees: float) -> Any:
+        turned = sheet.rotate(
+            degrees, expand=True, fillcolor="white", resample=Image.Resampling.BICUBIC
+        )
+        out = BytesIO()
+        turned.save(out, "PNG")
+        (result,) = ask(server, "/models/ocr/read", data=out.getvalue())
+        return result
+
+    level = read(0)
+    assert [line["text"].replace(" ", "") for line in level["lines"]] == lines
+    (left, top), _, (right, bottom), _ = level["lines"][0]["box"]
+    assert 25 < left < 50
+    assert 40 < top < bottom < 100
+    assert 400 < right < 500
+    assert all(line["score"] > 0.9 for line in level["lines"])
+    for degrees in (7, -10):
+        assert [line["text"].replace(" ", "") for line in read(degrees)["lines"]] == lines
+    down = [line["text"].replace(" ", "") for line in read(180)["lines"]]
+    assert sorted(down) == sorted(lines)
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(read, [0] * 6)) == [level] * 6

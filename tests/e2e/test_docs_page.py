@@ -66,10 +66,11 @@ def test_the_page_needs_no_internet_and_lists_the_models_first(
     paths = page.locator(".opblock-summary-path").all_inner_texts()
     shown = [path.replace("\u200b", "") for path in paths]
     tasks = [
-        "imagenet/classify", "language/classify", "libraries/recommend", "speech/detect",
+        "imagenet/classify", "language/classify", "libraries/recommend", "ocr/read",
+        "speech/detect", "transcription/transcribe",
     ]  # fmt: skip
-    assert shown[:4] == [f"/models/{task}" for task in tasks]
-    assert shown[4:6] == ["/v1/models/digits:predict", "/v1/models/flight-delay:predict"]
+    assert shown[:6] == [f"/models/{task}" for task in tasks]
+    assert shown[6:8] == ["/v1/models/digits:predict", "/v1/models/flight-delay:predict"]
     first, second = page.locator(".opblock-tag").all_inner_texts()[:2]
     assert first.startswith("Tasks of the loaded models")
     assert second.startswith("Models")

@@ -59,6 +59,7 @@ async def test_the_paths_of_loaded_models_take_the_short_way(app: FastAPI) -> No
     assert sorted(app.state.hot_paths) == [
         "/embed",
         "/predict",
+        "/v1/audio/transcriptions",
         "/v1/embeddings",
         "/v1/models/doubler/versions/1:predict",
         "/v1/models/doubler/versions/2:predict",

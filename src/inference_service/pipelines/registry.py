@@ -26,6 +26,7 @@ _OWN = {
     "speech-transcription": "speech_transcription",
     "text-classification": "text_classification",
     "text-embedding": "text_embedding",
+    "text-in-images": "text_in_images",
 }
 
 _Declared = TypeVar("_Declared", bound="Options")

@@ -26,6 +26,10 @@ from inference_service.web.endpoint import Call, Edge, InferenceEndpoint, Protoc
 from inference_service.web.errors import ERRORS, INTERNAL, ErrorAnswer, answer
 
 TAG = "Embeddings"
+FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {**told, "model": FailureBody} for status, told in ERRORS.items()
+}
+"""The errors of OpenAI's endpoints, for the OpenAPI document."""
 _KINDS = {503: "overloaded_error"}
 
 
@@ -80,9 +84,6 @@ def router(edge: Edge) -> APIRouter:
     )  # fmt: skip
     endpoint = InferenceEndpoint(edge, protocol)
     routes = APIRouter(tags=[TAG])
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {**told, "model": FailureBody} for status, told in ERRORS.items()
-    }
     for path in ("/v1/embeddings", "/embeddings"):
         routes.add_api_route(
             path,
@@ -91,7 +92,7 @@ def router(edge: Edge) -> APIRouter:
             route_class_override=lean_route(endpoint),
             summary="Embeddings",
             include_in_schema=path.startswith("/v1"),
-            responses={200: {"model": EmbeddingsAnswer}, **responses},
+            responses={200: {"model": EmbeddingsAnswer}, **FAILURES},
             openapi_extra={
                 "requestBody": {
                     "required": True,

@@ -34,7 +34,7 @@ from inference_service.web.endpoint import (
     Received,
     lean_route,
 )
-from inference_service.web.errors import ERRORS, ErrorAnswer
+from inference_service.web.errors import ErrorAnswer
 
 TAG = "Transcriptions"
 TASK = "transcribe"
@@ -154,9 +154,12 @@ def _clock(seconds: float, comma: str) -> str:
 
 
 def router(
-    edge: Edge, pool: ThreadPoolExecutor, failure: Callable[[Exception], ErrorAnswer]
+    edge: Edge,
+    pool: ThreadPoolExecutor,
+    failure: Callable[[Exception], ErrorAnswer],
+    failures: Mapping[int | str, Any],
 ) -> APIRouter:
-    """The one path. ``failure`` tells errors in OpenAI's shape."""
+    """The one path. ``failure`` tells errors in OpenAI's shape, which ``failures`` documents."""
 
     async def converse(received: Received, course: Course) -> Content:
         info, head = received.info, received.head
@@ -189,7 +192,7 @@ def router(
         methods=["POST"],
         route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
         summary="Transcriptions",
-        responses={200: {"model": PlainTranscription}, **ERRORS},
+        responses={200: {"model": PlainTranscription}, **failures},
         openapi_extra={"requestBody": {"required": True, "content": {MULTIPART.decode(): _form()}}},
     )
     return routes
