@@ -61,6 +61,13 @@ def main() -> None:
         ("what goes with 8 items", "/models/libraries/recommend", user, "application/json"),
         ("the language of a sentence", "/models/language/classify", text, "application/json"),
     ]
+    page = (MODELS / "ocr" / "examples" / "page.png").read_bytes()
+    work.insert(2, ("text on a picture, 5 lines", "/models/ocr/read", page, "image/png"))
+    if (MODELS / "sentences" / "1" / "model.onnx").exists():  # built on demand
+        sentence = b'{"text": "Dynamic batching raises the throughput, and latency is the price."}'
+        work.append(
+            ("the vector of a sentence", "/models/sentences/embed", sentence, "application/json")
+        )
     port = free_port()
     print(
         "| | 1 client: per second | p50 ms | 32 clients: per second | p50 ms | |\n"

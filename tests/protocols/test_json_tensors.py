@@ -58,6 +58,12 @@ def test_strings_survive_the_way_through_json(texts: list[str]) -> None:
     ("value", "dtype", "shape", "message"),
     [
         ([1, 2], DType.FP32, (3,), "t: expected shape [3], got [2]"),
+        (
+            [[[], []]],
+            DType.FP32,
+            (None, 2, None, None),
+            "t[0][0]: expected an array of shape [any, any], got an empty one",
+        ),
         ([[1, 2], [3]], DType.FP32, (None, 2), "t[1]: expected shape [2], got [1]"),
         ([[1, 2], [3]], DType.FP32, (None, None), "t[1]: expected shape [2], got [1]"),
         ([[1, 2], 3], DType.FP32, (None, 2), "t[1]: expected an array of shape [2], got an integer"),

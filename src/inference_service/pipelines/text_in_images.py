@@ -34,6 +34,8 @@ _HEIGHT = 48  # of a line, for the other two models
 _DIRECTION_WIDTH = 192
 _NARROWEST, _STEP, _WIDEST = 320, 160, 3200  # of a line for the recogniser
 _INPUT = "image"
+Point = Annotated[list[int], Field(min_length=2, max_length=2)]
+"""x and y, in pixels."""
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -68,7 +70,7 @@ class Line(BaseModel):
 
     text: str
     score: float
-    box: list[tuple[int, int]]
+    box: list[Point]
 
 
 class Reading(BaseModel):
@@ -213,9 +215,10 @@ def decoded(
     return text.strip(), float(scores[kept].mean())
 
 
-def _told(box: Box, top: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+def _told(box: Box, top: int, size: tuple[int, int]) -> list[Point]:
     corners = (box.corners - (0, top)).round().clip(0, size).astype(int)
-    return [(x, y) for x, y in corners.tolist()]
+    found: list[Point] = corners.tolist()
+    return found
 
 
 def load(declared: Mapping[str, Any], place: Place) -> EqualRows:

@@ -36,6 +36,8 @@ def _first_fault(value: Any, spec: TensorSpec, shape: Shape) -> tuple[Path, str]
         return (), f"expected an array of shape {render_shape(shape)}, got {noun(value)}"
     if shape[0] is not None and len(value) != shape[0]:
         return (), f"expected shape {render_shape(shape)}, got {render_shape(_sizes(value))}"
+    if not value:  # the axes within it can't be told
+        return (), f"expected an array of shape {render_shape(shape)}, got an empty one"
     rest = _common_rest(value, shape[1:])
     index = _first_bad(value, spec, rest)
     if _fine(value[index : index + 1], spec, rest):
