@@ -27,6 +27,12 @@ from inference_service.engine.interfaces import Engine, ModelInfo
 from inference_service.protocols.tasks.codec import Asked
 
 _T = TypeVar("_T")
+_SOONER = {
+    Priority.LOW: Priority.NORMAL,
+    Priority.NORMAL: Priority.HIGH,
+    Priority.HIGH: Priority.HIGH,
+}
+"""What has begun is finished before others begin: under overload, half-done work is lost work."""
 
 
 @dataclass(slots=True)
@@ -82,8 +88,10 @@ class Conversation:
         begun = perf_counter()
         ended, value = await self._advance(steps, None, inline=inline)
         self.decode = max(self.decode, perf_counter() - begun)
+        priority = self.priority
         while not ended:
-            responses = await all_of([self._infer(one) for one in value])
+            responses = await all_of([self._infer(one, priority) for one in value])
+            priority = _SOONER[priority]
             for response in responses:
                 self.rows += response.rows
             queue += max(response.timing.queue for response in responses)
@@ -111,13 +119,13 @@ class Conversation:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, function, *arguments)
 
-    async def _infer(self, wanted: Inference) -> InferenceResponse:
+    async def _infer(self, wanted: Inference, priority: Priority) -> InferenceResponse:
         info = self.info
         if wanted.model:
             info = self._other(wanted.model)
         inputs = info.pipeline.preprocess(wanted.inputs)
         request = InferenceRequest(
-            info.ref, inputs, (), "", self.deadline, self.client, self.priority
+            info.ref, inputs, (), "", self.deadline, self.client, priority
         )
         return await self.engine.infer(request)
 
