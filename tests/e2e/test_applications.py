@@ -1,5 +1,6 @@
 """The shipped models of pictures, sound and text, asked as their users do, about real things."""
 
+import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -198,3 +199,44 @@ def test_a_turned_sheet_is_read_where_it_is_and_many_clients_share_the_runs(
     assert sorted(down) == sorted(lines)
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(read, [0] * 6)) == [level] * 6
+
+
+def test_tensorflow_serving_s_clients_send_pictures_as_base64(server: RunningServer) -> None:
+    url = f"{server.url}/v1/models/imagenet:predict"
+    labels = (MODELS / "imagenet" / "labels.txt").read_text().splitlines()
+    photos = [
+        base64.b64encode((PHOTOS / name).read_bytes()).decode()
+        for name in ("cat.jpg", "espresso.jpg")
+    ]
+    session = ort.InferenceSession(str(MODELS / "imagenet" / "1" / "model.onnx"))
+    name = session.get_inputs()[0].name
+    bodies = [
+        {"instances": [{"b64": photo} for photo in photos]},
+        {"instances": [{f"{name}_bytes": {"b64": photo}} for photo in photos]},
+        {"inputs": {name: [{"b64": photo} for photo in photos]}},
+    ]
+    for body in bodies:
+        answer = requests.post(url, json=body, timeout=60).json()
+        logits = np.array(answer.get("predictions") or answer.get("outputs"))
+        assert logits.shape == (2, 1000)
+        assert [labels[place] for place in logits.argmax(axis=1)] == ["Egyptian cat", "espresso"]
+
+
+@pytest.mark.parametrize(
+    ("instances", "message"),
+    [
+        ([{"b64": "AAAA"}], "instances[0]: no image that can be read"),
+        ([{"b64": "A"}], "instances[0].b64: not base64"),
+        ([{"b64": 7}, {"b64": ""}], "instances[0].b64: expected base64 in a string"),
+        ([{"b64": ""}], "instances[0]: the image is empty"),
+        ([{"picture": {"b64": "AAAA"}}], "instances[0]: expected a file as in the other rows"),
+    ],
+)
+def test_what_is_wrong_with_a_picture_in_base64_is_told_with_its_place(
+    server: RunningServer, instances: Any, message: str
+) -> None:
+    response = requests.post(
+        f"{server.url}/v1/models/imagenet:predict", json={"instances": instances}, timeout=60
+    )
+    assert response.status_code == 400
+    assert message in response.json()["error"]

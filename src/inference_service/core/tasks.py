@@ -109,6 +109,14 @@ class StreamingTask(Protocol):
         """Begins. Raises InvalidInput for parameters that don't fit."""
 
 
+@runtime_checkable
+class FileTask(Protocol):
+    """A `Task` whose payload, a file, is one row of the model's input."""
+
+    def tensors(self, data: bytes) -> Tensors:
+        """The inputs, with one row. Raises InvalidInput."""
+
+
 class PayloadPipeline(Protocol):
     """What a model's ``[pipeline]`` makes of it.
 

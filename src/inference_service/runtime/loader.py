@@ -65,7 +65,8 @@ class LoadOptions:
 
     def runtime(self, layout: Layout) -> RuntimeOptions:
         """How onnxruntime uses the machine in this layout."""
-        one_shape = not self.padding and self.payloads is None
+        # Who has to say which shapes work has a graph that takes several.
+        one_shape = not (self.padding or self.payloads or self.row_shapes)
         return RuntimeOptions(
             layout.threads, self.allow_spinning, one_shape=one_shape, frame=self.frame
         )

@@ -106,8 +106,8 @@ class Protocol:
     """What differs between endpoints.
 
     ``binary``: bodies that are not JSON are read, too. ``named_in`` finds the model in the body.
-    Bodies of ``off_loop_from`` bytes and more are decoded in a thread. One that ``converse``s does
-    without ``decode``, and has a ``check`` of its own for the content's type.
+    Bodies of ``off_loop_from`` bytes and more are decoded in a thread, and ``heavy`` ones. One that
+    ``converse``s does without ``decode``, and has a ``check`` of its own for the content's type.
     """
 
     name: str
@@ -118,6 +118,7 @@ class Protocol:
     named_in: Callable[[bytes], ModelRef] | None = None
     off_loop_from: int = _DECODE_OFF_LOOP_FROM
     check: Check | None = None
+    heavy: Callable[[bytes, ModelInfo], bool] | None = None
     converse: Converse | None = None
 
 
@@ -224,7 +225,8 @@ class InferenceEndpoint:
                 )
                 with DisconnectWatch(self._rounds, receive):
                     return await protocol.converse(received, course)
-            if len(body) < protocol.off_loop_from:
+            heavy = protocol.heavy is not None and protocol.heavy(body, info)
+            if len(body) < protocol.off_loop_from and not heavy:
                 call = protocol.decode(body, info, head)
             else:
                 call = await asyncio.to_thread(protocol.decode, body, info, head)

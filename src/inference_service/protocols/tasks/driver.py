@@ -124,9 +124,7 @@ class Conversation:
         if wanted.model:
             info = self._other(wanted.model)
         inputs = info.pipeline.preprocess(wanted.inputs)
-        request = InferenceRequest(
-            info.ref, inputs, (), "", self.deadline, self.client, priority
-        )
+        request = InferenceRequest(info.ref, inputs, (), "", self.deadline, self.client, priority)
         return await self.engine.infer(request)
 
     def _other(self, name: str) -> ModelInfo:

@@ -1,9 +1,11 @@
 """Bytes of TensorFlow Serving's REST API to requests, and responses to bytes. Pure."""
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from inference_service.core.errors import InvalidInput
@@ -11,7 +13,7 @@ from inference_service.core.lifecycle import State
 from inference_service.core.tensors import DType, NonFinite, Signature, Tensors, TensorSpec
 from inference_service.protocols.json_quick import open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, from_rows
-from inference_service.protocols.json_values import STRICT, Rules
+from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules
 from inference_service.protocols.tfserving.schema import SIGNATURE_NAME, PredictBody, body_model
 
 _DT = {
@@ -60,6 +62,51 @@ def decode_predict(
         raise invalid(error) from None
     by_rows = "instances" in envelope.model_fields_set
     return (envelope.instances if by_rows else envelope.inputs), by_rows
+
+
+def decode_files(
+    value: Any, signature: Signature, tensors: Callable[[bytes], Tensors]
+) -> tuple[Tensors, bool]:
+    """Rows that are files: ``{"b64": ...}``, also below the input's name, alone or with ``_bytes``.
+
+    ``tensors`` makes one row of a file. Raises InvalidInput.
+    """
+    if not isinstance(value, dict) or ("instances" in value) == ("inputs" in value):
+        raise InvalidInput("expected an object with either 'instances' or 'inputs'")
+    form = "instances" if "instances" in value else "inputs"
+    names = {name for spec in signature.inputs for name in (spec.name, f"{spec.name}_bytes")}
+    given = _below(value[form], names) if form == "inputs" else value[form]
+    if isinstance(given, dict):  # one file, without a list
+        given = [given]
+    if not isinstance(given, list) or not given:
+        raise InvalidInput('expected a list of {"b64": …}', (form,))
+    rows = []
+    for place, item in enumerate(given):
+        try:
+            rows.append(tensors(_file(_below(item, names))))
+        except InvalidInput as error:
+            raise error.within(form, place) from None
+    inputs = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return inputs, form == "instances"
+
+
+def _below(value: Any, names: Collection[str]) -> Any:
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, inner),) = value.items()
+        return inner if name in names else value
+    return value
+
+
+def _file(value: Any) -> bytes:
+    if not isinstance(value, dict) or set(value) != {BASE64_KEY}:
+        raise InvalidInput(f"expected a file as in the other rows, {{'{BASE64_KEY}': …}}")
+    text = value[BASE64_KEY]
+    if not isinstance(text, str):
+        raise InvalidInput("expected base64 in a string", (BASE64_KEY,))
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidInput(f"not base64: {error}", (BASE64_KEY,)) from None
 
 
 def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | None:

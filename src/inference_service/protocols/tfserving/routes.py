@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference_service.core.errors import ModelNotFound, NotFound
 from inference_service.core.requests import ModelRef
+from inference_service.core.tasks import FileTask
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
 from inference_service.protocols.json_schema import inlined
@@ -45,7 +46,21 @@ Label = Annotated[str, Path(description="label of a version, from model.toml")]
 Version = Annotated[str, Path(description="version, a whole number")]
 
 
+def _holds_files(body: bytes, info: ModelInfo) -> bool:
+    """Files in place of numbers: they take long to decode, wherever that is done."""
+    return bool(info.tasks) and b'"b64"' in body and _file_task(info) is not None
+
+
+def _file_task(info: ModelInfo) -> FileTask | None:
+    return next((task for task in info.tasks.values() if isinstance(task, FileTask)), None)
+
+
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
+    if info.tasks and _holds_files(body, info) and (task := _file_task(info)) is not None:
+        value, _ = _parsed(body, head)
+        inputs, by_rows = codec.decode_files(value, info.signature, task.tensors)
+        encode = partial(codec.encode_predict, by_rows=by_rows, non_finite=head.non_finite)
+        return Call(inputs, encode)
     found = codec.decode_quickly(body, info.signature)
     if found is None:
         value, rules = _parsed(body, head)
@@ -145,7 +160,7 @@ def _add_verbs(routes: APIRouter, edge: Edge) -> None:
     async def by_label(model: ModelName, label: Label) -> None: ...
 
     for verb in _VERBS:
-        protocol = Protocol("tfserving", verb.decode, choose, failure=_failure)
+        protocol = Protocol("tfserving", verb.decode, choose, failure=_failure, heavy=_holds_files)
         endpoints[verb.name] = InferenceEndpoint(edge, protocol)
         for place, contract in (
             ("", latest),
