@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
@@ -15,7 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
-from starlette.responses import RedirectResponse
+from starlette.responses import HTMLResponse
 
 from inference_service._version import __version__
 from inference_service.core.admission import Admission, Limits
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_HOME = files("inference_service.web").joinpath("home.html").read_text("utf-8")
 _GC_THRESHOLDS = (20_000, 20, 20)
 """Python's own 700 collects every few requests, which takes 4 % of small ones; hardly anything here
 is garbage that needs collecting."""
@@ -156,8 +158,8 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
         return Response(content, media_type=content_type)
 
     @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("docs")
+    async def home() -> HTMLResponse:
+        return HTMLResponse(_HOME)
 
     app.openapi = partial(_openapi, app, engine, edge.max_body_bytes)  # type: ignore[method-assign]
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 
 from inference_service.core.errors import NotFound, UnsupportedContent, quoted
 from inference_service.core.requests import ModelRef
-from inference_service.core.tasks import Task
+from inference_service.core.tasks import StreamingTask, Task
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_tensors import parse
 from inference_service.protocols.tasks import codec
@@ -166,6 +166,7 @@ def _listed(info: ModelInfo) -> ModelTasks:
             summary=task.summary,
             payload=task.noun,
             media_types=list(task.media),
+            streams=isinstance(task, StreamingTask),
         )
         for name, task in info.tasks.items()
     ]

@@ -24,6 +24,7 @@ class TaskInfo(BaseModel):
     summary: str
     payload: str = Field(description="the payload's name in JSON and in forms")
     media_types: list[str] = Field(description="content types of raw bodies")
+    streams: bool = Field(description="it can be asked over a WebSocket, at path/stream")
 
 
 class ModelTasks(BaseModel):
