@@ -35,8 +35,9 @@ def test_a_recording_is_written_down(server: RunningServer) -> None:
 
 
 def test_lines_are_sorted_by_language(server: RunningServer) -> None:
-    found = run(server, "language", text="Wo ist die nächste Apotheke?\n\nOù se trouve la pharmacie la plus proche ?\n")
-    assert found == "de\tWo ist die nächste Apotheke?\nfr\tOù se trouve la pharmacie la plus proche ?\n"
+    german, french = "Wo ist die nächste Apotheke?", "Où se trouve la pharmacie la plus proche ?"
+    found = run(server, "language", text=f"{german}\n\n{french}\n")
+    assert found == f"de\t{german}\nfr\t{french}\n"
 
 
 def test_libraries_are_recommended(server: RunningServer) -> None:

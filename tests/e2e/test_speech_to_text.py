@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,32 @@ def test_streams_are_limited_in_number_size_and_patience(strict_server: RunningS
         with pytest.raises(ConnectionClosed):
             socket.recv(timeout=10)
         assert socket.close_code == 1009
+
+
+def test_who_sends_faster_than_he_is_heard_is_held_back(server: RunningServer) -> None:
+    """Nine minutes at once: when the last of it is sent, much of it has been answered already."""
+    data, rate = pcm(SHORT.name)
+    piece = data + bytes(2 * rate)
+    count = 540 * 2 * rate // len(piece)
+    heard: list[float] = []
+    when_sent: list[float] = []
+
+    with stream(server, "speech/detect", f"?rate={rate}") as socket:
+
+        def send() -> None:
+            for _ in range(count):
+                socket.send(piece)
+            when_sent.append(heard[-1] if heard else 0.0)
+            socket.send('{"event": "end"}')
+
+        sender = Thread(target=send)
+        sender.start()
+        for message in socket:
+            event = json.loads(message)
+            heard.append(event.get("end") or event.get("time") or event["seconds"])
+        sender.join()
+    assert heard[-1] == pytest.approx(540, abs=5)
+    assert when_sent[0] > 60  # seconds of sound; the rest is in the kernel's buffers
 
 
 def test_a_model_without_its_detector_says_what_it_needs() -> None:
