@@ -8,12 +8,17 @@ import io
 import json
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import load
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from servers import ROOT, free_port
 
@@ -21,9 +26,9 @@ MODELS = ROOT / "models"
 
 
 @contextmanager
-def served(port: int) -> Iterator[None]:
-    """The shipped models."""
-    command = [sys.executable, "-m", "inference_service", "serve", str(MODELS), "--port", str(port)]
+def served(port: int, models: object = MODELS) -> Iterator[None]:
+    """The shipped models, or others."""
+    command = [sys.executable, "-m", "inference_service", "serve", str(models), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         while True:
@@ -43,6 +48,53 @@ def enlarged(data: bytes) -> bytes:
     out = io.BytesIO()
     Image.open(io.BytesIO(data)).resize((4000, 3000)).save(out, "JPEG", quality=90)
     return out.getvalue()
+
+
+def save_catalogue(folder: Path, items: int) -> None:
+    """A recommender of so many items, with weights that are made up: as long to run as real ones."""
+    random = np.random.default_rng(1)
+    weights = random.normal(0, 0.1, (items, items)).astype(np.float32)
+    value = helper.make_tensor_value_info
+    shape = ["batch", items]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["history", "weights"], ["scores"])],
+        "catalogue",
+        [value("history", TensorProto.FLOAT, shape)],
+        [value("scores", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    (folder / "1").mkdir(parents=True)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), folder / "1/model.onnx")
+    listed = [{"id": f"item-{place}"} for place in range(items)]
+    (folder / "items.json").write_text(json.dumps(listed))
+    (folder / "model.toml").write_text(
+        '[pipeline]\nkind = "recommendation"\nitems = "items.json"\n'
+    )
+
+
+def catalogue() -> None:
+    """Scoring everything is one matrix product: what sharing it brings."""
+    names = [f"item-{place}" for place in range(8)]
+    user = json.dumps({"user": names, "reasons": 0}).encode()
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        save_catalogue(Path(folder) / "catalogue", 5_000)
+        with served(port, folder):
+            compare(port, "what goes with 8 of 5 000 items", "/models/catalogue/recommend", user)
+
+
+def compare(port: int, name: str, path: str, body: bytes, kind: str = "application/json") -> None:
+    """A line: one client against 32."""
+    request = load.Request(path, [body], {"Content-Type": kind})
+    load.closed(port, request, 4, 2)
+    one, many = (load.closed(port, request, clients, 5) for clients in (1, 32))
+    assert not one.errors + many.errors
+    print(
+        f"| {name} | {one.rate:.3g} | {one.p50:.3g} | {many.rate:.3g} | {many.p50:.3g} | "
+        f"{many.rate / one.rate:.2g}x |",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -76,15 +128,8 @@ def main() -> None:
     )
     with served(port):
         for name, path, body, kind in work:
-            request = load.Request(path, [body], {"Content-Type": kind})
-            load.closed(port, request, 4, 2)
-            one, many = (load.closed(port, request, clients, 5) for clients in (1, 32))
-            assert not one.errors + many.errors
-            print(
-                f"| {name} | {one.rate:.3g} | {one.p50:.3g} | {many.rate:.3g} | {many.p50:.3g} | "
-                f"{many.rate / one.rate:.2g}x |",
-                flush=True,
-            )
+            compare(port, name, path, body, kind)
+    catalogue()
 
 
 if __name__ == "__main__":
