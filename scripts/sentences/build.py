@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     out: Path = parser.parse_args().out
-    logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)
+    logging.disable(logging.INFO)  # each step of the exporter and of the quantiser
     with tempfile.TemporaryDirectory() as temporary:
         folder = weights(Path(temporary))
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
