@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import DType, Signature, Tensors, TensorSpec
-from inference_service.pipelines.registry import EqualRows, Place, missing, read
+from inference_service.pipelines.registry import Place, UnpaddedPipeline, missing, read
 from inference_service.pipelines.scores import (
     Classification,
     ClassifyParameters,
@@ -122,9 +122,9 @@ def _size(options: ImageOptions, spec: TensorSpec) -> tuple[int, int]:
     return width, height
 
 
-def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
+def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:
     """See `Factory`."""
     options = read(ImageOptions, declared)
-    return EqualRows(
+    return UnpaddedPipeline(
         _KIND, lambda signature: {"classify": ClassifyImage(options, place, signature)}
     )

@@ -24,7 +24,7 @@ from pydantic import (
 from inference_service.core.errors import InvalidInput, InvalidModel, quoted
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
-from inference_service.pipelines.registry import EqualRows, Options, Place, read
+from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, read
 from inference_service.pipelines.scores import tensor
 
 _KIND = "recommendation"
@@ -240,7 +240,7 @@ class Recommend:
         return allowed
 
 
-def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
+def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:
     """See `Factory`."""
     options = read(RecommendationOptions, declared)
     path = place.file(options.items)
@@ -250,4 +250,6 @@ def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
         raise InvalidModel(f"pipeline.items: {path.name} can't be read: {error}") from error
     if len({item.id for item in items}) != len(items):
         raise InvalidModel(f"pipeline.items: {path.name} names an item twice")
-    return EqualRows(_KIND, lambda signature: {"recommend": Recommend(options, items, signature)})
+    return UnpaddedPipeline(
+        _KIND, lambda signature: {"recommend": Recommend(options, items, signature)}
+    )

@@ -56,8 +56,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class EqualRows:
-    """A `PayloadPipeline` whose payloads all become rows of one shape: nothing is padded."""
+class UnpaddedPipeline:
+    """A `PayloadPipeline` whose rows the scheduler doesn't pad: they are as its tasks make them."""
 
     kind: str
     tasks: Callable[[Signature], Mapping[str, Task]]

@@ -5,7 +5,7 @@ other. Those of many clients share batches. Source: https://github.com/snakers4/
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ _STATE = (1, 2, 128)
 INPUTS, OUTPUTS = {"input", "state"}, {"output", "stateN"}
 _LEAVES_BELOW = 0.15  # speech ends where the probability is so far below the threshold
 _LEAST = 0.01
-_Share = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Span: TypeAlias = tuple[int, int]
 """From a sample to another, which isn't part of it."""
 
@@ -30,10 +30,17 @@ class SpeechParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    threshold: _Share = Field(0.5, description="probability from which it is speech")
+    threshold: Share = Field(0.5, description="probability from which it is speech")
     min_speech: NonNegativeFloat = Field(0.25, description="shorter speech doesn't count")
     min_silence: NonNegativeFloat = Field(0.1, description="a shorter pause parts nothing")
     padding: NonNegativeFloat = Field(0.03, description="added at both ends of speech")
+
+
+class SpeechStarted(BaseModel):
+    """Somebody begins to speak, at ``time`` in seconds."""
+
+    event: Literal["speech_started"] = "speech_started"
+    time: float
 
 
 class Listener:
@@ -68,6 +75,14 @@ class Listener:
         if not rest:
             return []
         return (yield from self.push(np.zeros(CHUNK - rest, np.float32)))
+
+
+def probabilities_of(samples: NDArray[np.float32], model: str = "") -> Steps:
+    """The probability of speech for each chunk of a whole recording."""
+    listener = Listener(model)
+    found = yield from listener.push(samples)
+    found += yield from listener.finish()
+    return found
 
 
 class SpeechTracker:

@@ -8,16 +8,17 @@ from pydantic import BaseModel, Field, PositiveFloat
 from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.tasks import Payload, PayloadStream, Steps
 from inference_service.core.tensors import Signature
-from inference_service.pipelines.registry import EqualRows, Options, Place, missing, read
+from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, missing, read
 from inference_service.pipelines.speech_activity import (
     INPUTS,
     OUTPUTS,
     RATE,
     Began,
     Follower,
-    Listener,
     SpeechParameters,
+    SpeechStarted,
     Spoke,
+    probabilities_of,
     spans_of,
 )
 
@@ -52,13 +53,6 @@ class Speech(BaseModel):
 
 class StreamParameters(audio.SoundFormat, SpeechParameters):
     """What a stream is, and what counts as speech in it."""
-
-
-class SpeechStarted(BaseModel):
-    """Somebody begins to speak, at ``time`` in seconds."""
-
-    event: Literal["speech_started"] = "speech_started"
-    time: float
 
 
 class SegmentEnded(BaseModel):
@@ -106,9 +100,7 @@ class DetectSpeech:
     def run(self, payload: Payload, parameters: SpeechParameters) -> Steps:
         """A row for each chunk, one after the other."""
         samples = audio.read_audio(payload.data, RATE, self._options.max_seconds)
-        listener = Listener()
-        found = yield from listener.push(samples)
-        found += yield from listener.finish()
+        found = yield from probabilities_of(samples)
         spans = spans_of(found, len(samples), parameters)
         segments = [Segment(start=start / RATE, end=end / RATE) for start, end in spans]
         return Speech(
@@ -147,7 +139,7 @@ def _event(found: Began | Spoke) -> SpeechEvent:
     return SegmentEnded(start=found.start / RATE, end=found.end / RATE)
 
 
-def load(declared: Mapping[str, Any], _: Place) -> EqualRows:
+def load(declared: Mapping[str, Any], _: Place) -> UnpaddedPipeline:
     """See `Factory`."""
     options = read(SpeechOptions, declared)
-    return EqualRows(_KIND, lambda signature: {"detect": DetectSpeech(options, signature)})
+    return UnpaddedPipeline(_KIND, lambda signature: {"detect": DetectSpeech(options, signature)})

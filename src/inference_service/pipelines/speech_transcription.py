@@ -15,17 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.tasks import Inference, Payload, PayloadStream, Steps
 from inference_service.core.tensors import DType, Signature, Tensors
-from inference_service.pipelines.registry import EqualRows, Options, Place, missing, read
+from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, missing, read
 from inference_service.pipelines.scores import tensor
 from inference_service.pipelines.speech_activity import (
     CHUNK,
     RATE,
     Began,
     Follower,
-    Listener,
+    Share,
     Span,
     SpeechParameters,
+    SpeechStarted,
     Spoke,
+    probabilities_of,
     spans_of,
 )
 
@@ -67,9 +69,7 @@ class TranscribeParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     language: str | None = Field(None, description="ISO 639-1 code; the model has one language")
-    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="probability from which it is speech"
-    )
+    threshold: Share = Field(0.5, description="probability from which it is speech")
 
 
 class TranscribedSegment(BaseModel):
@@ -98,13 +98,6 @@ class StreamParameters(audio.SoundFormat, TranscribeParameters):
     partial: NonNegativeFloat = Field(
         1.0, description="time between two partial transcripts while somebody speaks; 0: none"
     )
-
-
-class SpeechStarted(BaseModel):
-    """Somebody begins to speak, at ``time`` in seconds."""
-
-    event: Literal["speech_started"] = "speech_started"
-    time: float
 
 
 class Partial(BaseModel):
@@ -167,9 +160,7 @@ class Transcribe:
         """The detector's rows one after the other, then all that was spoken at once."""
         self._check(parameters)
         samples = audio.read_audio(payload.data, RATE, self._options.max_seconds)
-        listener = Listener(self._options.detector)
-        found = yield from listener.push(samples)
-        found += yield from listener.finish()
+        found = yield from probabilities_of(samples, self._options.detector)
         speech = SpeechParameters(threshold=parameters.threshold, padding=_PADDING)
         spans = spans_of(found, len(samples), speech)
         rows = pieces(spans, found, round(self._options.longest * RATE))
@@ -336,7 +327,7 @@ def quietest(probabilities: Sequence[float], start: int, end: int) -> int:
     return min(chunks, key=probabilities.__getitem__) * CHUNK
 
 
-def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
+def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:
     """See `Factory`."""
     options = read(TranscriptionOptions, declared)
     path = place.file(options.tokenizer)
@@ -344,6 +335,6 @@ def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more special
         raise InvalidModel(f"pipeline.tokenizer: {path.name} can't be read: {error}") from error
-    return EqualRows(
+    return UnpaddedPipeline(
         _KIND, lambda signature: {"transcribe": Transcribe(options, tokenizer, signature)}
     )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import DType, Signature
-from inference_service.pipelines.registry import EqualRows, Options, Place, missing, read
+from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, missing, read
 from inference_service.pipelines.scores import tensor
 
 _KIND = "text-in-images"
@@ -221,9 +221,11 @@ def _told(box: Box, top: int, size: tuple[int, int]) -> list[Point]:
     return found
 
 
-def load(declared: Mapping[str, Any], place: Place) -> EqualRows:
+def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:
     """See `Factory`."""
     options = read(ReadingOptions, declared)
     path = place.file(options.characters)
     characters = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    return EqualRows(_KIND, lambda signature: {"read": ReadText(options, characters, signature)})
+    return UnpaddedPipeline(
+        _KIND, lambda signature: {"read": ReadText(options, characters, signature)}
+    )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inference_service.core.errors import InvalidInput, Path
 from inference_service.core.tensors import Array, DType, Shape, shape_fits
 
 BASE64_KEY = "b64"
@@ -130,6 +131,14 @@ def _float(raw: Array, dtype: DType, *, non_finite: bool) -> Array | None:
 
 def _square(raw: Array) -> float:
     return float(np.vdot(raw, raw))  # type: ignore[arg-type]  # they are floats
+
+
+def bytes_of(text: str, at: Path) -> bytes:
+    """Base64 to bytes. Raises InvalidInput."""
+    try:
+        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise InvalidInput(f"not base64: {error}", at) from None
 
 
 def text_of(value: Any) -> str | None:

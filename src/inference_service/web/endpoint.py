@@ -97,6 +97,12 @@ class Received(NamedTuple):
 Converse = Callable[[Received, "Course"], Coroutine[Any, Any, Content]]
 """Answers a request with as many inferences as it needs, and notes in the course how it went."""
 
+
+def no_decode(*_: Any) -> Any:
+    """The `Decode` of a protocol that converses: it is never called."""
+    raise NotImplementedError
+
+
 Check = Callable[[Head, ModelInfo | None, Mapping[str, Any]], None]
 """Looks at a request before its body is read, with its path parameters. Raises ClientError."""
 
@@ -225,11 +231,12 @@ class InferenceEndpoint:
                 )
                 with DisconnectWatch(self._rounds, receive):
                     return await protocol.converse(received, course)
-            heavy = protocol.heavy is not None and protocol.heavy(body, info)
-            if len(body) < protocol.off_loop_from and not heavy:
-                call = protocol.decode(body, info, head)
-            else:
+            if len(body) >= protocol.off_loop_from or (
+                protocol.heavy is not None and protocol.heavy(body, info)
+            ):
                 call = await asyncio.to_thread(protocol.decode, body, info, head)
+            else:
+                call = protocol.decode(body, info, head)
             del body  # it need not wait in the queue
             inputs = info.pipeline.preprocess(call.inputs)
             course.decode = perf_counter() - begun

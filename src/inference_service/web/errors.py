@@ -106,6 +106,11 @@ def outcome(error: Exception) -> str:
     return next((name for kind, _, name in _TABLE if isinstance(error, kind)), "internal_error")
 
 
+def words(error: Exception) -> str:
+    """What a client is told of an error: nothing, of one that nobody foresaw."""
+    return str(error) if isinstance(error, InferenceServiceError) else INTERNAL
+
+
 def body(message: str) -> bytes:
     """``{"error": message}``."""
     return orjson.dumps({"error": message})

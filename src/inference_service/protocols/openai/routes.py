@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter
 
-from inference_service.core.errors import InferenceServiceError, InvalidInput, ModelNotFound
+from inference_service.core.errors import InvalidInput, ModelNotFound
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import ModelInfo
@@ -23,7 +23,7 @@ from inference_service.protocols.text import (
 )
 from inference_service.web.body import Head
 from inference_service.web.endpoint import Call, Edge, InferenceEndpoint, Protocol, lean_route
-from inference_service.web.errors import ERRORS, INTERNAL, ErrorAnswer, answer
+from inference_service.web.errors import ERRORS, ErrorAnswer, answer, words
 
 TAG = "Embeddings"
 FAILURES: dict[int | str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
 def failure(error: Exception) -> ErrorAnswer:
     """The usual answer in OpenAI's shape."""
     reply = answer(error)
-    text = str(error) if isinstance(error, InferenceServiceError) else INTERNAL
+    text = words(error)
     param = str(error.path[0]) if isinstance(error, InvalidInput) and error.path else None
     code = "model_not_found" if isinstance(error, ModelNotFound) else None
     usual = "server_error" if reply.status >= 500 else "invalid_request_error"

@@ -1,6 +1,5 @@
 """Bodies to payloads and parameters: a file as it is, a form, or JSON. Pure."""
 
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
@@ -11,6 +10,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from inference_service.core.errors import InvalidInput, Path, quoted
 from inference_service.core.tasks import Payload
+from inference_service.protocols.json_values import bytes_of
 
 MOST_PAYLOADS = 256
 """In one request."""
@@ -74,10 +74,7 @@ def _decoded(item: Any, place: Path) -> Payload:
         if not comma or not head.endswith(";base64"):
             raise InvalidInput("expected a data URL in base64: data:TYPE;base64,...", place)
         media = head[len("data:") : -len(";base64")]
-    try:
-        return Payload(binascii.a2b_base64(item.encode("ascii"), strict_mode=True), media)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise InvalidInput(f"not base64: {error}", place) from None
+    return Payload(bytes_of(item, place), media)
 
 
 class _Part:

@@ -25,8 +25,10 @@ from inference_service.core.tasks import Inference, Payload, Steps, Task
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import Engine, ModelInfo
 from inference_service.protocols.tasks.codec import Asked
+from inference_service.web.endpoint import Course, Edge, Received
 
 _T = TypeVar("_T")
+_INLINE_BELOW = 256 * 1024  # bytes of JSON or of a form that are taken apart on the loop
 _SOONER = {
     Priority.LOW: Priority.NORMAL,
     Priority.NORMAL: Priority.HIGH,
@@ -55,17 +57,36 @@ class Conversation:
     decode: float = 0.0
     encode: float = 0.0
 
+    @classmethod
+    def about(cls, edge: Edge, received: Received, pool: Executor) -> "Conversation":
+        """The conversation that a request begins."""
+        head = received.head
+        return cls(edge.engine, received.info, pool, received.deadline, head.client, head.priority)
+
+    async def taken_apart(self, read: Callable[..., _T], body: bytes, *arguments: Any) -> _T:
+        """What ``read`` makes of the body, in a thread if there is much of it."""
+        if len(body) < _INLINE_BELOW:
+            return read(body, *arguments)
+        return await self.in_pool(read, body, *arguments)
+
     @property
     def timing(self) -> Timing:
         """Of the payload that took the longest; each of its inferences counts."""
         return Timing(self.queue, self.compute, self.batch)
 
-    async def results(self, task: Task, asked: Asked, parameters: Any) -> list[Any]:
-        """A result for each payload. What is wrong with one of them is told with its place."""
-        return await all_of([
-            self._result(task, payload, place, parameters)
-            for payload, place in zip(asked.payloads, asked.places, strict=True)
-        ])  # fmt: skip
+    async def results(self, task: Task, asked: Asked, parameters: Any, course: Course) -> list[Any]:
+        """A result for each payload. What is wrong with one of them is told with its place.
+
+        The course is told how it went.
+        """
+        try:
+            return await all_of([
+                self._result(task, payload, place, parameters)
+                for payload, place in zip(asked.payloads, asked.places, strict=True)
+            ])  # fmt: skip
+        finally:
+            course.decode, course.encode = self.decode, self.encode
+            course.rows, course.timing = self.rows, self.timing
 
     async def _result(self, task: Task, payload: Payload, place: Path, parameters: Any) -> Any:
         data = payload.data

@@ -36,6 +36,7 @@ from inference_service.web.endpoint import (
     Protocol,
     Received,
     lean_route,
+    no_decode,
     parse_version,
 )
 from inference_service.web.errors import ERRORS
@@ -45,7 +46,6 @@ ModelName = Annotated[str, Path(description="name of a loaded model")]
 TaskName = Annotated[str, Path(description="what it is asked for: classify, embed, …")]
 Version = Annotated[str, Path(description="version, a whole number")]
 _FORM = b"application/x-www-form-urlencoded"
-_INLINE_BELOW = 256 * 1024  # bytes of JSON or of a form that are taken apart on the loop
 
 
 def task_of(info: ModelInfo, name: str) -> Task:
@@ -74,9 +74,8 @@ def _check(head: Head, info: ModelInfo | None, path_params: Any) -> None:
     )
 
 
-def _asked(received: Received, task: Task) -> codec.Asked:
+def _asked(body: bytes, head: Head, task: Task) -> codec.Asked:
     """Takes the body apart, by its type."""
-    body, head = received.body, received.head
     given = head.content_type
     binary = any(not media.startswith("text/") for media in task.media)
     if given == MULTIPART:
@@ -95,25 +94,17 @@ def router(edge: Edge, pool: ThreadPoolExecutor, idle_timeout: float) -> APIRout
     """
 
     async def converse(received: Received, course: Course) -> Content:
-        info, head = received.info, received.head
+        info = received.info
         task = task_of(info, received.path_params["task"])
-        talk = Conversation(edge.engine, info, pool, received.deadline, head.client, head.priority)
-        if len(received.body) < _INLINE_BELOW:
-            asked = _asked(received, task)
-        else:
-            asked = await talk.in_pool(_asked, received, task)
+        talk = Conversation.about(edge, received, pool)
+        asked = await talk.taken_apart(_asked, received.body, received.head, task)
         query = codec.from_query(received.query)
         parameters = codec.read_parameters(task.parameters, query, asked.parameters)
-        try:
-            results = await talk.results(task, asked, parameters)
-        finally:
-            course.decode, course.encode = talk.decode, talk.encode
-            course.rows = talk.rows
-            course.timing = talk.timing
+        results = await talk.results(task, asked, parameters, course)
         return Content(encode(info.name, info.version, results, task.result))
 
     routes = APIRouter(tags=[TAG])
-    protocol = Protocol("tasks", _no_decode, _choose, check=_check, converse=converse)
+    protocol = Protocol("tasks", no_decode, _choose, check=_check, converse=converse)
     _add_tasks(routes, InferenceEndpoint(edge, protocol))
     _add_list(routes, edge)
     add_streams(routes, edge, pool, idle_timeout)
@@ -122,10 +113,6 @@ def router(edge: Edge, pool: ThreadPoolExecutor, idle_timeout: float) -> APIRout
 
 def _choose(path_params: dict[str, Any]) -> ModelRef:
     return parse_version(path_params.get("version"), path_params["model"])
-
-
-def _no_decode(*_: Any) -> Any:
-    raise NotImplementedError  # this protocol converses
 
 
 def _add_tasks(routes: APIRouter, endpoint: InferenceEndpoint) -> None:

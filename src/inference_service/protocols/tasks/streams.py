@@ -16,7 +16,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from inference_service.core.errors import ClientError, InvalidInput, NotFound, Unavailable, quoted
+from inference_service.core.errors import InvalidInput, NotFound, Unavailable, quoted
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import PayloadStream, Steps, StreamingTask
 from inference_service.engine.interfaces import ModelInfo, RequestRecord
@@ -24,7 +24,7 @@ from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.web.body import Head, read_head
 from inference_service.web.endpoint import Edge
-from inference_service.web.errors import ErrorAnswer, answer
+from inference_service.web.errors import answer, outcome, words
 
 PROTOCOL = "stream"
 _OFF_LOOP_FROM = 64 * 1024  # bytes of a message
@@ -117,19 +117,19 @@ class StreamEndpoint:
         edge, info, head = self._edge, stream.info, stream.head
         deadline = edge.engine.clock() + edge.request_timeout
         talk = Conversation(edge.engine, info, self._pool, deadline, head.client, head.priority)
-        begun, outcome = perf_counter(), "cancelled"
+        begun, ended = perf_counter(), "cancelled"
         try:
             found: Sequence[BaseModel] = await talk.drive(steps, inline=inline, quick=inline)
-            outcome = "ok"
+            ended = "ok"
         except Exception as error:
-            outcome = answer(error).outcome
+            ended = outcome(error)
             if isinstance(error, Unavailable):
                 edge.observer.rejected(info.name, error.reason)
             raise
         finally:
             queue, compute, _ = talk.timing
             record = RequestRecord(
-                info.name, str(info.version), PROTOCOL, outcome, perf_counter() - begun, queue,
+                info.name, str(info.version), PROTOCOL, ended, perf_counter() - begun, queue,
                 compute, talk.rows, talk.decode, talk.encode,
             )  # fmt: skip
             edge.observer.finished(record)
@@ -151,17 +151,9 @@ async def _send(socket: WebSocket, events: Sequence[BaseModel]) -> None:
 
 
 async def _fail(socket: WebSocket, error: Exception) -> None:
-    code = _INTERNAL
-    if isinstance(error, ClientError):
-        code = _POLICY
-    elif isinstance(error, Unavailable):
-        code = _LATER
-    await _close(socket, StreamFailed(error=_words(answer(error))), code)
-
-
-def _words(reply: ErrorAnswer) -> str:
-    text: str = orjson.loads(reply.body)["error"]
-    return text
+    status = answer(error).status
+    code = _POLICY if status < 500 else _LATER if status == 503 else _INTERNAL
+    await _close(socket, StreamFailed(error=words(error)), code)
 
 
 async def _close(socket: WebSocket, event: BaseModel, code: int) -> None:

@@ -33,6 +33,7 @@ from inference_service.web.endpoint import (
     Protocol,
     Received,
     lean_route,
+    no_decode,
 )
 from inference_service.web.errors import ErrorAnswer
 
@@ -40,7 +41,6 @@ TAG = "Transcriptions"
 TASK = "transcribe"
 _NOUN = "file"
 _LIST = "timestamp_granularities[]"
-_INLINE_BELOW = 256 * 1024  # bytes of a form that are taken apart on the loop
 _PLAIN, _JSON = b"text/plain; charset=utf-8", b"application/json"
 
 
@@ -162,27 +162,19 @@ def router(
     """The one path. ``failure`` tells errors in OpenAI's shape, which ``failures`` documents."""
 
     async def converse(received: Received, course: Course) -> Content:
-        info, head = received.info, received.head
-        task = _task_of(info)
-        talk = Conversation(edge.engine, info, pool, received.deadline, head.client, head.priority)
-        if len(received.body) < _INLINE_BELOW:
-            asked, form = _asked(received.body, head.full_type)
-        else:
-            asked, form = await talk.in_pool(_asked, received.body, head.full_type)
+        task = _task_of(received.info)
+        talk = Conversation.about(edge, received, pool)
+        asked, form = await talk.taken_apart(_asked, received.body, received.head.full_type)
         given = {} if form.language is None else {"language": form.language}
         parameters = codec.read_parameters(task.parameters, {}, given)
-        try:
-            (result,) = await talk.results(task, asked, parameters)
-        finally:
-            course.decode, course.encode = talk.decode, talk.encode
-            course.rows, course.timing = talk.rows, talk.timing
+        (result,) = await talk.results(task, asked, parameters, course)
         return written(result.model_dump(), form.response_format)
 
     async def transcriptions() -> None:
         """What is said in a file of sound: as text, with times, or as subtitles."""
 
     protocol = Protocol(
-        "openai", _no_decode, lambda _: None, failure=failure,
+        "openai", no_decode, lambda _: None, failure=failure,
         named_in=lambda body: _named_in(edge.engine, body), check=_check, converse=converse,
     )  # fmt: skip
     routes = APIRouter(tags=[TAG])
@@ -202,7 +194,3 @@ def _form() -> dict[str, Any]:
     schema = TranscriptionForm.model_json_schema(by_alias=True)
     fields = {_NOUN: {"type": "string", "format": "binary"}, **schema["properties"]}
     return {"schema": {"type": "object", "required": [_NOUN], "properties": fields}}
-
-
-def _no_decode(*_: Any) -> Any:
-    raise NotImplementedError  # this protocol converses

@@ -43,7 +43,7 @@ from inference_service.web.endpoint import (
     Protocol,
     lean_route,
 )
-from inference_service.web.errors import ERRORS, INTERNAL, ErrorAnswer, answer
+from inference_service.web.errors import ERRORS, ErrorAnswer, answer, words
 
 TAG = "Embeddings"
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -93,7 +93,7 @@ def _read(kind: type[_Body], value: Any) -> _Body:
 def failure(error: Exception) -> ErrorAnswer:
     """The usual answer in TEI's shape."""
     reply = answer(error)
-    text = str(error) if isinstance(error, InferenceServiceError) else INTERNAL
+    text = words(error)
     body = {"error": text, "error_type": _KINDS.get(reply.status, "Backend")}
     return replace(reply, body=orjson.dumps(body))
 

@@ -1,6 +1,5 @@
 """Bytes of TensorFlow Serving's REST API to requests, and responses to bytes. Pure."""
 
-import base64
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,7 +12,7 @@ from inference_service.core.lifecycle import State
 from inference_service.core.tensors import DType, NonFinite, Signature, Tensors, TensorSpec
 from inference_service.protocols.json_quick import open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, from_rows
-from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules
+from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, bytes_of
 from inference_service.protocols.tfserving.schema import SIGNATURE_NAME, PredictBody, body_model
 
 _DT = {
@@ -103,10 +102,7 @@ def _file(value: Any) -> bytes:
     text = value[BASE64_KEY]
     if not isinstance(text, str):
         raise InvalidInput("expected base64 in a string", (BASE64_KEY,))
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise InvalidInput(f"not base64: {error}", (BASE64_KEY,)) from None
+    return bytes_of(text, (BASE64_KEY,))
 
 
 def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | None:

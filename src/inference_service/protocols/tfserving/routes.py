@@ -46,25 +46,29 @@ Label = Annotated[str, Path(description="label of a version, from model.toml")]
 Version = Annotated[str, Path(description="version, a whole number")]
 
 
-def _holds_files(body: bytes, info: ModelInfo) -> bool:
-    """Files in place of numbers: they take long to decode, wherever that is done."""
-    return bool(info.tasks) and b'"b64"' in body and _file_task(info) is not None
-
-
-def _file_task(info: ModelInfo) -> FileTask | None:
+def _file_task(body: bytes, info: ModelInfo) -> FileTask | None:
+    """The task that prepares what the body holds: files in place of numbers."""
+    if not info.tasks or b'"b64"' not in body:
+        return None
     return next((task for task in info.tasks.values() if isinstance(task, FileTask)), None)
 
 
+def _holds_files(body: bytes, info: ModelInfo) -> bool:
+    """They take long to decode, however small they are."""
+    return _file_task(body, info) is not None
+
+
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
-    if info.tasks and _holds_files(body, info) and (task := _file_task(info)) is not None:
+    task = _file_task(body, info)
+    if task is not None:
         value, _ = _parsed(body, head)
-        inputs, by_rows = codec.decode_files(value, info.signature, task.tensors)
-        encode = partial(codec.encode_predict, by_rows=by_rows, non_finite=head.non_finite)
-        return Call(inputs, encode)
-    found = codec.decode_quickly(body, info.signature)
-    if found is None:
-        value, rules = _parsed(body, head)
-        return decode_value(value, info, head, rules)
+        found = codec.decode_files(value, info.signature, task.tensors)
+    else:
+        quick = codec.decode_quickly(body, info.signature)
+        if quick is None:
+            value, rules = _parsed(body, head)
+            return decode_value(value, info, head, rules)
+        found = quick
     inputs, by_rows = found
     return Call(inputs, partial(codec.encode_predict, by_rows=by_rows, non_finite=head.non_finite))
 

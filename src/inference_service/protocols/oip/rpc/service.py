@@ -34,7 +34,7 @@ from inference_service.protocols.oip.rpc import codec
 from inference_service.protocols.oip.rpc.messages import DESCRIPTOR, SERVICE, message
 from inference_service.web.body import PRIORITY_HEADER
 from inference_service.web.endpoint import Edge, parse_version
-from inference_service.web.errors import INTERNAL, answer, outcome
+from inference_service.web.errors import answer, outcome, words
 from inference_service.web.health import Health
 
 _CODES: tuple[tuple[type[InferenceServiceError], grpc.StatusCode], ...] = (
@@ -272,7 +272,7 @@ class InferenceService:
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
     """Code, text and trailing metadata for an error. One that nobody foresaw is logged."""
     reply = answer(error)
-    text = str(error) if isinstance(error, InferenceServiceError) else INTERNAL
+    text = words(error)
     retry = tuple((k, v) for k, v in reply.headers.items() if k == "retry-after")
     for kind, code in _CODES:
         if isinstance(error, kind):
