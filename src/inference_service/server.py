@@ -4,25 +4,19 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
-from socket import (
-    AI_PASSIVE,
-    IPPROTO_TCP,
-    SOCK_STREAM,
-    TCP_NODELAY,
-    create_server,
-    getaddrinfo,
-    socket,
-)
+from collections.abc import Callable
+from socket import socket
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from inference_service.settings import InvalidSettings, Settings
+from inference_service.listener import ignore_attempts
+from inference_service.settings import Settings
 from inference_service.web.health import Health
 
-_SETTLE = 0.25  # seconds for requests that are on their way when listening ends
+_SETTLE = 0.25  # seconds for handshakes and requests that are on their way when leaving begins
+_FIRST_REQUEST = 2.0  # seconds for the first request of a connection that has brought none yet
 _CLOSE = (b"connection", b"close")
 _REFUSED_STREAM = "ASGI callable returned without completing handshake."
 
@@ -33,19 +27,6 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("uvicorn.error").addFilter(_is_news)
-
-
-def listen(host: str, port: int) -> socket:
-    """A listening socket. Raises InvalidSettings with the address that can't be had."""
-    try:
-        family, _, _, _, address = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)[0]
-        listener = create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        raise InvalidSettings(f"can't listen on {host}:{port}: {error.strerror}") from error
-    # Connections inherit it. uvloop sets it on each, asyncio's own loop doesn't; without it the
-    # second packet of an answer waits for the first one's acknowledgement: up to 40 ms.
-    listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    return listener
 
 
 class Server(uvicorn.Server):
@@ -104,12 +85,29 @@ class Server(uvicorn.Server):
         uvicorn closes every connection without a request at once, also one whose request is
         already on its way: its client would see a reset.
         """
-        for listener in sockets or []:
-            await self._close(listener)
-        until = time.monotonic() + _SETTLE
-        while self.server_state.connections and time.monotonic() < until:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        listeners = sockets or []
+        for listener in listeners:
+            if not ignore_attempts(listener):
+                await self._close(listener)
+        await self._while(lambda: bool(self.server_state.connections), _SETTLE)
+        for listener in listeners:
+            if listener.fileno() != -1:
+                await self._close(listener)
+        await self._while(self._awaits_first_request, _FIRST_REQUEST)
         await super().shutdown(sockets)
+
+    async def _while(self, condition: Callable[[], bool], seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while condition() and loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    def _awaits_first_request(self) -> bool:
+        """uvicorn's protocols hold their last request's cycle; a WebSocket's has no such thing."""
+        return any(
+            getattr(connection, "cycle", connection) is None
+            for connection in self.server_state.connections
+        )
 
     async def _close(self, listener: socket) -> None:
         """Stop listening, but take the connections that the kernel has made already.

@@ -30,7 +30,8 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
     file; the command line wins over the environment, the environment over the file.
     """
     from inference_service.app import Service, create_app
-    from inference_service.server import Server, listen
+    from inference_service.listener import listen
+    from inference_service.server import Server
     from inference_service.settings import load_settings
     from inference_service.web.hot_paths import HotPaths
 
