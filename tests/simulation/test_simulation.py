@@ -13,10 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_service.core.scheduling.virtual import Arrival, VirtualServer
-from inference_service.simulation.arrivals import OPEN, arrivals, poisson
+from inference_service.simulation.arrivals import OPEN, Closed, arrivals, poisson
+from inference_service.simulation.lengths import run_lengths
 from inference_service.simulation.oracle import least_mean_latency, most_in_time
 from inference_service.simulation.rivals import ClosedBatches, Fifo, Prefetched, Timer, rivals
-from inference_service.simulation.study import OURS, affine, best_timer, ours, run_open
+from inference_service.simulation.study import (
+    OURS,
+    affine,
+    best_timer,
+    ideal_lockstep,
+    jain_index,
+    ours,
+    run_closed,
+    run_open,
+)
 from inference_service.simulation.trace import InvalidTrace, read_trace
 from inference_service.simulation.tuning import advise
 from tests.conftest import ROOT
@@ -205,7 +215,9 @@ def test_simulate_writes_a_report_with_plots(tmp_path: Path) -> None:
         "| poisson | 90% |",
         "| 3 S(1) |",
         "Clockwork",
-        "closed 16",
+        "closed 512, think 1 ms exponential",
+        "Jain",
+        "### Rows of unlike length",
         "The recorded load: 3 rows",
     ):
         assert part in report
@@ -234,3 +246,27 @@ def test_tune_needs_one_kind_of_load_and_real_costs(tmp_path: Path) -> None:
     empty = command("tune", "--costs", costs, "--slo", "5", "--rate", "1")
     assert empty.returncode == 2
     assert "has no profile: make it with" in empty.stderr
+
+
+@pytest.mark.parametrize("clients", [2, 4, 16])
+@pytest.mark.parametrize("ratio", [0.02, 0.5])
+def test_clients_in_lockstep_are_answered_in_one_step(clients: int, ratio: float) -> None:
+    """Two are enough, although their answers go out one by one before there is a hold."""
+    model, load = affine(ratio), Closed(clients, 2e-4)
+    found = run_closed(OURS, ours(model), model, load, 6000)
+    assert found.rate >= 0.9 * ideal_lockstep(model, load)
+    assert found.jain >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("amounts", "index"), [([], 1.0), ([3], 1.0), ([2, 2, 2], 1.0), ([6, 0, 0], 1 / 3)]
+)
+def test_jains_index_is_one_where_all_have_the_same(amounts: list[float], index: float) -> None:
+    assert jain_index(amounts) == pytest.approx(index)
+
+
+def test_rows_of_unlike_length_are_padded_less_than_in_the_order_of_arrival() -> None:
+    mine, other = run_lengths(MODEL, 0.7 * MODEL.capacity, 1500, 1)
+    assert mine.padding < 0.5 * other.padding
+    assert mine.result.p99 < 0.2 * other.result.p99
+    assert mine.result.answered == other.result.answered == 1500

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from inference_service.core.scheduling.virtual import Batching
 from inference_service.simulation.arrivals import OPEN, Closed
+from inference_service.simulation.lengths import run_lengths
 from inference_service.simulation.oracle import least_mean_latency, most_in_time
 from inference_service.simulation.rivals import rivals
 from inference_service.simulation.study import (
@@ -27,7 +28,15 @@ LOADS = (0.1, 0.3, 0.5, 0.7, 0.9)
 SLOS = (3, 10)
 """Deadlines in units of S(1)."""
 
-CLOSED = (Closed(1), Closed(16, 2e-4), Closed(16, 2e-4, 2e-5), Closed(64, 2e-4), Closed(64, 1e-3))
+CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+CLOSED = (
+    *(Closed(clients) for clients in CLIENTS),
+    *(Closed(clients, 2e-4) for clients in CLIENTS),
+    *(Closed(clients, 1e-3, random=True) for clients in CLIENTS),
+    *(Closed(clients, 2e-4, 2e-5) for clients in (4, 16, 64)),
+    Closed(64, 1e-3),
+)
+LENGTH_LOADS = (0.3, 0.5, 0.7, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ def write_report(models: Sequence[Model], plan: Plan, folder: Path, progress: Pr
         lines += _open_section(model, plan, curves)
         lines += _overload_section(model, plan)
         lines += _closed_section(model, plan)
+        lines += _lengths_section(model, plan)
         if plan.trace:
             lines += _trace_section(model, plan.trace)
     plots = _plots(models, curves, plan, folder)
@@ -120,17 +130,38 @@ def _closed_section(model: Model, plan: Plan) -> Iterator[str]:
     yield "### Closed loop: answers per second against all clients in one step"
     yield ""
     yield from _table_head(
-        "clients", "spread", "one step, 1/s", OURS, "work-conserving", "rows a batch", "p99 ms"
-    )
+        "clients", "spread", "one step, 1/s", OURS, "work-conserving", "rows a batch", "p99 ms",
+        "p99.9 ms", "idle beside queued", "Jain",
+    )  # fmt: skip
     plain = rivals(model.largest, model.cost, 1.0)["work-conserving"]
     for load in CLOSED:
-        count = max(plan.count, 100 * load.clients)
+        count = max(plan.count, (60 if plan.draws == 1 else 100) * load.clients)
         mine = run_closed(OURS, ours(model), model, load, count)
         other = run_closed("work-conserving", plain(), model, load, count)
         ideal = ideal_lockstep(model, load)
         yield _row(
             load.name, f"{load.spread * 1e6:g} µs", f"{ideal:.0f}", f"{mine.rate / ideal:.3f}",
-            f"{other.rate / ideal:.3f}", f"{mine.batch:.1f}", _ms(mine.p99),
+            f"{other.rate / ideal:.3f}", f"{mine.batch:.1f}", _ms(mine.p99), _ms(mine.p999),
+            f"{mine.idle:.1%}", f"{mine.jain:.3f}",
+        )  # fmt: skip
+    yield ""
+
+
+def _lengths_section(model: Model, plan: Plan) -> Iterator[str]:
+    yield "### Rows of unlike length: what is padding"
+    yield ""
+    yield "Lengths are log-normal, 1 to 512, a row of mean length costs what the table says."
+    yield ""
+    yield from _table_head(
+        "load", "mean ms", "in order of arrival", "p99 ms", "in order of arrival", "padding",
+        "in order of arrival", "rows a batch",
+    )  # fmt: skip
+    for load in LENGTH_LOADS:
+        mine, other = run_lengths(model, load * model.capacity, plan.count, plan.seed)
+        yield _row(
+            f"{load:.0%}", _ms(mine.result.mean), _ms(other.result.mean), _ms(mine.result.p99),
+            _ms(other.result.p99), f"{mine.padding:.1%}", f"{other.padding:.1%}",
+            f"{mine.result.batch:.1f}",
         )  # fmt: skip
     yield ""
 

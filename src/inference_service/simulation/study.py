@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,12 @@ def measured(name: str, points: Points) -> Model:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One policy on one load. Times in seconds; rates per second."""
+    """One policy on one load. Times in seconds; rates per second.
+
+    ``idle`` is the share of time that the slot was idle while something waited. ``jain`` is Jain's
+    index of the clients' answers (Jain, Chiu, Hawe 1984): 1 where all got as many, 1/n where one of
+    n got them all.
+    """
 
     policy: str
     mean: float
@@ -67,6 +73,7 @@ class Result:
     seconds: float
     batch: float
     idle: float
+    jain: float
 
     @property
     def rate(self) -> float:
@@ -102,12 +109,19 @@ class _Judged(VirtualServer):
             self.judge.work()
 
 
-def _server(policy: Batching, model: Model, ended: Callable[[Arrival], None]) -> VirtualServer:
+def server_for(
+    policy: Batching,
+    model: Model,
+    ended: Callable[[Arrival], None],
+    service: Callable[[Batch[Any]], float] | None = None,
+) -> VirtualServer:
+    """A virtual server; a batch takes what the model's table says, or ``service``."""
     cost = model.cost
 
-    def service(batch: Batch[Any]) -> float:
+    def usual(batch: Batch[Any]) -> float:
         return cost(batch.rows)
 
+    service = service or usual
     kind = _Judged if isinstance(policy, Scheduler) else VirtualServer
     return kind(policy, service, 1, ended)  # type: ignore[arg-type]
 
@@ -122,11 +136,11 @@ def run_open(
 def run_arrivals(name: str, policy: Batching, model: Model, load: Sequence[Arrival]) -> Result:
     """A policy on these arrivals, which are changed: their ends are written into them."""
     ended: list[Arrival] = []
-    server = _server(policy, model, ended.append)
+    server = server_for(policy, model, ended.append)
     for arrival in load:
         server.add(arrival)
     server.run()
-    return _result(name, server, ended, load[-1].time - load[0].time)
+    return result_of(name, server, ended, load[-1].time - load[0].time)
 
 
 def run_closed(name: str, policy: Batching, model: Model, load: Closed, count: int) -> Result:
@@ -148,15 +162,16 @@ def run_closed(name: str, policy: Batching, model: Model, load: Closed, count: i
             group[1] += load.spread
         server.add(Arrival(server.now + think() + group[1], client=arrival.client))
 
-    server = _server(policy, model, ended)
+    server = server_for(policy, model, ended)
     for client in range(load.clients):
         server.add(Arrival(client * max(load.spread, 1e-6), client=client))
     server.run()
     counted = finished[count // 10 :]
-    return _result(name, server, counted, counted[-1].ended - counted[0].ended)
+    return result_of(name, server, counted, counted[-1].ended - counted[0].ended)
 
 
-def _result(name: str, server: VirtualServer, ended: list[Arrival], seconds: float) -> Result:
+def result_of(name: str, server: VirtualServer, ended: list[Arrival], seconds: float) -> Result:
+    """What came of these requests in so many seconds."""
     answered = [arrival for arrival in ended if arrival.outcome == "ok"]
     latencies = sorted(arrival.latency for arrival in answered) or [math.nan]
 
@@ -176,7 +191,14 @@ def _result(name: str, server: VirtualServer, ended: list[Arrival], seconds: flo
         seconds=seconds,
         batch=sum(batch.rows for batch in server.batches) / max(1, len(server.batches)),
         idle=server.idle_seconds / server.now if server.now else 0.0,
+        jain=jain_index(list(Counter(arrival.client for arrival in answered).values())),
     )
+
+
+def jain_index(amounts: Sequence[float]) -> float:
+    """(sum x)^2 / (n sum x^2): how evenly ``amounts`` are spread; 1 where there are none."""
+    squares = sum(amount * amount for amount in amounts)
+    return sum(amounts) ** 2 / (len(amounts) * squares) if squares else 1.0
 
 
 @dataclass(frozen=True, slots=True)

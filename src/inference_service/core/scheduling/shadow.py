@@ -33,8 +33,9 @@ def replayed(
     recent: Recent, policy: BatchPolicy, cost: CostModel, slots: int
 ) -> Iterator[Outcome | None]:
     """Replay with every theta; yields None between slices of work, and at the end the outcome."""
-    clients, firsts, gaps = recent.clients, list(recent.firsts), list(recent.gaps)
-    if clients < 2 or not firsts or not gaps:
+    clients, firsts = recent.clients, list(recent.firsts)
+    gaps = list(recent.gaps) or [0.0]  # answers went out one by one: nobody followed together
+    if clients < 2 or not firsts:
         return
     found: list[tuple[float, float, float]] = []
     for theta in THETAS:

@@ -17,7 +17,8 @@ from inference_service.core.scheduling.tickets import Batch, Expired, Priority, 
 
 @dataclass(slots=True, eq=False)
 class Arrival:
-    """A request of a simulated load. ``patience`` is its deadline in seconds after its arrival."""
+    """A request of a simulated load. ``patience`` is its deadline in seconds after its arrival;
+    ``length`` and ``volume`` are those of `Scheduler.submit`."""
 
     time: float
     rows: int = 1
@@ -25,6 +26,7 @@ class Arrival:
     client: Hashable = None
     priority: Priority = Priority.NORMAL
     length: int = 0
+    volume: int = 0
     key: Hashable = 0
     ended: float = math.nan
     outcome: str = ""
@@ -141,6 +143,7 @@ class VirtualServer:
                 deadline=self.now + arrival.patience,
                 client=arrival.client,
                 priority=arrival.priority,
+                volume=arrival.volume,
                 length=arrival.length,
             )
         except Overloaded:
