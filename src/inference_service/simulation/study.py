@@ -18,6 +18,9 @@ from inference_service.simulation.rivals import Timer
 
 OURS = "inference-service"
 
+Service = Callable[[Batch[Any]], float]
+"""The seconds that a batch takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -86,13 +89,13 @@ class Result:
         return self.in_time / self.seconds if self.seconds else 0.0
 
 
-def ours(model: Model, *, deadline: float | None = None) -> Scheduler[Any]:
-    """The scheduler as it serves, knowing the costs from its warm-up.
+def ours(model: Model, *, deadline: float | None = None, volume: int = 1) -> Scheduler[Any]:
+    """The scheduler as it serves, knowing the costs from its warm-up with rows of ``volume``.
 
     Without a ``deadline`` nothing is refused, as with the other policies.
     """
     policy = BatchPolicy(model.largest, default_deadline=deadline or 1e9)
-    return Scheduler(policy, CostModel(model.points))
+    return Scheduler(policy, CostModel(model.points, volume))
 
 
 class _Judged(VirtualServer):
@@ -109,21 +112,19 @@ class _Judged(VirtualServer):
             self.judge.work()
 
 
-def server_for(
+def _server(
     policy: Batching,
     model: Model,
     ended: Callable[[Arrival], None],
-    service: Callable[[Batch[Any]], float] | None = None,
+    service: Service | None = None,
 ) -> VirtualServer:
-    """A virtual server; a batch takes what the model's table says, or ``service``."""
     cost = model.cost
 
     def usual(batch: Batch[Any]) -> float:
         return cost(batch.rows)
 
-    service = service or usual
     kind = _Judged if isinstance(policy, Scheduler) else VirtualServer
-    return kind(policy, service, 1, ended)  # type: ignore[arg-type]
+    return kind(policy, service or usual, 1, ended)  # type: ignore[arg-type]
 
 
 def run_open(
@@ -133,14 +134,23 @@ def run_open(
     return run_arrivals(name, policy, model, arrivals(list(times), patience))
 
 
-def run_arrivals(name: str, policy: Batching, model: Model, load: Sequence[Arrival]) -> Result:
-    """A policy on these arrivals, which are changed: their ends are written into them."""
+def run_arrivals(
+    name: str,
+    policy: Batching,
+    model: Model,
+    load: Sequence[Arrival],
+    service: Service | None = None,
+) -> Result:
+    """A policy on these arrivals, which are changed: their ends are written into them.
+
+    A batch takes what the model's table says, or ``service``.
+    """
     ended: list[Arrival] = []
-    server = server_for(policy, model, ended.append)
+    server = _server(policy, model, ended.append, service)
     for arrival in load:
         server.add(arrival)
     server.run()
-    return result_of(name, server, ended, load[-1].time - load[0].time)
+    return _result(name, server, ended, load[-1].time - load[0].time)
 
 
 def run_closed(name: str, policy: Batching, model: Model, load: Closed, count: int) -> Result:
@@ -162,16 +172,15 @@ def run_closed(name: str, policy: Batching, model: Model, load: Closed, count: i
             group[1] += load.spread
         server.add(Arrival(server.now + think() + group[1], client=arrival.client))
 
-    server = server_for(policy, model, ended)
+    server = _server(policy, model, ended)
     for client in range(load.clients):
         server.add(Arrival(client * max(load.spread, 1e-6), client=client))
     server.run()
     counted = finished[count // 10 :]
-    return result_of(name, server, counted, counted[-1].ended - counted[0].ended)
+    return _result(name, server, counted, counted[-1].ended - counted[0].ended)
 
 
-def result_of(name: str, server: VirtualServer, ended: list[Arrival], seconds: float) -> Result:
-    """What came of these requests in so many seconds."""
+def _result(name: str, server: VirtualServer, ended: list[Arrival], seconds: float) -> Result:
     answered = [arrival for arrival in ended if arrival.outcome == "ok"]
     latencies = sorted(arrival.latency for arrival in answered) or [math.nan]
 
