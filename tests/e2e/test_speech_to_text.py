@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -58,17 +59,29 @@ def test_what_people_say_is_written_down(server: RunningServer) -> None:
 
 
 def test_clients_share_runs_and_get_the_answers_that_they_would_get_alone(
-    server: RunningServer,
+    server: RunningServer, serve: Callable[..., RunningServer], tmp_path: Path
 ) -> None:
+    """Told to wait, since whether sharing pays depends on the machine that measures it."""
+    waiting = tmp_path / "transcription"
+    waiting.mkdir()
+    (tmp_path / "speech").symlink_to(MODELS / "speech")
+    for part in (MODELS / "transcription").iterdir():
+        (waiting / part.name).symlink_to(part)
+    described = (waiting / "model.toml").read_text()
+    (waiting / "model.toml").unlink()
+    (waiting / "model.toml").write_text(
+        described.replace("[batching]", "[batching]\nmax_batch_size = 12\nmax_queue_delay = 2.0")
+    )
+    sharing = serve(tmp_path)
     names = ["cards-001.flac", "cards-003.flac", "cards-005.flac", "austen-0930.flac"]
-    alone = {name: transcribed(server, name) for name in names}
-    before = rows_and_runs(server)
+    before = rows_and_runs(sharing)
     with ThreadPoolExecutor(12) as pool:
-        together = list(pool.map(lambda name: (name, transcribed(server, name)), names * 6))
-    rows, runs = (b - a for a, b in zip(before, rows_and_runs(server), strict=True))
+        together = list(pool.map(lambda name: (name, transcribed(sharing, name)), names * 6))
+    rows, runs = (b - a for a, b in zip(before, rows_and_runs(sharing), strict=True))
+    alone = {name: transcribed(server, name) for name in names}
     assert all(result == alone[name] for name, result in together)
     assert rows == len(together)
-    assert runs < rows
+    assert runs <= rows / 2
 
 
 def rows_and_runs(server: RunningServer) -> tuple[float, float]:
