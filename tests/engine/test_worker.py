@@ -296,6 +296,31 @@ async def test_a_full_queue_says_when_to_come_back() -> None:
 
 
 @story
+async def test_in_an_overload_of_deadlines_the_start_of_a_run_tells_who_is_refused() -> None:
+    stage = Stage(info(policy=BatchPolicy(2)))
+    for _ in range(60):  # runs of 2 s: the worker learns what a row costs
+        task = stage.ask(0)
+        await settle()
+        stage.runner.next().answer(seconds=2.0)
+        await task
+    running = stage.ask(1)
+    await settle()
+    hopeless, taken, left = (stage.ask(n, deadline=d) for n, d in ((2, 3.0), (3, 4.5), (4, 5.0)))
+    with pytest.raises(Overloaded, match="the answer would take about 4 s"):
+        await hopeless
+    await asyncio.sleep(2.0)
+    assert not left.done(), "the next run tells which of the two it is"
+    stage.runner.next().answer(seconds=2.0)
+    await running
+    with pytest.raises(Overloaded, match=r"refused after 2\.000 s in the queue") as refusal:
+        await left
+    assert refusal.value.reason == "deadline"
+    assert refusal.value.retry_after == pytest.approx(4.0, rel=0.01)
+    stage.runner.next().answer(seconds=2.0)
+    assert values(await taken) == [6]
+
+
+@story
 async def test_requests_that_run_whole_are_never_merged() -> None:
     stage = Stage(info(mode=BatchMode.WHOLE, policy=BatchPolicy(1, 8), slots=2))
     stage.ask(1, 2)

@@ -218,13 +218,13 @@ class Worker:
     def _fail(self, expired: Expired[Reply], now: float) -> None:
         ticket = expired.ticket
         waited = now - ticket.arrival
-        if expired.foreseen:
-            text = f"after {waited:.3f} s in the queue a run would end after the deadline"
-        elif expired.waited:
-            text = f"the deadline passed after {waited:.3f} s in the queue, it was not run"
+        if expired.refused:
+            text = f"refused after {waited:.3f} s in the queue: it would be late after the next run"
+            largest = self.info.policy.max_batch_size
+            pause = self.scheduler.load.seconds(largest, self._fixed_volume)
+            ticket.item.fail(Overloaded(text, reason="deadline", retry_after=pause))
         else:
-            text = f"the deadline passed after {waited:.3f} s while it was being run"
-        ticket.item.fail(DeadlineExceeded(text))
+            ticket.item.fail(DeadlineExceeded(_too_late(expired, waited)))
         self._gone(ticket)
 
     def _start(self, batch: Batch[Reply]) -> None:
@@ -289,6 +289,14 @@ class Worker:
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
+
+
+def _too_late(expired: Expired[Reply], waited: float) -> str:
+    if expired.foreseen:
+        return f"after {waited:.3f} s in the queue a run would end after the deadline"
+    if expired.waited:
+        return f"the deadline passed after {waited:.3f} s in the queue, it was not run"
+    return f"the deadline passed after {waited:.3f} s while it was being run"
 
 
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:

@@ -5,9 +5,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-WINDOW = 2000
-"""Arrivals of one programme; longer traces are cut into windows."""
-
 _MEAN_WINDOW = 300
 
 
@@ -16,35 +13,38 @@ def most_in_time(
 ) -> int:
     """The most requests that can be answered within ``patience`` seconds of their arrival.
 
-    By dynamic programming over (last arrival looked at, answered so far) -> earliest end. With one
-    patience for all, a batch of n that ends with arrival k is best made of the n latest ones: they
-    have the most time. Windows begin idle, so the sum over windows is an upper bound.
+    Exact, by dynamic programming over (arrivals looked at, those of them left out) -> earliest end
+    of the last run. With one patience for all, a batch of n that ends with arrival k is best made
+    of the n latest ones: they have the most time. Such a batch leaves the number of those left out
+    as it is, so that all sizes are tried by one look at the last rows of the table.
     """
-    return sum(
-        _window(times[start : start + WINDOW], patience, largest, seconds)
-        for start in range(0, len(times), WINDOW)
-    )
-
-
-def _window(
-    times: Sequence[float], patience: float, largest: int, seconds: Callable[[int], float]
-) -> int:
-    count = len(times)
-    earliest = np.full((count + 1, count + 1), math.inf)
-    earliest[:, 0] = -math.inf
-    cost = [0.0] + [seconds(n) for n in range(1, largest + 1)]
-    for k in range(1, count + 1):
-        best = earliest[k - 1].copy()
-        arrival = times[k - 1]
-        for n in range(1, min(largest, k) + 1):
-            deadline = times[k - n] + patience
-            if arrival + cost[n] > deadline:
-                break  # a larger batch has an older head and takes longer
-            end = np.maximum(earliest[k - n][: count + 1 - n], arrival) + cost[n]
-            end[end > deadline] = math.inf
-            np.minimum(best[n:], end, out=best[n:])
-        earliest[k] = best
-    return int(np.flatnonzero(np.isfinite(earliest[count]) | (earliest[count] == -math.inf))[-1])
+    cost = np.array([seconds(n) for n in range(1, largest + 1)])
+    cost = cost[: int(np.searchsorted(cost, patience, side="right"))]
+    if not len(cost):
+        return 0
+    arrivals = np.asarray(times)
+    kept = len(cost) + 1  # rows of the table that are still needed: row k is at k % kept
+    ends = np.full((kept, len(arrivals) + 2), math.inf)
+    ends[0, 0] = -math.inf
+    lows, idle = [0] * kept, 0  # fewest left out, by row; so many are left out by who is idle now
+    for k, now in enumerate(arrivals, 1):
+        low, high = min(lows), idle + 2
+        row = ends[k % kept]
+        row[:] = math.inf
+        row[low + 1 : high] = ends[(k - 1) % kept, low : high - 1]  # this one is left out
+        first = np.arange(k - 1, max(k - 1 - len(cost), -1), -1)  # of the batches that end with it
+        due = arrivals[first] + patience
+        sizes = int(np.count_nonzero(now + cost[: len(due)] <= due))
+        if sizes:
+            end = np.maximum(ends[first[:sizes] % kept, low:high], now) + cost[:sizes, None]
+            end[end > due[:sizes, None]] = math.inf
+            np.minimum(row[low:high], end.min(axis=0), out=row[low:high])
+        lows[k % kept] = low + int(np.argmax(row[low:high] < math.inf))
+        # Who is idle with fewer left out is never worse off than the states behind.
+        free = np.flatnonzero(row[low:high] <= now)
+        idle = low + int(free[0]) if len(free) else high - 1
+        row[idle + 1 : high] = math.inf
+    return len(arrivals) - lows[len(arrivals) % kept]
 
 
 def least_mean_latency(

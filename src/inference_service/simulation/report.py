@@ -117,7 +117,7 @@ def _overload_section(model: Model, plan: Plan) -> Iterator[str]:
     yield from _table_head("deadline", "oracle", *names)
     for factor in SLOS:
         slo = factor * model.cost(1)
-        times = OPEN["poisson"](2 * model.capacity, 2000, plan.seed)
+        times = OPEN["poisson"](2 * model.capacity, 4 * plan.count, plan.seed)
         best = most_in_time(times, slo, model.largest, model.cost)
         shares = [run_open(OURS, ours(model), model, times, slo).in_time / best]
         for name, make in rivals(model.largest, model.cost, slo).items():

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from inference_service.core.scheduling.cost import CostModel, CostTable, knee, rising
 from inference_service.core.scheduling.layout import Layout, LayoutChoice, Profile, worth_having
-from inference_service.core.scheduling.overload import Offered, target
 
 POINTS = [(1, 0.004), (2, 0.005), (4, 0.006), (8, 0.010)]
 times = st.floats(1e-6, 10.0)
@@ -111,22 +110,3 @@ def test_the_layout_follows_the_backlog_with_hysteresis() -> None:
     assert not any(choice.consider(1.0) for _ in range(100)), "between the two it stays"
     assert any(choice.consider(0.0) for _ in range(16))
     assert choice.layout == QUICK.layout
-
-
-def test_an_overload_is_spent_on_the_batch_that_answers_most() -> None:
-    def seconds(rows: int) -> float:
-        return 0.9 + 0.1 * rows
-
-    assert target(1.0, 10.0, 64, seconds) == 0.0, "no overload, nobody is left out"
-    # b rows must come in the 3 - S(b) seconds before their run starts, 20 in a second.
-    chosen = target(20.0, 3.0, 64, seconds)
-    assert seconds(13) <= chosen <= seconds(15)
-
-
-def test_the_offered_load_is_smoothed() -> None:
-    offered = Offered()
-    for i in range(200):
-        offered.observe(2, i * 0.01, 0.5)
-    assert offered.rate == pytest.approx(200, rel=0.02)
-    assert offered.patience == pytest.approx(0.5)
-    assert offered.known

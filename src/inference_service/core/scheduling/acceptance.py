@@ -4,14 +4,14 @@ import math
 from typing import Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.scheduling.load import CALM, Load
-from inference_service.core.scheduling.overload import Offered, target
+from inference_service.core.scheduling.load import CALM, PRESSED_FOR, Load
 from inference_service.core.scheduling.tickets import Ticket
 
 T = TypeVar("T")
 
 _LIFO_FROM, _LIFO_UNTIL, _REFUSE_AT = 0.4, CALM, 0.5  # of the default deadline
 _SHARE_FROM = 0.25
+_LIKELY = 0.5  # of the last run: who has less time at the start of the next has hardly a chance
 
 
 class Acceptance(Generic[T]):
@@ -19,8 +19,6 @@ class Acceptance(Generic[T]):
 
     def __init__(self, load: Load[T]) -> None:
         self._load = load
-        self._offered = Offered()
-        self._target = 0.0
 
     def admit(self, ticket: Ticket[T], volume: int, now: float, patience: float) -> None:
         """Raise Overloaded where the ticket can't be taken; plan it in where it has a deadline."""
@@ -70,34 +68,41 @@ class Acceptance(Generic[T]):
 
     def _unpromised(self, now: float, deadline: float, volume: int | None) -> Overloaded | None:
         load = self._load
-        if not load.promises.exhausted(deadline, load.ends(now), self._target, volume):
+        if not load.pressure and not load.promises.exhausted(deadline, load.ends(now), volume):
             return None
-        patience = deadline - now
-        self._offered.observe(1, now, patience)
-        wait = load.residual(now) + load.careful(load.drain(load.queue.firm_rows + 1))
-        return self._late(wait, patience)
-
-    def retarget(self) -> None:
-        """Note anew how much of its patience a request must have left when its run starts."""
-        load, offered = self._load, self._offered
-        self._target = 0.0
-        if offered.known:
-            self._target = target(
-                offered.rate / load.slots,
-                offered.patience,
-                load.policy.max_batch_size,
-                lambda rows: load.careful(load.seconds(rows)),
-            )
+        end = self._end(1, volume, now)
+        if end <= deadline:
+            return None
+        load.turned_away()
+        return self._late(end - now, deadline - now)
 
     def _promise(self, ticket: Ticket[T], volume: int, now: float) -> None:
         load = self._load
-        patience = ticket.deadline - now
-        self._offered.observe(ticket.rows, now, patience)
-        busy = load.busy
-        if load.promises.accept(ticket, volume, load.ends(now), self._target) or not busy:
+        if not load.busy:
+            load.promises.accept(ticket, volume, load.ends(now))
             return
-        wait = load.residual(now) + load.careful(load.drain(load.queue.firm_rows + ticket.rows))
-        raise self._late(wait, patience)
+        if not load.pressure and load.promises.accept(ticket, volume, load.ends(now)):
+            return
+        end = self._end(ticket.rows, volume, now)
+        if end <= ticket.deadline:
+            ticket.standby = ticket.rows <= load.policy.max_batch_size
+            if ticket.standby or load.promises.accept(ticket, volume, load.ends(now)):
+                load.pressure = load.pressure or PRESSED_FOR
+                return
+            end = now + load.residual(now) + load.careful(load.drain(ticket.rows, volume))
+        load.turned_away()
+        raise self._late(end - now, ticket.deadline - now)
+
+    def _end(self, rows: int, volume: int | None, now: float) -> float:
+        """When a request may hope to be answered: after the runs that are full already."""
+        load = self._load
+        largest = load.policy.max_batch_size
+        start = min(load.ends(now))
+        full = load.careful(load.seconds(largest, volume or 0))
+        ahead = load.promises.rows + load.queue.standing_by_until(start + full)
+        start += full * (ahead // largest) / load.slots
+        own = 0.0 if volume is None else load.careful(load.seconds(min(rows, largest), volume))
+        return start + max(own, _LIKELY * load.last)
 
     def _late(self, wait: float, patience: float) -> Overloaded:
         load = self._load

@@ -1,13 +1,14 @@
 """Which tickets of a group make the next batch."""
 
 import math
-from bisect import bisect_left
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.lengths import cheapest_cut, quantised
 from inference_service.core.scheduling.load import Load, hopeless
-from inference_service.core.scheduling.promises import Planned
+from inference_service.core.scheduling.promises import assigned
 from inference_service.core.scheduling.queue import Group
+from inference_service.core.scheduling.standby import Seconds, all_in_time, most_in_time
+from inference_service.core.scheduling.taking import Taker
 from inference_service.core.scheduling.tickets import Batch, Expired, Part, Release, Ticket
 
 T = TypeVar("T")
@@ -16,10 +17,12 @@ Decisions = list[Batch[T] | Expired[T]]
 
 
 class Former(Generic[T]):
-    """Takes tickets out of the queue."""
+    """Chooses what a free slot takes out of the queue."""
 
     def __init__(self, load: Load[T]) -> None:
         self._load = load
+        self._take = Taker(load)
+        self._largest = load.policy.max_batch_size
 
     def form(
         self, group: Group[T], now: float, decisions: Decisions[T], *, pressed: bool = False
@@ -29,162 +32,146 @@ class Former(Generic[T]):
         Requests that can't be in time any more are noted as expired in ``decisions``; None where
         they were all.
         """
-        load = self._load
+        load, take = self._load, self._take
         if pressed:
             return self._pressed(group, now, decisions)
-        largest = load.policy.max_batch_size
+        if load.queue.standby and load.queue.standing_by(group):
+            latest = now + load.promises.slack(load.ends(now))
+            return self._decided_now(group, latest, now, decisions)
+        largest = self._largest
         reason = Release.DELAY if load.policy.max_queue_delay > 0 else Release.SLOT_FREE
         chosen = self._cut(group) if group.has_lengths else None
         if chosen is not None:
-            return self._batch(group, self._take(group, chosen, largest), now, Release.LENGTH)
+            chosen.sort(key=lambda ticket: ticket.urgency)
+            return take.batch(group, take.in_order(group, chosen, largest), now, Release.LENGTH)
         if group.rows <= largest:
-            parts = self._take_all(group)
+            parts = take.everything(group)
             if group.size == largest:
                 reason = Release.FULL
-            return self._batch(group, parts, now, reason)
-        return self._batch(group, self._take_in_turn(group, largest, largest), now, Release.FULL)
-
-    def _batch(
-        self, group: Group[T], parts: list[Part[T]], now: float, reason: Release
-    ) -> Batch[T]:
-        rows = sum([stop - start for _, start, stop in parts])
-        length, volume = 0, group.volume
-        if group.has_lengths:
-            length = max(ticket.length for ticket, _, _ in parts)
-            volume *= quantised(length)
-        predicted = self._load.seconds(rows, volume)
-        return Batch(tuple(parts), rows, reason, now, predicted, volume, 0.0, length)
-
-    def _take_all(self, group: Group[T]) -> list[Part[T]]:
-        load, shares = self._load, self._load.queue.shares
-        several = len(group.lanes) > 1
-        group.size = group.rows
-        parts = []
-        for ticket in load.queue.take_all(group):
-            parts.append(Part(ticket, ticket.taken, ticket.rows))
-            if ticket.firm:
-                load.promises.remove(ticket, ticket.rows - ticket.taken)
-            ticket.taken = ticket.rows
-            if several:
-                shares.spend(ticket.client, self._unit() * ticket.rows)
-        if not load.queue.rows:
-            shares.clear()
-        return parts
-
-    def _take_in_turn(self, group: Group[T], room: int, largest: int) -> list[Part[T]]:
-        """As much as fits: the least-served client first, in an overload its newest."""
-        load = self._load
-        shares = load.queue.shares
-        unit = self._unit()
-        parts: list[Part[T]] = []
-        head = group.head()
-        horizon = math.inf if head is None else head.urgency + load.patience(0.0, group.volume)
-        while room > 0 and group.rows:
-            lane = group.least_served(shares, horizon)
-            ticket = None
-            if lane is not None:
-                ticket = lane.head()
-                if load.overloaded and ticket is not None and not ticket.firm:
-                    ticket = lane.newest()
-            if ticket is None:
-                ticket = group.head()
-            if ticket is None:  # pragma: no cover - a group with rows has a head
-                break
-            size = self._size(ticket, room, largest)
-            if size == 0:
-                break
-            if len(group.lanes) > 1:
-                shares.serve(ticket.client, unit * size)
-            parts.append(self._part(group, ticket, size))
-            room -= size
-        return parts
+            return take.batch(group, parts, now, reason)
+        return take.batch(group, take.in_turn(group, largest), now, Release.FULL)
 
     def _pressed(self, group: Group[T], now: float, decisions: Decisions[T]) -> Batch[T] | None:
         """The first planned batch, and as many more rows as the plan can bear."""
-        load = self._load
+        load, take = self._load, self._take
         promises = load.promises
-        largest = load.policy.max_batch_size
-        while (ticket := group.earliest_firm()) and hopeless(load, ticket, group.volume, now):
-            decisions.append(self._given_up(group, ticket))
-        if ticket is None or not promises.batches or promises.batches[0].key != group.key:
-            return None
         ends = load.ends(now)
-        first = promises.batches[0]
         if promises.late(ends):
-            size = self._in_time(group, now, ticket.deadline)
-            size = self._most_in_time(group, now, size, decisions)
-            parts: list[Part[T]] = []
+            return self._decided_now(group, math.inf, now, decisions)
+        first = promises.batches[0]
+        seconds = self._careful(first.volume)
+        size = first.rows
+        end = now + seconds(size)
+        standby = load.queue.standing_by(group) if load.queue.standby else []
+        if not group.has_lengths:
+            latest = end + promises.slack(ends)
+            size, due = most_in_time(standby, self._largest, latest, now, seconds, rows=size)
+            left = sum(ticket.left for ticket in standby) - (size - first.rows)
+            size = self._filled(size, group.rows - left, due, now, seconds)
+            end = now + seconds(size)
+        members = list(first.members.items())
+        parts = [take.part(group, member, rows, first) for member, rows in members]
+        batch = self._completed(group, parts, size, now, end)
+        self._give_up(standby, min(assigned(ends, end)) + seconds(1), decisions)
+        return batch
+
+    def _decided_now(
+        self, group: Group[T], latest: float, now: float, decisions: Decisions[T]
+    ) -> Batch[T] | None:
+        """A run for those with deadlines, the nearest first; others fill it up.
+
+        All are kept if all can be in time; otherwise the run is the largest that is in time for its
+        members, up to ``latest``, and whom it leaves no chance is given up. A plan without end
+        (``latest``) has failed: then its promises count no more than the others.
+        """
+        load = self._load
+        tickets = group.by_deadline()
+        volume = group.volume
+        if group.has_lengths:
+            chosen = self._cut(group)
+            kept = set() if chosen is None else set(chosen)
+            tickets = [ticket for ticket in tickets if ticket in kept] or tickets
+            volume *= quantised(max(ticket.length for ticket in tickets))
+        seconds = self._careful(volume)
+        most = group.rows
+        ends = load.ends(now)
+        found = all_in_time(tickets, self._largest, ends, seconds)
+        if found is not None:
+            size, slack = found
+            due = min(now + seconds(size) + slack, latest)
         else:
-            size = self._within_slack(group, first.rows, promises.slack(ends))
-            members = list(first.members.items())
-            parts = [self._part(group, member, rows, first) for member, rows in members]
+            size, due = most_in_time(tickets, self._largest, latest, now, seconds)
+            most = size + group.rows - sum(ticket.left for ticket in tickets)
+        if size == 0:
+            return self._doubtful(group, tickets, volume, now, decisions)
+        if not group.has_lengths:
+            size = self._filled(size, most, due, now, seconds)
+        end = now + seconds(size)
+        failed = latest == math.inf
+        batch = self._completed(group, [], size, now, end)
+        losers = [ticket for ticket in tickets if ticket.standby or failed]
+        self._give_up(losers, min(assigned(ends, end)) + seconds(1), decisions)
+        return batch
+
+    def _completed(
+        self, group: Group[T], parts: list[Part[T]], size: int, now: float, end: float
+    ) -> Batch[T]:
+        """``parts`` and others up to ``size`` rows: the nearest deadlines from ``end`` on first."""
+        take = self._take
         room = size - sum(part.rows for part in parts)
-        while room > 0 and (ticket := group.earliest_firm()) is not None:
-            fits = self._size(ticket, room, largest)
-            if fits == 0 and parts:
-                break
-            fits = fits or min(ticket.left, largest)
-            parts.append(self._part(group, ticket, fits))
-            room -= fits
+        early = False
         if room > 0 and group.rows:
-            parts += self._take_in_turn(group, room, largest)
-        if not parts:
+            members = group.by_deadline()
+            early = bool(members) and members[0].deadline < end  # another slot's, or lost
+            members = [ticket for ticket in members if ticket.deadline >= end]
+            start = next((i for i, ticket in enumerate(members) if take.size(ticket, room)), 0)
+            parts += take.in_order(group, members[start:], room)
+            room = size - sum(part.rows for part in parts)
+        if room > 0 and group.rows and not group.has_lengths and not early:
+            parts += take.in_turn(group, room)
+        reason = Release.DEADLINE if group.rows else Release.SLOT_FREE
+        return take.batch(group, parts, now, Release.FULL if size >= self._largest else reason)
+
+    def _careful(self, volume: int) -> Seconds:
+        """Careful seconds of runs of such rows."""
+        load = self._load
+        return lambda rows: load.careful(load.seconds(rows, volume))
+
+    def _filled(self, size: int, most: int, due: float, now: float, seconds: Seconds) -> int:
+        """From ``size`` to ``most`` rows: as many as end by ``due``."""
+        low, high = size, min(most, self._largest)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if now + seconds(middle) <= due:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _doubtful(
+        self,
+        group: Group[T],
+        tickets: list[Ticket[T]],
+        volume: int,
+        now: float,
+        decisions: Decisions[T],
+    ) -> Batch[T] | None:
+        """Nobody is surely in time: who may be, with luck, is tried alone; the others have lost."""
+        hopeful = [ticket for ticket in tickets if not hopeless(self._load, ticket, volume, now)]
+        kept = set(hopeful)
+        decisions += [self._take.given_up(ticket) for ticket in tickets if ticket not in kept]
+        if not hopeful:
             return None
-        reason = Release.FULL if size >= largest else Release.DEADLINE
-        return self._batch(group, parts, now, reason if group.rows else Release.SLOT_FREE)
+        parts = self._take.in_order(group, hopeful[-1:], self._largest)
+        return self._take.batch(group, parts, now, Release.DEADLINE)
 
-    def _in_time(self, group: Group[T], now: float, deadline: float) -> int:
-        """The largest batch that ends by ``deadline``; 1 where even that is doubtful."""
-        load = self._load
-        low, high = 1, min(group.rows, load.policy.max_batch_size)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if now + load.careful(load.seconds(middle, group.volume)) <= deadline:
-                low = middle
-            else:
-                high = middle - 1
-        return low
-
-    def _within_slack(self, group: Group[T], planned: int, slack: float) -> int:
-        """The largest batch instead of the planned one that delays the plan by no more."""
-        load = self._load
-        allowed = load.careful(load.seconds(planned, group.volume)) + slack
-        low, high = planned, max(planned, min(group.rows, load.policy.max_batch_size))
-        while low < high:
-            middle = (low + high + 1) // 2
-            if load.careful(load.seconds(middle, group.volume)) <= allowed:
-                low = middle
-            else:
-                high = middle - 1
-        return low
-
-    def _most_in_time(self, group: Group[T], now: float, size: int, decisions: Decisions[T]) -> int:
-        """The plan has failed: answer as many per second as can still be in time, drop the rest."""
-        load = self._load
-        deadlines = sorted(entry[0] for entry in group.firm if entry[2].queued)
-        largest = min(load.policy.max_batch_size, group.rows)
-
-        def end(rows: int) -> float:
-            return now + load.careful(load.seconds(rows, group.volume))
-
-        def rate(rows: int) -> float:
-            in_time = len(deadlines) - bisect_left(deadlines, end(rows))
-            return min(rows, in_time) / max(end(rows) - now, 1e-12)
-
-        candidates = {size, largest, *(2**k for k in range(size.bit_length(), 16))}
-        best = max((c for c in candidates if size <= c <= largest), key=rate, default=size)
-        if rate(best) <= rate(size) * 1.05:
-            return size
-        while (ticket := group.earliest_firm()) is not None and ticket.deadline < end(best):
-            decisions.append(self._given_up(group, ticket))
-        return best
-
-    def _given_up(self, group: Group[T], ticket: Ticket[T]) -> Expired[T]:
-        """Out of the queue; the scheduler forgets the rest of it."""
-        load = self._load
-        load.promises.remove(ticket, ticket.left)
-        load.queue.discard(ticket)
-        return Expired(ticket, waited=ticket.taken == 0, foreseen=True)
+    def _give_up(self, tickets: list[Ticket[T]], end: float, decisions: Decisions[T]) -> None:
+        """No run that is still to start ends before ``end``: who can't wait so long has lost."""
+        for ticket in tickets:
+            if ticket.deadline >= end:
+                break
+            if ticket.queued:
+                decisions.append(self._take.given_up(ticket))
 
     def _cut(self, group: Group[T]) -> list[Ticket[T]] | None:
         """The tickets of the batch that holds the most urgent, where lengths should be parted."""
@@ -204,38 +191,4 @@ class Former(Generic[T]):
         if bounds is None:
             return None
         low, high = bounds
-        chosen = [t for t in group.tickets() if low <= quantised(t.length) <= high]
-        chosen.sort(key=lambda ticket: ticket.urgency)
-        return chosen
-
-    def _take(self, group: Group[T], tickets: list[Ticket[T]], largest: int) -> list[Part[T]]:
-        parts: list[Part[T]] = []
-        room = largest
-        for ticket in tickets:
-            size = self._size(ticket, room, largest)
-            if size == 0:
-                break
-            parts.append(self._part(group, ticket, size))
-            room -= size
-        return parts
-
-    def _size(self, ticket: Ticket[T], room: int, largest: int) -> int:
-        """Rows of it for this batch: what fits into a batch is never cut."""
-        left = ticket.rows - ticket.taken
-        if left > largest:
-            return min(left, room)
-        return left if left <= room else 0
-
-    def _part(
-        self, group: Group[T], ticket: Ticket[T], size: int, planned: Planned | None = None
-    ) -> Part[T]:
-        part = Part(ticket, ticket.taken, ticket.taken + size)
-        if ticket.firm:
-            self._load.promises.remove(ticket, size, planned)
-        self._load.queue.take(group, ticket, size)
-        return part
-
-    def _unit(self) -> float:
-        """Seconds that a row counts in the shares of clients."""
-        largest = self._load.policy.max_batch_size
-        return self._load.seconds(largest) / largest or 1e-6
+        return [t for t in group.tickets() if low <= quantised(t.length) <= high]

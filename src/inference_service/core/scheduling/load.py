@@ -14,6 +14,9 @@ T = TypeVar("T")
 CALM = 0.0625
 """Of the default deadline: a shorter wait ends an overload and is far from being refused."""
 
+PRESSED_FOR = 32
+"""Runs without a refusal after which deadlines are promised again."""
+
 
 class Load(Generic[T]):
     """The state that admission and formation share."""
@@ -25,6 +28,8 @@ class Load(Generic[T]):
         self.queue: Queue[T] = Queue()
         self.promises = Promises(policy.max_batch_size, self._careful_cost)
         self.overloaded = False
+        self.pressure = 0  # runs until deadlines are promised again
+        self.last = 0.0  # careful seconds of the last run
         self.running: list[Batch[T]] = []
         self._patience: dict[int, float] = {}
         self._patiences: dict[tuple[int, int], float] = {}
@@ -109,6 +114,8 @@ class Load(Generic[T]):
     def started(self, batch: Batch[T]) -> None:
         """A batch runs from now on."""
         self.running.append(batch)
+        self.last = self.careful(batch.predicted)
+        self.pressure = max(self.pressure - 1, 0)
         self.promises.touch()
 
     def ended(self, batch: Batch[T]) -> None:
@@ -122,6 +129,10 @@ class Load(Generic[T]):
             self.overloaded = wait > leave * patience
         else:
             self.overloaded = wait > enter * patience
+
+    def turned_away(self) -> None:
+        """Not everybody who gave a deadline can be answered in time."""
+        self.pressure = PRESSED_FOR
 
     def greedy(self, client: Hashable) -> bool:
         """Whether a client has more than its share of the queue, where there are others."""

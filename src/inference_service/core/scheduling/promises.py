@@ -45,22 +45,19 @@ class Promises:
         self._ends: list[float] = []
         self._base: list[float] = []
 
-    def accept(self, ticket: Ticket[Any], volume: int, ends: list[float], least: float) -> bool:
+    def accept(self, ticket: Ticket[Any], volume: int, ends: list[float]) -> bool:
         """Plan the ticket in, if that can be promised.
 
-        ``ends`` are the times at which the slots get free. ``least`` seconds must fit between the
-        start of the ticket's batch and its deadline, even where its own run takes less.
+        ``ends`` are the times at which the slots get free.
         """
         if not self._fresh or ends != self._base:
             self._work_out(ends)
         last = self.batches[-1] if self.batches else None
         if last is None or ticket.deadline >= last.latest:
-            return self._append(ticket, volume, last, least)
+            return self._append(ticket, volume, last)
         return self._insert(ticket, volume, ends)
 
-    def exhausted(
-        self, deadline: float, ends: list[float], least: float, volume: int | None
-    ) -> bool:
+    def exhausted(self, deadline: float, ends: list[float], volume: int | None) -> bool:
         """Whether no request with this deadline could be planned in, however few rows it has.
 
         At little cost, for before it is read: False promises nothing. ``volume`` None: its rows may
@@ -74,12 +71,16 @@ class Promises:
         if deadline < last.latest:
             return False
         if last.rows < self._largest:
-            seconds = self._cost(last.rows + 1, last.volume)
-            start = self._last_start
-            if start + seconds <= last.earliest and start + max(seconds, least) <= deadline:
+            end = self._last_start + self._cost(last.rows + 1, last.volume)
+            if end <= min(last.earliest, deadline):
                 return False
         own = 0.0 if volume is None else self._cost(1, volume)
-        return min(self._ends) + max(own, least) > deadline
+        return min(self._ends) + own > deadline
+
+    @property
+    def rows(self) -> int:
+        """Rows that are planned."""
+        return sum(batch.rows for batch in self.batches)
 
     def remove(self, ticket: Ticket[Any], rows: int, first: Planned | None = None) -> None:
         """``rows`` rows of the ticket need no promise any more: dispatched or given up.
@@ -119,27 +120,27 @@ class Promises:
             self._work_out(ends)
         return self._slack
 
-    def _append(self, ticket: Ticket[Any], volume: int, last: Planned | None, least: float) -> bool:
+    def _append(self, ticket: Ticket[Any], volume: int, last: Planned | None) -> bool:
         rows = ticket.rows
         if last is not None and last.key == ticket.key and last.rows + rows <= self._largest:
             seconds = self._cost(last.rows + rows, volume)
             end = self._last_start + seconds
-            if end <= last.earliest and self._last_start + max(seconds, least) <= ticket.deadline:
+            if end <= min(last.earliest, ticket.deadline):
                 last.rows += rows
                 last.latest = ticket.deadline
                 last.members[ticket] = rows
                 ticket.planned = [last]
                 self._slack = min(self._slack, last.earliest - end)
-                self._ends = _assigned(self._before_last, end)
+                self._ends = assigned(self._before_last, end)
                 return True
         before, start, ends, slack = self._before_last, self._last_start, self._ends, self._slack
         chunks = self._chunks(ticket, volume)
         for chunk in chunks:
             before, start = ends, min(ends)
             seconds = self._cost(chunk.rows, volume)
-            if start + max(seconds, least) > ticket.deadline:
+            if start + seconds > ticket.deadline:
                 return False
-            ends = _assigned(ends, start + seconds)
+            ends = assigned(ends, start + seconds)
             slack = min(slack, ticket.deadline - start - seconds)
         self._before_last, self._last_start, self._ends, self._slack = before, start, ends, slack
         self.batches += chunks
@@ -195,7 +196,7 @@ class Promises:
             start = now[0] if len(now) == 1 else min(now)
             end = start + seconds
             self._before_last, self._last_start = now, start
-            now = [end] if len(now) == 1 else _assigned(now, end)
+            now = [end] if len(now) == 1 else assigned(now, end)
             spare = batch.earliest - end
             if spare < 0:
                 late += 1
@@ -205,7 +206,7 @@ class Promises:
         self._fresh = True
 
 
-def _assigned(ends: list[float], end: float) -> list[float]:
+def assigned(ends: list[float], end: float) -> list[float]:
     """The slot that is free first gets a run that ends at ``end``."""
     if len(ends) == 1:
         return [end]

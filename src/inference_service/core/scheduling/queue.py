@@ -5,7 +5,7 @@ it comes up. Nothing here knows costs or the time.
 """
 
 import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Hashable, Iterator
 from itertools import chain, count
@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _COMPACT_AT = 64
 _urgency = attrgetter("urgency")
+_deadline = attrgetter("deadline")
 
 
 class Lane(Generic[T]):
@@ -120,6 +121,10 @@ class Group(Generic[T]):
             heapq.heappop(self.firm)
         return self.firm[0][2] if self.firm else None
 
+    def by_deadline(self) -> list[Ticket[T]]:
+        """The tickets with deadlines of their own, the nearest first."""
+        return [ticket for _, _, ticket in sorted(self.firm) if ticket.queued]
+
     def least_served(self, shares: Shares, horizon: float) -> Lane[T] | None:
         """The lane whose client has had least, among those with a head up to ``horizon``."""
         if len(self.lanes) == 1:
@@ -156,6 +161,7 @@ class Queue(Generic[T]):
         self.requests = 0
         self.firm_rows = 0
         self.shares = Shares()
+        self.standby: list[Ticket[T]] = []  # the nearest deadline first; the gone stay until swept
         self.groups: dict[Hashable, Group[T]] = {}
         self._heads: list[tuple[float, int, Group[T]]] = []
         self._spare: Group[T] | None = None
@@ -178,6 +184,8 @@ class Queue(Generic[T]):
         if ticket.firm:
             heapq.heappush(group.firm, (ticket.deadline, next(group.sequence), ticket))
             self.firm_rows += ticket.left
+            if ticket.standby:
+                insort(self.standby, ticket, key=_deadline)
         group.rows += ticket.left
         self.rows += ticket.left
         self.requests += 1
@@ -216,6 +224,15 @@ class Queue(Generic[T]):
         for entry in kept:
             heapq.heappush(self._heads, entry)
         return found
+
+    def standing_by(self, group: Group[T]) -> list[Ticket[T]]:
+        """The group's tickets on standby, the nearest deadline first."""
+        self.standby = [ticket for ticket in self.standby if ticket.queued]
+        return [ticket for ticket in self.standby if ticket.key == group.key]
+
+    def standing_by_until(self, time: float) -> int:
+        """How many tickets on standby have deadlines from ``time`` on; some may be gone."""
+        return len(self.standby) - bisect_left(self.standby, time, key=_deadline)
 
     def take(self, group: Group[T], ticket: Ticket[T], rows: int) -> None:
         """``rows`` of this ticket, a head or a newest one, are dispatched; its rest goes last."""

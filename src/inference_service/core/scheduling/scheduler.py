@@ -187,7 +187,6 @@ class Scheduler(Generic[T]):
         if batch.held > 0 and batch.reason is Release.SLOT_FREE:
             batch.reason = Release.HOLD
         self.load.started(batch)
-        self._acceptance.retarget()
         return [*decisions, batch]
 
     def wake_at(self, *, slots: int) -> float:

@@ -42,13 +42,14 @@ class Ticket(Generic[T]):
     """A request's place in the queue.
 
     ``deadline`` is absolute. A ``firm`` one was given by the client and is a promise once the
-    request is accepted; otherwise it is the derived default. ``urgency`` orders the queue.
-    ``queued``: a part of it still waits. ``dead``: it has ended.
+    request is accepted, unless it is on ``standby``: then the start of a run decides. Otherwise it
+    is the derived default. ``urgency`` orders the queue. ``queued``: a part of it still waits.
+    ``dead``: it has ended.
     """
 
     __slots__ = (
         "arrival", "client", "dead", "deadline", "firm", "item", "key", "length", "planned",
-        "queued", "rows", "taken", "urgency",
+        "queued", "rows", "standby", "taken", "urgency",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class Ticket(Generic[T]):
         self.deadline = math.inf
         self.urgency = math.inf
         self.firm = False
+        self.standby = False
         self.length = 0
         self.taken = 0
         self.dead = False
@@ -110,9 +112,10 @@ class Expired(Generic[T]):
     """Decision: this request gets no answer in time.
 
     ``waited``: none of it was ever dispatched. ``foreseen``: its deadline has not passed yet, but a
-    run would end after it.
+    run would end after it. ``refused``: nothing was promised, there is no room for it.
     """
 
     ticket: Ticket[T]
     waited: bool
     foreseen: bool = False
+    refused: bool = False

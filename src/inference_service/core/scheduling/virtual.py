@@ -163,7 +163,8 @@ class VirtualServer:
     def _dispatch(self) -> None:
         for decision in self.policy.poll(self.now, slots=self.free):
             if isinstance(decision, Expired):
-                self._end(decision.ticket.item, "expired")
+                outcome = "refused" if decision.refused else "expired"
+                self._end(decision.ticket.item, outcome)
                 continue
             seconds = self._service(decision)
             decision.started = self.now
