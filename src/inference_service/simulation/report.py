@@ -135,7 +135,7 @@ def _closed_section(model: Model, plan: Plan) -> Iterator[str]:
     )  # fmt: skip
     plain = rivals(model.largest, model.cost, 1.0)["work-conserving"]
     for load in CLOSED:
-        count = max(plan.count, 100 * load.clients)
+        count = max(3 * plan.count, 100 * load.clients)
         mine = run_closed(OURS, ours(model), model, load, count)
         other = run_closed("work-conserving", plain(), model, load, count)
         ideal = ideal_lockstep(model, load)
