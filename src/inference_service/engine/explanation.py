@@ -43,6 +43,7 @@ def explained(worker: Worker) -> Mapping[str, Any]:
             "clients": len({c for group in load.queue.groups.values() for c in group.lanes}),
             "drain_ms": _ms(load.drain(scheduler.rows)),
             "newest_first": scheduler.overloaded,
+            "deadlines_are_promised": load.pressure == 0,
         },
         "running": worker.running,
         "layout": {

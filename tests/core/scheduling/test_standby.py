@@ -1,6 +1,7 @@
 """Deadlines in an overload: who is answered is decided when a run starts."""
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,20 @@ def test_nobody_is_refused_where_all_can_be_in_time() -> None:
 def test_the_largest_run_is_started_and_whom_it_leaves_no_chance_is_refused_at_once() -> None:
     assert overloaded(2.1, 3.1, 3.2, 3.3, 3.4) == (["3.1", "3.2", "3.3"], ["2.1", "3.4"])
     assert overloaded(2.1, 3.1, 3.2, 3.3, 4.4) == (["3.1", "3.2", "3.3"], ["2.1"])
+
+
+def test_others_fill_the_run_although_some_have_lost() -> None:
+    scheduler = make(4, one=1.0, row=0.1)
+    running = occupy(scheduler)
+    with pytest.raises(Overloaded):
+        scheduler.submit("hopeless", key=0, rows=1, now=0.0, deadline=1.5)
+    for name, deadline in (("lost", 2.05), ("a", 2.4), ("b", 2.4), ("patient", math.inf)):
+        scheduler.submit(name, key=0, rows=1, now=0.0, deadline=deadline)
+    scheduler.completed(running, 1.0, 1.0)
+    *gone, batch = scheduler.poll(1.0, slots=1)
+    assert [d.ticket.item for d in gone if isinstance(d, Expired)] == ["lost"]
+    assert isinstance(batch, Batch)
+    assert [part.ticket.item for part in batch.parts] == ["a", "b", "patient"]
 
 
 def test_who_can_hardly_be_in_time_is_refused_at_the_door() -> None:

@@ -71,8 +71,10 @@ class Former(Generic[T]):
             end = now + seconds(size)
         members = list(first.members.items())
         parts = [take.part(group, member, rows, first) for member, rows in members]
+        after = min(assigned(ends, end)) + seconds(1)
+        self._give_up(standby, min(end, after), decisions)
         batch = self._completed(group, parts, size, now, end)
-        self._give_up(standby, min(assigned(ends, end)) + seconds(1), decisions)
+        self._give_up(standby, after, decisions)
         return batch
 
     def _decided_now(
@@ -107,10 +109,11 @@ class Former(Generic[T]):
         if not group.has_lengths:
             size = self._filled(size, most, due, now, seconds)
         end = now + seconds(size)
-        failed = latest == math.inf
+        losers = [ticket for ticket in tickets if ticket.standby or latest == math.inf]
+        after = min(assigned(ends, end)) + seconds(1)
+        self._give_up(losers, min(end, after), decisions)
         batch = self._completed(group, [], size, now, end)
-        losers = [ticket for ticket in tickets if ticket.standby or failed]
-        self._give_up(losers, min(assigned(ends, end)) + seconds(1), decisions)
+        self._give_up(losers, after, decisions)
         return batch
 
     def _completed(
