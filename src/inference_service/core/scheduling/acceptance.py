@@ -102,7 +102,7 @@ class Acceptance(Generic[T]):
         ahead = load.promises.rows + load.queue.standing_by_until(start + full)
         start += full * (ahead // largest) / load.slots
         own = 0.0 if volume is None else load.careful(load.seconds(min(rows, largest), volume))
-        return start + max(own, _LIKELY * load.last)
+        return start + max(own, _LIKELY * load.careful(load.last))
 
     def _late(self, wait: float, patience: float) -> Overloaded:
         load = self._load

@@ -29,7 +29,7 @@ class Load(Generic[T]):
         self.promises = Promises(policy.max_batch_size, self._careful_cost)
         self.overloaded = False
         self.pressure = 0  # runs until deadlines are promised again
-        self.last = 0.0  # careful seconds of the last run
+        self.last = 0.0  # predicted seconds of the last run
         self.running: list[Batch[T]] = []
         self._patience: dict[int, float] = {}
         self._patiences: dict[tuple[int, int], float] = {}
@@ -114,8 +114,9 @@ class Load(Generic[T]):
     def started(self, batch: Batch[T]) -> None:
         """A batch runs from now on."""
         self.running.append(batch)
-        self.last = self.careful(batch.predicted)
-        self.pressure = max(self.pressure - 1, 0)
+        self.last = batch.predicted
+        if self.pressure:
+            self.pressure -= 1
         self.promises.touch()
 
     def ended(self, batch: Batch[T]) -> None:
