@@ -63,6 +63,14 @@ class Stage:
         request = InferenceRequest(REF, inputs or rows(*values), outputs, deadline=deadline)
         return asyncio.get_running_loop().create_task(self.worker.infer(request))
 
+    async def learn(self, seconds: float) -> None:
+        """Run until the worker knows that a row costs so much."""
+        for _ in range(60):
+            task = self.ask(0)
+            await settle()
+            self.runner.next().answer(seconds=seconds)
+            await task
+
 
 async def settle() -> None:
     """Let everything that is ready run."""
@@ -279,11 +287,7 @@ async def test_a_request_that_comes_after_its_deadline_is_not_queued() -> None:
 @story
 async def test_a_full_queue_says_when_to_come_back() -> None:
     stage = Stage(info(policy=BatchPolicy(1, 5)))
-    for _ in range(60):  # runs of 2 s: the worker learns what a row costs
-        task = stage.ask(0)
-        await settle()
-        stage.runner.next().answer(seconds=2.0)
-        await task
+    await stage.learn(2.0)
     running = stage.ask(1)
     await settle()
     waiting = [stage.ask(1) for _ in range(5)]
@@ -298,11 +302,7 @@ async def test_a_full_queue_says_when_to_come_back() -> None:
 @story
 async def test_in_an_overload_of_deadlines_the_start_of_a_run_tells_who_is_refused() -> None:
     stage = Stage(info(policy=BatchPolicy(2)))
-    for _ in range(60):  # runs of 2 s: the worker learns what a row costs
-        task = stage.ask(0)
-        await settle()
-        stage.runner.next().answer(seconds=2.0)
-        await task
+    await stage.learn(2.0)
     running = stage.ask(1)
     await settle()
     hopeless, taken, left = (stage.ask(n, deadline=d) for n, d in ((2, 3.0), (3, 4.5), (4, 5.0)))

@@ -80,8 +80,7 @@ def write_report(models: Sequence[Model], plan: Plan, folder: Path, progress: Pr
 def _open_section(
     model: Model, plan: Plan, curves: dict[str, dict[str, list[Result]]]
 ) -> Iterator[str]:
-    yield "### Open load: against fixed timers chosen in hindsight"
-    yield ""
+    yield from _heading("Open load: against fixed timers chosen in hindsight")
     yield from _table_head(
         "arrivals", "load", "mean ms", "p99 ms", "rows a batch", "mean / best timer",
         "p99 / best timer", "mean / lower bound",
@@ -111,8 +110,7 @@ def _open_section(
 
 
 def _overload_section(model: Model, plan: Plan) -> Iterator[str]:
-    yield "### Twice the capacity: answers in time against a clairvoyant oracle's"
-    yield ""
+    yield from _heading("Twice the capacity: answers in time against a clairvoyant oracle's")
     names = [OURS, *rivals(model.largest, model.cost, 1.0)]
     yield from _table_head("deadline", "oracle", *names)
     for factor in SLOS:
@@ -127,8 +125,7 @@ def _overload_section(model: Model, plan: Plan) -> Iterator[str]:
 
 
 def _closed_section(model: Model, plan: Plan) -> Iterator[str]:
-    yield "### Closed loop: answers per second against all clients in one step"
-    yield ""
+    yield from _heading("Closed loop: answers per second against all clients in one step")
     yield from _table_head(
         "clients", "spread", "one step, 1/s", OURS, "work-conserving", "rows a batch", "p99 ms",
         "p99.9 ms", "idle beside queued", "Jain",
@@ -148,8 +145,7 @@ def _closed_section(model: Model, plan: Plan) -> Iterator[str]:
 
 
 def _lengths_section(model: Model, plan: Plan) -> Iterator[str]:
-    yield "### Rows of unlike length: what is padding"
-    yield ""
+    yield from _heading("Rows of unlike length: what is padding")
     yield "Lengths are log-normal, 1 to 512, a row of mean length costs what the table says."
     yield ""
     yield from _table_head(
@@ -169,8 +165,7 @@ def _lengths_section(model: Model, plan: Plan) -> Iterator[str]:
 def _trace_section(model: Model, times: Sequence[float]) -> Iterator[str]:
     """All policies on a recorded load. They know rows of one request alone: each row is one."""
     seconds = max(times[-1], 1e-9)
-    yield f"### The recorded load: {len(times)} rows in {seconds:.3g} s"
-    yield ""
+    yield from _heading(f"The recorded load: {len(times)} rows in {seconds:.3g} s")
     yield from _table_head("policy", "mean ms", "p50 ms", "p99 ms", "p99.9 ms", "rows a batch")
     policies: dict[str, Callable[[], Batching]] = {
         OURS: lambda: ours(model),
@@ -212,6 +207,10 @@ def _plots(
         plt.close(figure)
         names.append(name)
     return names
+
+
+def _heading(text: str) -> Iterable[str]:
+    return (f"### {text}", "")
 
 
 def _table_head(*names: str) -> Iterable[str]:

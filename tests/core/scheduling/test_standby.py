@@ -2,13 +2,15 @@
 
 import itertools
 import math
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.scheduling.standby import all_in_time, most_in_time
+from inference_service.core.scheduling.scheduler import Scheduler
+from inference_service.core.scheduling.standby import all_in_time, largest_in_time
 from inference_service.core.scheduling.tickets import Batch, Expired, Release, Ticket
 from tests.core.scheduling.test_rules import make, occupy
 
@@ -59,7 +61,7 @@ def test_a_plan_for_all_is_one_that_could_be_kept(deadlines: list[float], larges
 def test_the_largest_run_has_no_room_for_one_more(
     deadlines: list[float], largest: int, latest: float
 ) -> None:
-    rows, due = most_in_time(tickets(*deadlines), largest, latest, 0.0, cost)
+    rows, due = largest_in_time(tickets(*deadlines), largest, latest, 0.0, cost)
     best = max(
         (
             b
@@ -73,12 +75,17 @@ def test_the_largest_run_has_no_room_for_one_more(
     assert rows == 0 or cost(rows) <= due
 
 
+def refuse(scheduler: Scheduler[str], deadline: float) -> None:
+    """From now on nothing is promised."""
+    with pytest.raises(Overloaded):
+        scheduler.submit("hopeless", key=0, rows=1, now=0.0, deadline=deadline)
+
+
 def overloaded(*deadlines: float, largest: int = 4) -> tuple[list[str], list[str]]:
     """Who runs and who is refused at 1.0, after a request that could not be promised anything."""
     scheduler = make(largest, one=1.0, row=0.5)
     running = occupy(scheduler)
-    with pytest.raises(Overloaded):
-        scheduler.submit("hopeless", key=0, rows=1, now=0.0, deadline=1.5)
+    refuse(scheduler, 1.5)
     for deadline in deadlines:
         scheduler.submit(f"{deadline:g}", key=0, rows=1, now=0.0, deadline=deadline)
     scheduler.completed(running, 1.0, 1.0)
@@ -107,8 +114,7 @@ def test_the_largest_run_is_started_and_whom_it_leaves_no_chance_is_refused_at_o
 def test_others_fill_the_run_although_some_have_lost() -> None:
     scheduler = make(4, one=1.0, row=0.1)
     running = occupy(scheduler)
-    with pytest.raises(Overloaded):
-        scheduler.submit("hopeless", key=0, rows=1, now=0.0, deadline=1.5)
+    refuse(scheduler, 1.5)
     for name, deadline in (("lost", 2.05), ("a", 2.4), ("b", 2.4), ("patient", math.inf)):
         scheduler.submit(name, key=0, rows=1, now=0.0, deadline=deadline)
     scheduler.completed(running, 1.0, 1.0)
@@ -133,8 +139,7 @@ def test_a_promise_is_kept_even_if_those_who_stand_by_would_fill_a_larger_run() 
     scheduler = make(4, one=1.0, row=0.5)
     running = occupy(scheduler)
     scheduler.submit("promised", key=0, rows=1, now=0.0, deadline=2.2)
-    with pytest.raises(Overloaded):
-        scheduler.submit("hopeless", key=0, rows=1, now=0.0, deadline=1.5)
+    refuse(scheduler, 1.5)
     for _ in range(3):
         scheduler.submit("standby", key=0, rows=1, now=0.0, deadline=3.6)
     scheduler.completed(running, 1.0, 1.0)
@@ -148,8 +153,7 @@ def test_a_promise_is_kept_even_if_those_who_stand_by_would_fill_a_larger_run() 
 def test_deadlines_are_promised_again_when_runs_have_refused_nobody_for_a_while() -> None:
     scheduler = make(4, one=0.1)
     running = occupy(scheduler)
-    with pytest.raises(Overloaded):
-        scheduler.submit("hopeless", key=0, rows=1, now=0.0, deadline=0.15)
+    refuse(scheduler, 0.15)
     now, standing = 0.1, 0
     for _ in range(40):
         ticket = scheduler.submit("next", key=0, rows=1, now=now - 0.05, deadline=now + 5)
@@ -160,3 +164,23 @@ def test_deadlines_are_promised_again_when_runs_have_refused_nobody_for_a_while(
         running = decision
         now += 0.1
     assert 30 < standing < 35
+
+
+@pytest.mark.parametrize("patience", [8.0, 100.0])
+def test_what_is_kept_of_deadlines_does_not_grow_with_those_that_were_answered(
+    patience: float,
+) -> None:
+    """The queue never empties: nothing is swept by its end."""
+    scheduler = make(4, one=1.0)
+    running = occupy(scheduler)
+    now = 0.0
+    for _ in range(200):
+        for _ in range(8):
+            with suppress(Overloaded):
+                scheduler.submit("x", key=0, rows=1, now=now, deadline=now + patience)
+        now += 1.0
+        scheduler.completed(running, 1.0, now)
+        running = next(d for d in scheduler.poll(now, slots=1) if isinstance(d, Batch))
+        (group,) = scheduler.load.queue.groups.values()
+        kept = len(group.firm) + len(scheduler.load.queue.standby)
+        assert kept <= 4 * max(scheduler.load.queue.requests, 64)

@@ -4,7 +4,7 @@ import math
 from typing import Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.scheduling.load import CALM, PRESSED_FOR, Load
+from inference_service.core.scheduling.load import CALM, Load
 from inference_service.core.scheduling.tickets import Ticket
 
 T = TypeVar("T")
@@ -68,9 +68,10 @@ class Acceptance(Generic[T]):
 
     def _unpromised(self, now: float, deadline: float, volume: int | None) -> Overloaded | None:
         load = self._load
-        if not load.pressure and not load.promises.exhausted(deadline, load.ends(now), volume):
+        ends = load.ends(now)
+        if not load.pressure and not load.promises.exhausted(deadline, ends, volume):
             return None
-        end = self._end(1, volume, now)
+        end = self._end(1, volume, ends)
         if end <= deadline:
             return None
         load.turned_away()
@@ -78,26 +79,25 @@ class Acceptance(Generic[T]):
 
     def _promise(self, ticket: Ticket[T], volume: int, now: float) -> None:
         load = self._load
-        if not load.busy:
-            load.promises.accept(ticket, volume, load.ends(now))
-            return
-        if not load.pressure and load.promises.accept(ticket, volume, load.ends(now)):
-            return
-        end = self._end(ticket.rows, volume, now)
+        ends = load.ends(now)
+        if not load.pressure or not load.busy:
+            if load.promises.accept(ticket, volume, ends) or not load.busy:
+                return
+            load.turned_away()
+        end = self._end(ticket.rows, volume, ends)
         if end <= ticket.deadline:
             ticket.standby = ticket.rows <= load.policy.max_batch_size
-            if ticket.standby or load.promises.accept(ticket, volume, load.ends(now)):
-                load.pressure = load.pressure or PRESSED_FOR
+            if ticket.standby or load.promises.accept(ticket, volume, ends):
                 return
             end = now + load.residual(now) + load.careful(load.drain(ticket.rows, volume))
         load.turned_away()
         raise self._late(end - now, ticket.deadline - now)
 
-    def _end(self, rows: int, volume: int | None, now: float) -> float:
+    def _end(self, rows: int, volume: int | None, ends: list[float]) -> float:
         """When a request may hope to be answered: after the runs that are full already."""
         load = self._load
         largest = load.policy.max_batch_size
-        start = min(load.ends(now))
+        start = min(ends)
         full = load.careful(load.seconds(largest, volume or 0))
         ahead = load.promises.rows + load.queue.standing_by_until(start + full)
         start += full * (ahead // largest) / load.slots

@@ -1,19 +1,39 @@
 """Which tickets of a group make the next batch."""
 
 import math
+from bisect import bisect_right
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.lengths import cheapest_cut, quantised
 from inference_service.core.scheduling.load import Load, hopeless
 from inference_service.core.scheduling.promises import assigned
 from inference_service.core.scheduling.queue import Group
-from inference_service.core.scheduling.standby import Seconds, all_in_time, most_in_time
+from inference_service.core.scheduling.standby import Seconds, all_in_time, largest_in_time
 from inference_service.core.scheduling.taking import Taker
 from inference_service.core.scheduling.tickets import Batch, Expired, Part, Release, Ticket
 
 T = TypeVar("T")
 
 Decisions = list[Batch[T] | Expired[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Start(Generic[T]):
+    """A run of a group that is about to start, with careful costs.
+
+    ``ends`` are the times at which the slots get free.
+    """
+
+    group: Group[T]
+    now: float
+    ends: list[float]
+    seconds: Seconds
+    decisions: Decisions[T]
+
+    def end(self, rows: int) -> float:
+        """When it is over with so many rows."""
+        return self.now + self.seconds(rows)
 
 
 class Former(Generic[T]):
@@ -53,29 +73,25 @@ class Former(Generic[T]):
 
     def _pressed(self, group: Group[T], now: float, decisions: Decisions[T]) -> Batch[T] | None:
         """The first planned batch, and as many more rows as the plan can bear."""
-        load, take = self._load, self._take
+        load = self._load
         promises = load.promises
         ends = load.ends(now)
         if promises.late(ends):
             return self._decided_now(group, math.inf, now, decisions)
         first = promises.batches[0]
-        seconds = self._careful(first.volume)
+        start = _Start(group, now, ends, self._careful(first.volume), decisions)
+        standby = load.queue.standing_by(group)
         size = first.rows
-        end = now + seconds(size)
-        standby = load.queue.standing_by(group) if load.queue.standby else []
         if not group.has_lengths:
-            latest = end + promises.slack(ends)
-            size, due = most_in_time(standby, self._largest, latest, now, seconds, rows=size)
+            latest = start.end(size) + promises.slack(ends)
+            size, due = largest_in_time(
+                standby, self._largest, latest, now, start.seconds, rows=size
+            )
             left = sum(ticket.left for ticket in standby) - (size - first.rows)
-            size = self._filled(size, group.rows - left, due, now, seconds)
-            end = now + seconds(size)
+            size = self._filled(start, size, group.rows - left, due)
         members = list(first.members.items())
-        parts = [take.part(group, member, rows, first) for member, rows in members]
-        after = min(assigned(ends, end)) + seconds(1)
-        self._give_up(standby, min(end, after), decisions)
-        batch = self._completed(group, parts, size, now, end)
-        self._give_up(standby, after, decisions)
-        return batch
+        parts = [self._take.part(group, member, rows, first) for member, rows in members]
+        return self._started(start, size, standby, parts)
 
     def _decided_now(
         self, group: Group[T], latest: float, now: float, decisions: Decisions[T]
@@ -94,79 +110,71 @@ class Former(Generic[T]):
             kept = set() if chosen is None else set(chosen)
             tickets = [ticket for ticket in tickets if ticket in kept] or tickets
             volume *= quantised(max(ticket.length for ticket in tickets))
-        seconds = self._careful(volume)
+        start = _Start(group, now, load.ends(now), self._careful(volume), decisions)
         most = group.rows
-        ends = load.ends(now)
-        found = all_in_time(tickets, self._largest, ends, seconds)
+        found = all_in_time(tickets, self._largest, start.ends, start.seconds)
         if found is not None:
             size, slack = found
-            due = min(now + seconds(size) + slack, latest)
+            due = min(start.end(size) + slack, latest)
         else:
-            size, due = most_in_time(tickets, self._largest, latest, now, seconds)
+            size, due = largest_in_time(tickets, self._largest, latest, now, start.seconds)
             most = size + group.rows - sum(ticket.left for ticket in tickets)
         if size == 0:
-            return self._doubtful(group, tickets, volume, now, decisions)
+            return self._doubtful(start, tickets, volume)
         if not group.has_lengths:
-            size = self._filled(size, most, due, now, seconds)
-        end = now + seconds(size)
+            size = self._filled(start, size, most, due)
         losers = [ticket for ticket in tickets if ticket.standby or latest == math.inf]
-        after = min(assigned(ends, end)) + seconds(1)
-        self._give_up(losers, min(end, after), decisions)
-        batch = self._completed(group, [], size, now, end)
-        self._give_up(losers, after, decisions)
-        return batch
+        return self._started(start, size, losers, [])
 
-    def _completed(
-        self, group: Group[T], parts: list[Part[T]], size: int, now: float, end: float
+    def _started(
+        self, start: "_Start[T]", size: int, losers: list[Ticket[T]], parts: list[Part[T]]
     ) -> Batch[T]:
-        """``parts`` and others up to ``size`` rows: the nearest deadlines from ``end`` on first."""
-        take = self._take
+        """``parts`` and others up to ``size`` rows: the nearest deadlines that it can meet first.
+
+        Those of ``losers`` who have no chance any more are given up.
+        """
+        take, group, end = self._take, start.group, start.end(size)
+        after = min(assigned(start.ends, end)) + start.seconds(1)
+        self._give_up(losers, min(end, after), start.decisions)
         room = size - sum(part.rows for part in parts)
         early = False
         if room > 0 and group.rows:
             members = group.by_deadline()
-            early = bool(members) and members[0].deadline < end  # another slot's, or lost
+            early = bool(members) and members[0].deadline < end  # another slot's
             members = [ticket for ticket in members if ticket.deadline >= end]
-            start = next((i for i, ticket in enumerate(members) if take.size(ticket, room)), 0)
-            parts += take.in_order(group, members[start:], room)
+            fits = next((i for i, ticket in enumerate(members) if take.size(ticket, room)), 0)
+            parts += take.in_order(group, members[fits:], room)
             room = size - sum(part.rows for part in parts)
         if room > 0 and group.rows and not group.has_lengths and not early:
             parts += take.in_turn(group, room)
         reason = Release.DEADLINE if group.rows else Release.SLOT_FREE
-        return take.batch(group, parts, now, Release.FULL if size >= self._largest else reason)
+        reason = Release.FULL if size >= self._largest else reason
+        batch = take.batch(group, parts, start.now, reason)
+        self._give_up(losers, after, start.decisions)
+        return batch
 
     def _careful(self, volume: int) -> Seconds:
         """Careful seconds of runs of such rows."""
         load = self._load
         return lambda rows: load.careful(load.seconds(rows, volume))
 
-    def _filled(self, size: int, most: int, due: float, now: float, seconds: Seconds) -> int:
+    def _filled(self, start: "_Start[T]", size: int, most: int, due: float) -> int:
         """From ``size`` to ``most`` rows: as many as end by ``due``."""
-        low, high = size, min(most, self._largest)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if now + seconds(middle) <= due:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        more = range(size + 1, min(most, self._largest) + 1)
+        return size + bisect_right(more, due, key=start.end)
 
     def _doubtful(
-        self,
-        group: Group[T],
-        tickets: list[Ticket[T]],
-        volume: int,
-        now: float,
-        decisions: Decisions[T],
+        self, start: "_Start[T]", tickets: list[Ticket[T]], volume: int
     ) -> Batch[T] | None:
         """Nobody is surely in time: who may be, with luck, is tried alone; the others have lost."""
-        hopeful = [ticket for ticket in tickets if not hopeless(self._load, ticket, volume, now)]
+        load, now = self._load, start.now
+        hopeful = [ticket for ticket in tickets if not hopeless(load, ticket, volume, now)]
         kept = set(hopeful)
-        decisions += [self._take.given_up(ticket) for ticket in tickets if ticket not in kept]
+        start.decisions.extend(self._take.given_up(t) for t in tickets if t not in kept)
         if not hopeful:
             return None
-        parts = self._take.in_order(group, hopeful[-1:], self._largest)
-        return self._take.batch(group, parts, now, Release.DEADLINE)
+        parts = self._take.in_order(start.group, hopeful[-1:], self._largest)
+        return self._take.batch(start.group, parts, now, Release.DEADLINE)
 
     def _give_up(self, tickets: list[Ticket[T]], end: float, decisions: Decisions[T]) -> None:
         """No run that is still to start ends before ``end``: who can't wait so long has lost."""

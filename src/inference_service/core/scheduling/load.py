@@ -14,8 +14,7 @@ T = TypeVar("T")
 CALM = 0.0625
 """Of the default deadline: a shorter wait ends an overload and is far from being refused."""
 
-PRESSED_FOR = 32
-"""Runs without a refusal after which deadlines are promised again."""
+_PRESSED_FOR = 32  # runs without a refusal after which deadlines are promised again
 
 
 class Load(Generic[T]):
@@ -133,7 +132,7 @@ class Load(Generic[T]):
 
     def turned_away(self) -> None:
         """Not everybody who gave a deadline can be answered in time."""
-        self.pressure = PRESSED_FOR
+        self.pressure = _PRESSED_FOR
 
     def greedy(self, client: Hashable) -> bool:
         """Whether a client has more than its share of the queue, where there are others."""

@@ -81,7 +81,7 @@ class Group(Generic[T]):
         self.lanes: dict[Hashable, Lane[T]] = {}
         self.heads: list[tuple[float, int, Lane[T]]] = []
         self.turns: list[tuple[float, int, Lane[T]]] = []
-        self.firm: list[tuple[float, int, Ticket[T]]] = []
+        self.firm: list[Ticket[T]] = []  # the nearest deadline first; the gone stay until swept
         self.sequence = count()
 
     def lane(self, client: Hashable, served: float) -> Lane[T]:
@@ -115,15 +115,10 @@ class Group(Generic[T]):
                 heapq.heappush(self.heads, (head.urgency, next(self.sequence), lane))
         return None
 
-    def earliest_firm(self) -> Ticket[T] | None:
-        """The ticket with the earliest promised deadline."""
-        while self.firm and not self.firm[0][2].queued:
-            heapq.heappop(self.firm)
-        return self.firm[0][2] if self.firm else None
-
     def by_deadline(self) -> list[Ticket[T]]:
         """The tickets with deadlines of their own, the nearest first."""
-        return [ticket for _, _, ticket in sorted(self.firm) if ticket.queued]
+        self.firm = [ticket for ticket in self.firm if ticket.queued]
+        return self.firm
 
     def least_served(self, shares: Shares, horizon: float) -> Lane[T] | None:
         """The lane whose client has had least, among those with a head up to ``horizon``."""
@@ -182,7 +177,9 @@ class Queue(Generic[T]):
             if len(self.groups) > 1:
                 heapq.heappush(self._heads, (ticket.urgency, next(self._sequence), group))
         if ticket.firm:
-            heapq.heappush(group.firm, (ticket.deadline, next(group.sequence), ticket))
+            insort(group.firm, ticket, key=_deadline)
+            if len(group.firm) > 2 * max(self.requests, _COMPACT_AT):
+                group.by_deadline()
             self.firm_rows += ticket.left
             if ticket.standby:
                 insort(self.standby, ticket, key=_deadline)

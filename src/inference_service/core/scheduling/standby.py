@@ -42,7 +42,7 @@ def all_in_time(
     return min(first or rows, largest), slack
 
 
-def most_in_time(
+def largest_in_time(
     tickets: Sequence[Ticket[Any]],
     largest: int,
     latest: float,

@@ -108,7 +108,7 @@ class Taker(Generic[T]):
         load.promises.remove(ticket, ticket.left)
         load.queue.discard(ticket)
         load.turned_away()
-        return Expired(ticket, ticket.taken == 0, foreseen=True, refused=ticket.standby)
+        return Expired(ticket, ticket.taken == 0, foreseen=True)
 
     def _unit(self) -> float:
         """Seconds that a row counts in the shares of clients."""

@@ -112,10 +112,14 @@ class Expired(Generic[T]):
     """Decision: this request gets no answer in time.
 
     ``waited``: none of it was ever dispatched. ``foreseen``: its deadline has not passed yet, but a
-    run would end after it. ``refused``: nothing was promised, there is no room for it.
+    run would end after it.
     """
 
     ticket: Ticket[T]
     waited: bool
     foreseen: bool = False
-    refused: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """It stood by, and there is no room for it."""
+        return self.foreseen and self.ticket.standby
