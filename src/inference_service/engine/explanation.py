@@ -61,6 +61,7 @@ def explained(worker: Worker) -> Mapping[str, Any]:
         },
         "hold": {
             "theta": scheduler.hold.theta,
+            "delay_ms": _ms(scheduler.hold.delay),
             "answers_followed_by_a_request": round(scheduler.hold.echo.fraction, 3),
         },
         "recent_batches": [_batch(record) for record in reversed(worker.recent)],

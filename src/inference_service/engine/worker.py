@@ -11,7 +11,7 @@ from typing import Any
 from inference_service.core.assembly import take
 from inference_service.core.errors import DeadlineExceeded, ModelNotReady, Overloaded
 from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
-from inference_service.core.scheduling.judge import HoldJudge
+from inference_service.core.scheduling.judges import Judges
 from inference_service.core.scheduling.layout import LayoutChoice
 from inference_service.core.scheduling.lengths import padding_waste, quantised
 from inference_service.core.scheduling.scheduler import Scheduler
@@ -62,7 +62,7 @@ class Worker:
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
         self._sharing = Sharing(self._infer, dispatcher.clock) if info.share_identical else None
-        self._judge = HoldJudge(self.scheduler)
+        self._judges = Judges(self.scheduler)
         self._thinking: asyncio.TimerHandle | None = None
         self._running: list[_Run] = []
         self._alarm: asyncio.TimerHandle | None = None
@@ -260,8 +260,8 @@ class Worker:
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
         now = self._dispatcher.clock()
         self.scheduler.completed(batch, result.seconds, now, learn=learn)
-        self._judge.completed(batch, now)
-        if self._judge.due and self._thinking is None:
+        self._judges.completed(batch, now)
+        if self._judges.due and self._thinking is None:
             self._thinking = self._loop.call_later(_PAUSE, self._think)
         record = BatchRecord(
             model=self.info.ref,
@@ -281,9 +281,9 @@ class Worker:
         self._dispatcher.mark(self)
 
     def _think(self) -> None:
-        """Judge the hold in small slices between the event loop's other work."""
-        self._judge.work()
-        due = self._judge.due
+        """Judge the holds in small slices between the event loop's other work."""
+        self._judges.work()
+        due = self._judges.due
         self._thinking = self._loop.call_later(_PAUSE, self._think) if due else None
 
     def _check_idle(self) -> None:

@@ -45,14 +45,16 @@ class World(RuleBasedStateMachine):
         base=st.floats(0.05, 1.0),
         row=st.floats(0.0, 0.3),
         theta=st.sampled_from([0.0, 0.0, 0.125, 0.5]),
+        delay=st.sampled_from([0.0, 0.0, 0.1, 0.5]),
     )
-    def start(self, slots: int, base: float, row: float, theta: float) -> None:
+    def start(self, slots: int, base: float, row: float, theta: float, delay: float) -> None:
         self.slots = slots
         points = [(b, base + row * b) for b in (1, 2, 4, 5)]
         self.scheduler: Scheduler[int] = Scheduler(
             BatchPolicy(self.LARGEST, default_deadline=self.PATIENCE), CostModel(points), slots
         )
         self.scheduler.hold.theta = theta
+        self.scheduler.hold.delay = delay * (base + row)
 
     @rule(
         key=st.integers(0, 1),
@@ -156,8 +158,8 @@ class World(RuleBasedStateMachine):
         if given < free and self.scheduler.rows:
             alarm = self.scheduler.wake_at(slots=1)
             most = self.scheduler.load.seconds(self.LARGEST)
-            assert self.scheduler.hold.theta > 0
-            assert self.now < alarm <= self.now + self.scheduler.hold.theta * most + EPS
+            hold = self.scheduler.hold
+            assert self.now < alarm <= self.now + max(hold.theta * most, hold.delay) + EPS
 
     def _expired(self, decision: Expired[int]) -> None:
         ticket = decision.ticket

@@ -1,4 +1,4 @@
-"""When a free slot should wait for requests that are about to come: on evidence, never on a clock.
+"""When a free slot should wait for requests that are about to come: on evidence alone.
 
 Clients that send their next request when they get an answer (closed loop) come back together. A
 slot that takes the first of them and leaves the others for the next run wastes most of a run where
@@ -9,19 +9,36 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 THETAS = (0.0, 0.125, 0.25, 0.5)
 """The longest hold in units of the cost of the batch that waits."""
+
+SHORTEST = 1e-4
+"""Seconds; what is due now may still be a moment late."""
+
+FOLLOWED, STEADY = 0.5, 0.85
+"""Signs of a closed loop: the share of answers that are followed by a request, and of the most
+requests in the house those that are there all the time."""
 
 REMEMBERED = 512
 """Arrivals that the judgement of a hold looks at."""
 
 _SMOOTHING = 0.2
-_SHORTEST = 1e-4  # seconds; what is due now may still be a moment late
 _CONVINCING = 0.5  # share of answers that are followed by a request
 _NEARLY_ALL = 0.85  # and with the next ones all of them
 _OVERDUE = 1.5  # times the usual time to the last request: no more of them come
 _GRACE = 5e-4  # seconds
+_TOGETHER = 0.75  # of a run: so long may the requests take that follow answers
+_IN_VAIN = 3  # delays in a row that brought nobody end them
+
+
+class Came(NamedTuple):
+    """Requests that came at one time, and their rows together."""
+
+    time: float
+    requests: int
+    rows: int
 
 
 class Echo:
@@ -72,10 +89,13 @@ class Echo:
         self._came += min(requests, self._answered - self._came)
         return delay
 
-    @property
-    def span(self) -> float:
-        """Seconds from answers to the last of the requests that follow them, as a rule."""
-        return self._first + max(self.size - 1, 0) * self._gap
+    def together(self, seconds: Callable[[int], float]) -> bool:
+        """Whether those that follow the answers to a run come well within such a run's ``seconds``.
+
+        Arrivals that have nothing to do with answers are spread over a whole run and more.
+        """
+        span = self._first + max(self.size - 1, 0) * self._gap
+        return span <= _TOGETHER * seconds(max(1, round(self.size)))
 
     def expected(self, now: float) -> tuple[int, float, float]:
         """How many are still to come, seconds until the next, and seconds between them."""
@@ -138,13 +158,23 @@ class Recent:
 class Hold:
     """The hold of one model's free slot: how long it has lasted and when it ends.
 
-    ``theta`` is the longest hold in units of the cost of the batch that waits; 0: none.
+    ``theta`` is the longest hold in units of the cost of the batch that waits; 0: none. ``delay``
+    is that of open loads, in seconds from the arrival of the first that waits, and ``arrivals``
+    are what it is judged by; None: nobody judges it.
     """
 
-    __slots__ = ("echo", "fresh", "recent", "since", "theta", "until")
+    __slots__ = (
+        "_alone", "_in_vain", "arrivals", "delay", "echo", "fresh", "fresh_rows", "recent", "since",
+        "theta", "until",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.fresh = 0  # requests that have come since the last decision
+        self.fresh_rows = 0
+        self.arrivals: deque[Came] | None = None
+        self.delay = 0.0
+        self._alone = 0  # rows that a delay began with; 0: none is on
+        self._in_vain = 0
         self.echo = Echo()
         self.recent = Recent()
         self.theta = 0.0
@@ -155,6 +185,9 @@ class Hold:
         """A decision is due: those that have come since the last one come now."""
         requests, self.fresh = self.fresh, 0
         if requests:
+            rows, self.fresh_rows = self.fresh_rows, 0
+            if self.arrivals is not None:
+                self.arrivals.append(Came(now, requests, rows))
             self.recent.came(requests, now, self.echo.came(requests, now), present)
 
     def answered(self, requests: int, now: float, present: int) -> None:
@@ -175,13 +208,36 @@ class Hold:
         if wait is None:
             return False
         self.since = since
-        self.until = min(now + max(wait, _SHORTEST), last)
+        self.until = min(now + max(wait, SHORTEST), last)
         return self.until > now
 
-    def end(self, now: float) -> float:
-        """The hold is over; returns how long it was."""
-        held = 0.0 if self.since is None else now - self.since
-        self.since, self.until = None, math.inf
+    def lingers(self, arrival: float, rows: int, largest: int, now: float) -> bool:
+        """Whether the slot waits for more than these rows, the first of which came at ``arrival``.
+
+        Sets ``until``.
+        """
+        # Whoever is more urgent than those that wait already prolongs nothing.
+        until = min(arrival, now if self.since is None else self.since) + self.delay
+        if now >= until or rows >= largest:
+            return False
+        if self.since is None:
+            self.since, self._alone = now, rows
+        self.until = until
+        return True
+
+    def end(self, now: float, rows: int = 0) -> float:
+        """The hold is over, with so many rows (0: they are gone); returns how long it was.
+
+        Who waits in vain again and again gives up the delay: the load has changed.
+        """
+        if self.since is None:
+            return 0.0
+        held = now - self.since
+        if self._alone and rows:
+            self._in_vain = 0 if rows > self._alone else self._in_vain + 1
+            if self._in_vain >= _IN_VAIN:
+                self.delay, self._in_vain = 0.0, 0
+        self.since, self.until, self._alone = None, math.inf, 0
         return held
 
 

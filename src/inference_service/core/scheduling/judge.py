@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference_service.core.scheduling.hold import REMEMBERED
+from inference_service.core.scheduling.hold import FOLLOWED, REMEMBERED, STEADY
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.scheduling.shadow import Outcome, replayed
 from inference_service.core.scheduling.tickets import Batch
 
 _FIRST, _LONGEST = 1.0, 60.0  # seconds between two looks
 _MATTERS = 0.2  # of S(1): merging two runs must save so much to be worth a thought
-_TOGETHER = 0.75  # of a run: so long may the requests take that follow answers
 _HOPELESS = 1.1  # times the mean latency in the replay: not worth a trial
-_FOLLOWED, _STEADY = 0.5, 0.85  # signs of a closed loop
 _GAIN, _NO_WORSE = 1.02, 1.1
 _EPOCHS = 3  # of each side, in turns
 _COUNTED = 128  # requests of an epoch, or four rounds of all clients
@@ -111,6 +109,11 @@ class HoldJudge:
         """Whether `work` has something to do."""
         return self._replay is not None
 
+    @property
+    def engaged(self) -> bool:
+        """Whether a hold is on or on trial."""
+        return self._trial is not None or self._scheduler.hold.theta > 0
+
     def completed(self, batch: Batch[Any], now: float) -> None:
         """A batch has run: goes on with a trial, or begins a look if it is time for one."""
         self._now = now
@@ -135,7 +138,7 @@ class HoldJudge:
         hold = self._scheduler.hold
         if outcome.theta > 0 and outcome.mean <= _HOPELESS:
             self._trial = Trial(outcome.theta, hold.recent.clients, self._now)
-            hold.theta = 0.0
+            hold.theta = hold.delay = 0.0
         else:
             self._decide(0.0, self._now)
         hold.recent.forget()
@@ -146,10 +149,8 @@ class HoldJudge:
         self._next = now + self._pause
         one = load.seconds(1)
         echo = scheduler.hold.echo
-        # Arrivals that have nothing to do with answers are spread over a whole run and more.
-        together = echo.span <= _TOGETHER * load.seconds(max(1, round(echo.size)))
-        closed = echo.fraction > _FOLLOWED and recent.steady > _STEADY and recent.clients > 1
-        promising = closed and together
+        closed = echo.fraction > FOLLOWED and recent.steady > STEADY and recent.clients > 1
+        promising = closed and echo.together(load.seconds)
         if not (promising and scheduler.policy.hold and 2 * one - load.seconds(2) > _MATTERS * one):
             # Clients that are in step take longer to come back together: that is no reason to stop.
             if scheduler.hold.theta > 0 and not closed:

@@ -54,6 +54,11 @@ class Scheduler(Generic[T]):
         return self._queue.rows
 
     @property
+    def requests(self) -> int:
+        """Requests that wait or run."""
+        return self._live
+
+    @property
     def overloaded(self) -> bool:
         """Whether the newest go first."""
         return self.load.overloaded
@@ -103,7 +108,9 @@ class Scheduler(Generic[T]):
         self._acceptance.admit(ticket, size, now, patience)
         self._queue.add(ticket, volume)
         self._live += 1
-        self.hold.fresh += 1
+        hold = self.hold
+        hold.fresh += 1
+        hold.fresh_rows += rows
         heapq.heappush(self._deadlines, (ticket.deadline, next(self._sequence), ticket))
         return ticket
 
@@ -183,7 +190,7 @@ class Scheduler(Generic[T]):
                 self._drop(decision.ticket)
         if batch is None:  # all of them were given up; every round gives up at least one
             return decisions + (self.next_batch(now) if decisions and self._queue.rows else [])
-        batch.held = self.hold.end(now)
+        batch.held = self.hold.end(now, batch.rows)
         if batch.held > 0 and batch.reason is Release.SLOT_FREE:
             batch.reason = Release.HOLD
         self.load.started(batch)
@@ -229,14 +236,19 @@ class Scheduler(Generic[T]):
         if self._queue.firm_rows:
             pressed = self.load.pressed(chosen, now)
             return (chosen, False) if pressed is None else (pressed, True)
-        if self.hold.theta > 0 and not chosen.has_lengths:
-            volume = chosen.volume
-            largest = self.policy.max_batch_size
-            if self.hold.waits(
-                chosen.rows, largest, lambda rows: self.load.seconds(rows, volume), now
-            ):
-                return None
+        hold = self.hold
+        if (hold.theta or hold.delay) and not chosen.has_lengths and self._waits(chosen, now):
+            return None
         return chosen, False
+
+    def _waits(self, group: Group[T], now: float) -> bool:
+        """Whether a free slot waits for more than what is queued of this group."""
+        hold, largest = self.hold, self.policy.max_batch_size
+        if hold.theta > 0:
+            volume, seconds = group.volume, self.load.seconds
+            return hold.waits(group.rows, largest, lambda rows: seconds(rows, volume), now)
+        head = group.head()
+        return head is not None and hold.lingers(head.arrival, group.rows, largest, now)
 
     def _score(self, group: Group[T]) -> float:
         """The head's urgency, less the more the fuller the batch would be."""
