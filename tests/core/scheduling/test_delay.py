@@ -276,6 +276,7 @@ def test_a_deadline_ends_a_delay() -> None:
     scheduler.submit("patient", key=0, rows=1, now=0.0)
     assert scheduler.poll(0.0, slots=1) == []
     scheduler.submit("pressed", key=0, rows=1, now=0.1, deadline=0.2)
+    assert scheduler.wake_at(slots=1) <= 0.1
     (batch,) = scheduler.poll(0.1, slots=1)
     assert isinstance(batch, Batch)
     assert batch.rows == 2

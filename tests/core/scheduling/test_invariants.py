@@ -3,6 +3,7 @@
 The numbers in the names are those of the list there.
 """
 
+import heapq
 import math
 from typing import Any
 
@@ -166,12 +167,19 @@ class World(RuleBasedStateMachine):
         # 5 and 11: nothing that was promised is given up, and nothing before its time
         assert ticket.item not in self.promised, "a promise was broken"
         if decision.foreseen:
-            left = min(ticket.left, self.LARGEST)
-            assert self.now + self.scheduler.load.seconds(left) > ticket.deadline
+            assert self._soonest(ticket) > ticket.deadline
         else:
             assert ticket.deadline <= self.now
         assert decision.waited == (not self.covered[ticket.item])
         self._end(ticket, "expired")
+
+    def _soonest(self, ticket: Ticket[int]) -> float:
+        """When it would be answered with all slots to itself."""
+        ends = [self.now] * self.slots
+        for first in range(0, ticket.left, self.LARGEST):
+            rows = min(ticket.left - first, self.LARGEST)
+            heapq.heapreplace(ends, ends[0] + self.scheduler.load.seconds(rows))
+        return max(ends)
 
     def _room(self, ticket: Ticket[int], batch: Batch[int]) -> bool:
         """Whether all in the batch and this one would be in time together, or one after another."""

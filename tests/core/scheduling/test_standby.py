@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_service.core.errors import Overloaded
+from inference_service.core.scheduling.cost import CostModel
+from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.scheduling.standby import all_in_time, largest_in_time
 from inference_service.core.scheduling.tickets import Batch, Expired, Release, Ticket
@@ -184,3 +186,33 @@ def test_what_is_kept_of_deadlines_does_not_grow_with_those_that_were_answered(
         (group,) = scheduler.load.queue.groups.values()
         kept = len(group.firm) + len(scheduler.load.queue.standby)
         assert kept <= 4 * max(scheduler.load.queue.requests, 64)
+
+
+def test_a_request_of_several_runs_that_has_lost_takes_no_place_in_a_run() -> None:
+    scheduler = make(4, one=1.0)
+    running = occupy(scheduler)
+    refuse(scheduler, 1.5)
+    scheduler.completed(running, 1.0, 1.0)
+    # An idle model refuses nobody, but two runs are late for the one, and one is in time.
+    scheduler.submit("lost", key=0, rows=5, now=1.0, deadline=2.5)
+    scheduler.submit("kept", key=0, rows=1, now=1.0, deadline=2.5)
+    *gone, batch = scheduler.poll(1.0, slots=1)
+    assert [d.ticket.item for d in gone if isinstance(d, Expired)] == ["lost"]
+    assert isinstance(batch, Batch)
+    assert [part.ticket.item for part in batch.parts] == ["kept"]
+
+
+def test_only_rows_of_the_same_part_of_lengths_get_into_a_run() -> None:
+    scheduler: Scheduler[str] = Scheduler(
+        BatchPolicy(2, default_deadline=1e6), CostModel([(1, 0.1), (2, 0.2)])
+    )
+    running = occupy(scheduler)
+    refuse(scheduler, 0.15)
+    for name, length, deadline in (("a", 1, 1.9), ("long", 10, 2.3), ("b", 1, 2.5)):
+        scheduler.submit(
+            name, key="texts", rows=1, now=0.0, deadline=deadline, volume=1, length=length
+        )
+    scheduler.completed(running, 0.1, 0.5)
+    (batch,) = scheduler.poll(0.5, slots=1)
+    assert isinstance(batch, Batch)
+    assert [part.ticket.item for part in batch.parts] == ["a", "b"]

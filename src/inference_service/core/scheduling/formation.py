@@ -9,7 +9,7 @@ from inference_service.core.scheduling.lengths import cheapest_cut, quantised
 from inference_service.core.scheduling.load import Load, hopeless
 from inference_service.core.scheduling.promises import assigned
 from inference_service.core.scheduling.queue import Group
-from inference_service.core.scheduling.standby import Seconds, all_in_time, largest_in_time
+from inference_service.core.scheduling.standby import Seconds, all_in_time, largest_in_time, soonest
 from inference_service.core.scheduling.taking import Taker
 from inference_service.core.scheduling.tickets import Batch, Expired, Part, Release, Ticket
 
@@ -91,7 +91,7 @@ class Former(Generic[T]):
             size = self._filled(start, size, group.rows - left, due)
         members = list(first.members.items())
         parts = [self._take.part(group, member, rows, first) for member, rows in members]
-        return self._started(start, size, standby, parts)
+        return self._started(start, size, group.by_deadline(), standby, parts)
 
     def _decided_now(
         self, group: Group[T], latest: float, now: float, decisions: Decisions[T]
@@ -111,6 +111,12 @@ class Former(Generic[T]):
             tickets = [ticket for ticket in tickets if ticket in kept] or tickets
             volume *= quantised(max(ticket.length for ticket in tickets))
         start = _Start(group, now, load.ends(now), self._careful(volume), decisions)
+        lost = self._lost(start, tickets, latest)
+        if len(lost) == len(tickets):
+            return self._doubtful(start, tickets, volume)
+        if lost:
+            decisions.extend(self._take.given_up(ticket) for ticket in lost)
+            tickets = [ticket for ticket in tickets if ticket.queued]
         most = group.rows
         found = all_in_time(tickets, self._largest, start.ends, start.seconds)
         if found is not None:
@@ -124,12 +130,33 @@ class Former(Generic[T]):
         if not group.has_lengths:
             size = self._filled(start, size, most, due)
         losers = [ticket for ticket in tickets if ticket.standby or latest == math.inf]
-        return self._started(start, size, losers, [])
+        return self._started(start, size, tickets, losers, [])
+
+    def _lost(
+        self, start: "_Start[T]", tickets: list[Ticket[T]], latest: float
+    ) -> list[Ticket[T]]:
+        """Those who take several runs, all of which would be needed in less time than there is.
+
+        Who was promised something is none of them, as long as the plan holds (``latest``).
+        """
+        return [
+            ticket
+            for ticket in tickets
+            if ticket.left > self._largest
+            and (latest == math.inf or not ticket.planned)
+            and soonest(ticket.left, self._largest, start.ends, start.seconds) > ticket.deadline
+        ]
 
     def _started(
-        self, start: "_Start[T]", size: int, losers: list[Ticket[T]], parts: list[Part[T]]
+        self,
+        start: "_Start[T]",
+        size: int,
+        tickets: list[Ticket[T]],
+        losers: list[Ticket[T]],
+        parts: list[Part[T]],
     ) -> Batch[T]:
-        """``parts`` and others up to ``size`` rows: the nearest deadlines that it can meet first.
+        """``parts`` and others up to ``size`` rows: of ``tickets``, those with the nearest deadlines
+        that it can meet, and then whoever is next.
 
         Those of ``losers`` who have no chance any more are given up.
         """
@@ -139,7 +166,7 @@ class Former(Generic[T]):
         room = size - sum(part.rows for part in parts)
         early = False
         if room > 0 and group.rows:
-            members = group.by_deadline()
+            members = [ticket for ticket in tickets if ticket.queued]
             early = bool(members) and members[0].deadline < end  # another slot's
             members = [ticket for ticket in members if ticket.deadline >= end]
             fits = next((i for i, ticket in enumerate(members) if take.size(ticket, room)), 0)

@@ -203,7 +203,7 @@ class Scheduler(Generic[T]):
             heapq.heappop(deadlines)
         wake = deadlines[0][0] if deadlines else math.inf
         if slots > 0 and self._queue.rows:
-            if self.hold.since is not None:
+            if self.hold.since is not None and not self._queue.firm_rows:
                 return min(wake, self.hold.until)
             ready = (self._ready_at(group) for group in self._queue.most_urgent(_CANDIDATES))
             wake = min(wake, *ready)

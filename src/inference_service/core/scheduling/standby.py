@@ -67,3 +67,13 @@ def largest_in_time(
         if rows == largest:
             break
     return rows, due
+
+
+def soonest(rows: int, largest: int, ends: list[float], seconds: Seconds) -> float:
+    """When a request of so many rows is answered if nothing else is started from now on."""
+    last = -math.inf
+    while rows > 0:
+        end = min(ends) + seconds(min(rows, largest))
+        ends, last = assigned(ends, end), max(last, end)
+        rows -= largest
+    return last
