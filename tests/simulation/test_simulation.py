@@ -12,11 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference_service.core.scheduling.tickets import Batch, Expired
 from inference_service.core.scheduling.virtual import Arrival, VirtualServer
 from inference_service.simulation.arrivals import OPEN, Closed, arrivals, poisson
 from inference_service.simulation.lengths import run_lengths
 from inference_service.simulation.oracle import least_mean_latency, most_in_time
-from inference_service.simulation.rivals import ClosedBatches, Fifo, Prefetched, Timer, rivals
+from inference_service.simulation.rivals import (
+    ClosedBatches,
+    Cork,
+    Fifo,
+    Prefetched,
+    RollingWindow,
+    Timer,
+    Window,
+    rivals,
+)
 from inference_service.simulation.study import (
     OURS,
     affine,
@@ -64,6 +74,29 @@ def test_work_conserving_takes_what_is_there() -> None:
 def test_a_timer_makes_a_lone_request_wait() -> None:
     assert batches(Timer(8, flat, 0.5), [0, 0.1, 2.0]) == [(0.5, 2), (2.5, 1)]
     assert batches(Timer(2, flat, 0.5), [0, 0.1]) == [(0.1, 2)], "full: it goes at once"
+
+
+def test_a_timer_runs_while_the_worker_is_busy_and_a_window_begins_when_it_is_free() -> None:
+    times = [0, 0.6, 0.7]
+    assert batches(Timer(8, flat, 0.5), times) == [(0.5, 1), (1.5, 2)]
+    assert batches(Window(8, flat, 0.5), times) == [(0.5, 1), (2.0, 2)]
+
+
+def test_rolling_windows_end_whoever_comes() -> None:
+    assert batches(RollingWindow(8, flat, 0.5), [0.7, 0.9, 2.3]) == [(1.0, 2), (2.5, 1)]
+
+
+def test_cork_drops_who_would_be_late_and_trains_with_what_comes() -> None:
+    cork = Cork(8, flat, 3.6)
+    trained = batches(cork, [2.0 * n for n in range(12)])
+    assert trained == [(2.0 * n, 1) for n in range(12)]
+    assert cork.poll(100.0, slots=1) == []
+    for n in range(3):
+        cork.submit(n, key=0, rows=1, now=96.5 + n / 2)
+    dropped, batch = cork.poll(99.0, slots=1)
+    assert isinstance(dropped, Expired)
+    assert isinstance(batch, Batch)
+    assert batch.rows == 2
 
 
 def test_closed_batches_cannot_grow() -> None:
@@ -231,7 +264,7 @@ def test_simulate_writes_a_report_with_plots(tmp_path: Path) -> None:
         "The recorded load: 3 rows",
     ):
         assert part in report
-    assert (tmp_path / "out" / "latency-0.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "out" / "curves-0.svg").read_text().startswith("<?xml")
 
 
 def test_tune_recommends_a_configuration_that_can_be_pasted() -> None:

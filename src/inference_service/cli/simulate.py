@@ -1,7 +1,9 @@
 """``inference-service simulate`` and ``inference-service tune``."""
 
 import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,9 +27,26 @@ _COSTS = "Cost tables: the output of `inference-service check MODEL --profile --
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A recorded load, to be run as well.",
 )
+@click.option("--made-up", is_flag=True, help="With --costs: the made-up tables, too.")
 @click.option("--quick", is_flag=True, help="Fewer arrivals and loads: about a minute.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random arrivals.")
-def simulate(costs: Path | None, out: Path, trace: Path | None, *, quick: bool, seed: int) -> None:
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=lambda: len(os.sched_getaffinity(0)),
+    show_default="the cores",
+    help="Tables to simulate at a time.",
+)
+def simulate(
+    costs: Path | None,
+    out: Path,
+    trace: Path | None,
+    *,
+    made_up: bool,
+    quick: bool,
+    seed: int,
+    jobs: int,
+) -> None:
     """Compare the scheduler with other batching policies on a virtual clock.
 
     It is the very code that serves. Without --costs it runs on three made-up tables.
@@ -38,10 +57,13 @@ def simulate(costs: Path | None, out: Path, trace: Path | None, *, quick: bool, 
     from inference_service.simulation.trace import read_trace
 
     try:
-        models = read_costs(costs) if costs else [affine(0.02), affine(0.1), affine(0.5)]
+        models = [affine(0.02), affine(0.1), affine(0.5)] if made_up or not costs else []
+        models += read_costs(costs) if costs else []
         recorded = read_trace(trace) if trace else []
         times = [arrival.time for arrival in recorded for _ in range(arrival.rows)]
-        plan = Plan(1500, seed, 2, (0.3, 0.9), times) if quick else Plan(seed=seed, trace=times)
+        plan = Plan(seed=seed, trace=times, jobs=min(jobs, len(models)))
+        if quick:
+            plan = replace(plan, count=750, draws=2, loads=(0.3, 0.9))
         path = write_report(models, plan, out, lambda name: click.echo(f"  {name}", err=True))
     except InferenceServiceError as error:
         click.secho(f"Error: {error}", err=True, fg="red")

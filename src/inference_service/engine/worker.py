@@ -62,7 +62,7 @@ class Worker:
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
         self._sharing = Sharing(self._infer, dispatcher.clock) if info.share_identical else None
-        self._judges = Judges(self.scheduler)
+        self._judges = Judges(self.scheduler, _SHORTEST_ALARM)
         self._thinking: asyncio.TimerHandle | None = None
         self._running: list[_Run] = []
         self._alarm: asyncio.TimerHandle | None = None

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-_MEAN_WINDOW = 300
+WINDOW = 300
+"""Arrivals over which the least mean latency can be worked out."""
 
 
 def most_in_time(
@@ -56,8 +57,8 @@ def least_mean_latency(
     latencies); ``ends`` of them are kept, so the bound is tight but not exact on long windows.
     """
     total, answered = 0.0, 0
-    for start in range(0, len(times), _MEAN_WINDOW):
-        window = times[start : start + _MEAN_WINDOW]
+    for start in range(0, len(times), WINDOW):
+        window = times[start : start + WINDOW]
         total += _least_sum(window, largest, seconds, ends)
         answered += len(window)
     return total / answered

@@ -1,19 +1,20 @@
 """The report of ``inference-service simulate``: tables in markdown, and plots."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from inference_service.core.scheduling.virtual import Batching
 from inference_service.simulation.arrivals import OPEN, Closed
 from inference_service.simulation.lengths import run_lengths
-from inference_service.simulation.oracle import least_mean_latency, most_in_time
-from inference_service.simulation.rivals import rivals
+from inference_service.simulation.oracle import WINDOW, least_mean_latency, most_in_time
+from inference_service.simulation.plots import Curves, draw
+from inference_service.simulation.rivals import WORK_CONSERVING, rivals
 from inference_service.simulation.study import (
     OURS,
     Model,
-    Result,
     averaged,
     best_timer,
     ideal_lockstep,
@@ -22,9 +23,10 @@ from inference_service.simulation.study import (
     run_open,
 )
 
-log = logging.getLogger(__name__)
-
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.9)
+OVERLOADS = (0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
+"""Of the plot of goodput, in units of the capacity."""
+
 SLOS = (3, 10)
 """Deadlines in units of S(1)."""
 
@@ -36,14 +38,16 @@ CLOSED = (
     *(Closed(clients, 2e-4, 2e-5) for clients in (4, 16, 64)),
     Closed(64, 1e-3),
 )
+ORACLE = "oracle"
 LENGTH_LOADS = (0.3, 0.5, 0.7, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to simulate: ``draws`` of each open load, of twice ``count`` arrivals each.
+    """How much to simulate: ``draws`` of each open load, of four times ``count`` arrivals each.
 
-    Of fewer draws a p99 is mostly luck, and the best of seven timers the luckiest.
+    Of fewer draws a p99 is mostly luck, and the best of seven timers the luckiest. ``jobs`` models
+    are simulated at a time.
     """
 
     count: int = 3000
@@ -51,6 +55,7 @@ class Plan:
     draws: int = 20
     loads: Sequence[float] = LOADS
     trace: Sequence[float] = ()
+    jobs: int = 1
 
 
 Progress = Callable[[str], None]
@@ -60,72 +65,111 @@ def write_report(models: Sequence[Model], plan: Plan, folder: Path, progress: Pr
     """Simulate everything and write ``report.md``, with matplotlib also plots; its path."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["# The scheduler in simulation", ""]
-    curves: dict[str, dict[str, list[Result]]] = {}
-    for model in models:
+    for number, (model, (section, curves)) in enumerate(_simulated(models, plan)):
         progress(model.name)
-        table = ", ".join(f"S({rows}) = {seconds * 1e3:.3g} ms" for rows, seconds in model.points)
-        lines += [f"## {model.name}", "", f"{table}; batches of up to {model.largest}.", ""]
-        lines += _open_section(model, plan, curves)
-        lines += _overload_section(model, plan)
-        lines += _closed_section(model, plan)
-        lines += _lengths_section(model, plan)
-        if plan.trace:
-            lines += _trace_section(model, plan.trace)
-    plots = _plots(models, curves, plan, folder)
-    if not plots:
-        lines += ["Plots need matplotlib: `pip install 'inference-service[simulate]'`.", ""]
-    lines += [f"![{name}]({name})\n" for name in plots]
+        lines += section
+        name = draw(model.name, curves, folder / f"curves-{number}.svg")
+        if name is None:
+            lines += ["Plots need matplotlib: `pip install 'inference-service[simulate]'`.", ""]
+        else:
+            lines += [f"![{model.name}]({name})", ""]
     path = folder / "report.md"
     path.write_text("\n".join(lines))
     return path
 
 
-def _open_section(
-    model: Model, plan: Plan, curves: dict[str, dict[str, list[Result]]]
-) -> Iterator[str]:
+def _simulated(
+    models: Sequence[Model], plan: Plan
+) -> Iterator[tuple[Model, tuple[list[str], Curves]]]:
+    section = partial(_model_section, plan=plan)
+    if plan.jobs == 1:
+        yield from zip(models, map(section, models), strict=True)
+        return
+    with ProcessPoolExecutor(plan.jobs) as executor:
+        yield from zip(models, executor.map(section, models), strict=True)
+
+
+def _model_section(model: Model, plan: Plan) -> tuple[list[str], Curves]:
+    curves = Curves(plan.loads, OVERLOADS)
+    table = ", ".join(f"S({rows}) = {seconds * 1e3:.3g} ms" for rows, seconds in model.points)
+    lines = [f"## {model.name}", "", f"{table}; batches of up to {model.largest}.", ""]
+    lines += _open_section(model, plan, curves)
+    lines += _overload_section(model, plan, curves)
+    lines += _closed_section(model, plan)
+    lines += _lengths_section(model, plan)
+    if plan.trace:
+        lines += _trace_section(model, plan.trace)
+    return lines, curves
+
+
+def _open_section(model: Model, plan: Plan, curves: Curves) -> Iterator[str]:
     yield from _heading("Open load: against fixed timers chosen in hindsight")
     yield from _table_head(
-        "arrivals", "load", "mean ms", "p99 ms", "rows a batch", "mean / best timer",
-        "p99 / best timer", "mean / lower bound",
+        "arrivals", "load", "mean ms", "p50 ms", "p99 ms", "p99.9 ms", "rows a batch",
+        "mean / best timer", "p99 / best timer", "mean / offline optimum",
     )  # fmt: skip
     for process, times_of in OPEN.items():
         for load in plan.loads:
             draws = [
-                times_of(load * model.capacity, 2 * plan.count, plan.seed + draw)
+                times_of(load * model.capacity, 4 * plan.count, plan.seed + draw)
                 for draw in range(plan.draws)
             ]
-            times = draws[0]
             runs = [run_open(OURS, ours(model), model, draw) for draw in draws]
             mine, rows = averaged(runs), sum(run.batch for run in runs) / len(runs)
             mean, p99 = best_timer(model, draws)
-            bound = least_mean_latency(times[:900], model.largest, model.cost, 12)
-            first = run_open(OURS, ours(model), model, times[:900])
+            policies = _policies(model, 10 * model.cost(1)) if process == "poisson" else {}
+            regrets = _regrets(model, draws[0], {OURS: lambda: ours(model), **policies})
             yield _row(
-                process, f"{load:.0%}", _ms(mine.mean), _ms(mine.p99), f"{rows:.1f}",
-                f"{mine.mean / mean.mean:.3f} ({mean.policy})",
-                f"{mine.p99 / p99.p99:.3f} ({p99.policy})", f"{first.mean / bound:.3f}",
+                process, f"{load:.0%}", *map(_ms, (mine.mean, mine.p50, mine.p99, mine.p999)),
+                f"{rows:.1f}", f"{mine.mean / mean.mean:.3f} ({mean.policy})",
+                f"{mine.p99 / p99.p99:.3f} ({p99.policy})", f"{regrets[OURS]:.3f}",
             )  # fmt: skip
-            if process == "poisson":
-                at = curves.setdefault(model.name, {})
-                at.setdefault(OURS, []).append(run_open(OURS, ours(model), model, times))
-                for name, make in rivals(model.largest, model.cost, 10 * model.cost(1)).items():
-                    at.setdefault(name, []).append(run_open(name, make(), model, times))
+            for name, make in policies.items():
+                result = run_open(name, make(), model, draws[0])
+                curves.add(name, result.p50, result.p99, regrets[name])
     yield ""
 
 
-def _overload_section(model: Model, plan: Plan) -> Iterator[str]:
+def _policies(model: Model, slo: float) -> dict[str, Callable[[], Batching]]:
+    return {OURS: lambda: ours(model), **rivals(model.largest, model.cost, slo)}
+
+
+def _regrets(
+    model: Model, times: Sequence[float], policies: dict[str, Callable[[], Batching]]
+) -> dict[str, float]:
+    """Each policy's mean latency against the optimum of one who knows all arrivals.
+
+    In a few windows, each of which begins idle, as the optimum can't be worked out for more.
+    """
+    windows = [times[start : start + WINDOW] for start in range(0, 3 * WINDOW, WINDOW)]
+    best = sum(least_mean_latency(window, model.largest, model.cost, 12) for window in windows)
+    return {
+        name: sum(run_open(name, make(), model, window).mean for window in windows) / best
+        for name, make in policies.items()
+    }
+
+
+def _overload_section(model: Model, plan: Plan, curves: Curves) -> Iterator[str]:
     yield from _heading("Twice the capacity: answers in time against a clairvoyant oracle's")
     names = [OURS, *rivals(model.largest, model.cost, 1.0)]
     yield from _table_head("deadline", "oracle", *names)
     for factor in SLOS:
-        slo = factor * model.cost(1)
-        times = OPEN["poisson"](2 * model.capacity, 4 * plan.count, plan.seed)
-        best = most_in_time(times, slo, model.largest, model.cost)
-        shares = [run_open(OURS, ours(model), model, times, slo).in_time / best]
-        for name, make in rivals(model.largest, model.cost, slo).items():
-            shares.append(run_open(name, make(), model, times, slo).in_time / best)
-        yield _row(f"{factor} S(1)", str(best), *(f"{share:.1%}" for share in shares))
+        found = _in_time(model, plan, 2.0, factor * model.cost(1))
+        best = found.pop(ORACLE)
+        yield _row(f"{factor} S(1)", str(best), *(f"{n / best:.1%}" for n in found.values()))
     yield ""
+    for load in OVERLOADS:
+        for name, count in _in_time(model, plan, load, SLOS[-1] * model.cost(1)).items():
+            curves.goodput.setdefault(name, []).append(load * count / (4 * plan.count))
+
+
+def _in_time(model: Model, plan: Plan, load: float, slo: float) -> dict[str, int]:
+    """Answers in time by policy, the oracle's first."""
+    times = OPEN["poisson"](load * model.capacity, 4 * plan.count, plan.seed)
+    found = {ORACLE: most_in_time(times, slo, model.largest, model.cost)}
+    for name, make in _policies(model, slo).items():
+        found[name] = run_open(name, make(), model, times, slo).in_time
+    return found
 
 
 def _closed_section(model: Model, plan: Plan) -> Iterator[str]:
@@ -134,11 +178,11 @@ def _closed_section(model: Model, plan: Plan) -> Iterator[str]:
         "clients", "spread", "one step, 1/s", OURS, "work-conserving", "rows a batch", "p99 ms",
         "p99.9 ms", "idle beside queued", "Jain",
     )  # fmt: skip
-    plain = rivals(model.largest, model.cost, 1.0)["work-conserving"]
+    plain = rivals(model.largest, model.cost, 1.0)[WORK_CONSERVING]
     for load in CLOSED:
         count = max(3 * plan.count, 100 * load.clients)
         mine = run_closed(OURS, ours(model), model, load, count)
-        other = run_closed("work-conserving", plain(), model, load, count)
+        other = run_closed(WORK_CONSERVING, plain(), model, load, count)
         ideal = ideal_lockstep(model, load)
         yield _row(
             load.name, f"{load.spread * 1e6:g} µs", f"{ideal:.0f}", f"{mine.rate / ideal:.3f}",
@@ -171,46 +215,11 @@ def _trace_section(model: Model, times: Sequence[float]) -> Iterator[str]:
     seconds = max(times[-1], 1e-9)
     yield from _heading(f"The recorded load: {len(times)} rows in {seconds:.3g} s")
     yield from _table_head("policy", "mean ms", "p50 ms", "p99 ms", "p99.9 ms", "rows a batch")
-    policies: dict[str, Callable[[], Batching]] = {
-        OURS: lambda: ours(model),
-        **rivals(model.largest, model.cost, 10 * model.cost(1)),
-    }
-    for name, make in policies.items():
+    for name, make in _policies(model, 10 * model.cost(1)).items():
         found = run_open(name, make(), model, times)
         cells = (_ms(s) for s in (found.mean, found.p50, found.p99, found.p999))
         yield _row(name, *cells, f"{found.batch:.1f}")
     yield ""
-
-
-def _plots(
-    models: Sequence[Model], curves: dict[str, dict[str, list[Result]]], plan: Plan, folder: Path
-) -> list[str]:
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an extra
-    except ImportError:
-        return []
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "simulate"
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    names = []
-    for number, model in enumerate(models):
-        figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-        for policy, results in curves[model.name].items():
-            width = 2.4 if policy == OURS else 1.0
-            loads = plan.loads[: len(results)]
-            axes[0].plot(loads, [r.mean * 1e3 for r in results], label=policy, lw=width)
-            axes[1].plot(loads, [r.p99 * 1e3 for r in results], label=policy, lw=width)
-        for axis, what in zip(axes, ("mean", "p99"), strict=True):
-            axis.set(xlabel="load (share of capacity)", ylabel=f"{what} latency, ms", yscale="log")
-            axis.grid(alpha=0.3)
-        axes[0].legend(fontsize=7)
-        figure.suptitle(f"{model.name}: latency against load, Poisson arrivals")
-        name = f"latency-{number}.svg"
-        figure.savefig(folder / name, metadata={"Date": None})
-        plt.close(figure)
-        names.append(name)
-    return names
 
 
 def _heading(text: str) -> Iterable[str]:

@@ -1,7 +1,9 @@
 """Ports of other servers' batching policies, for one queue of equal rows.
 
-Written from their documentation, papers and observed behaviour; each names what it stands for. They
-share the plain queue below and differ in when they form a batch and of what.
+Each names what it stands for. Those of BentoML (1.4.39), LitServe (0.2.19), MLServer (1.7.1) and
+TensorFlow Serving (the scheduler's header of TensorFlow 2.21) do what their code says; the others
+are written from documentation, papers and observed behaviour. They share the plain queue below and
+differ in when they form a batch and of what.
 """
 
 import math
@@ -23,7 +25,10 @@ Decision = Batch[Any] | Expired[Any]
 
 
 class Fifo:
-    """A work-conserving queue: a free slot takes what is there, up to the largest batch."""
+    """A work-conserving queue: a free slot takes what is there, up to the largest batch.
+
+    TensorFlow Serving with a timeout of 0 is one: its open batch grows until a thread takes it.
+    """
 
     name = "work-conserving"
 
@@ -100,31 +105,61 @@ class Fifo:
 
 
 class Timer(Fifo):
-    """mosec, LitServe, Ray Serve: a free worker waits until the batch is full or its time is up."""
+    """TensorFlow Serving: a free thread takes the open batch once it is full or its time is up.
+
+    The time begins with the first request of the batch, whatever runs then.
+    """
 
     name = "timer"
 
     def __init__(self, largest: int, cost: Cost, delay: float) -> None:
         super().__init__(largest, cost)
         self.delay = delay
+        self._free_at = -math.inf
+
+    def due(self) -> float:
+        """When the head is taken although the batch isn't full."""
+        return self.queue[0].arrival + self.delay
 
     def count(self, now: float, decisions: list[Decision]) -> int:
         """Full, or the head has waited long enough."""
-        if not self.queue:
-            return 0
-        due = now >= self.queue[0].arrival + self.delay
-        return min(len(self.queue), self.largest) if due or len(self.queue) >= self.largest else 0
+        there = len(self.queue)
+        ready = there >= self.largest or (there > 0 and now >= self.due())
+        return min(there, self.largest) if ready else 0
 
     def wake_at(self, *, slots: int) -> float:
         """The end of the head's time."""
-        return self.queue[0].arrival + self.delay if slots and self.queue else math.inf
+        return self.due() if slots and self.queue else math.inf
+
+    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
+        """The worker is free."""
+        self._free_at = now
+
+
+class Window(Timer):
+    """mosec, Ray Serve: the time begins when a free worker has got the first request."""
+
+    name = "window"
+
+    def due(self) -> float:
+        """The worker's own wait."""
+        return max(self.queue[0].arrival, self._free_at) + self.delay
+
+
+class RollingWindow(Timer):
+    """LitServe: the time begins when the worker is free, and again and again while nobody comes."""
+
+    name = "rolling window"
+
+    def due(self) -> float:
+        """The end of the window in which the head came, or of the first one."""
+        begun = max(self._free_at, 0.0)
+        windows = max(0, math.floor((self.queue[0].arrival - begun) / self.delay))
+        return begun + (windows + 1) * self.delay
 
 
 class ClosedBatches(Fifo):
-    """TensorFlow Serving, MLServer: batches close by size or time, and closed ones queue.
-
-    With ``delay`` 0 a batch closes when it is opened, unless no thread is free to take it.
-    """
+    """MLServer: batches close by size or time, whatever runs, and closed ones queue."""
 
     name = "closed batches"
 
@@ -207,51 +242,72 @@ class Preferred(Fifo):
 class Cork(Fifo):
     """BentoML: waits while that is expected to cost less than it has lately, polling each ms.
 
-    The duration of a batch is fitted as a * n + b by least squares over the last 50.
+    The duration of a batch is fitted as a * n + b by least squares over the last 50, every five
+    seconds. The first eleven batches train it: they go at once, and nobody is dropped.
     """
 
     name = "cork"
     tick = 0.001
+    training, refresh = 11, 5.0
 
     def __init__(self, largest: int, cost: Cost, latency: float) -> None:
         super().__init__(largest, cost)
         self.latency = latency
-        self._seen: deque[tuple[int, float]] = deque(maxlen=50)
-        self._a, self._b, self._wait = 0.002, 0.01, 0.01
+        self._seen: deque[tuple[int, float, float]] = deque(maxlen=50)
+        self._a, self._b, self._wait = min(2.0, latency / 15), min(1.0, latency / 30), 0.0
+        self._batches = 0
+        self._refreshed = 0.0
         self._again = math.inf
 
-    def count(self, now: float, decisions: list[Decision]) -> int:
-        """Drop a head that would be late; wait, or take all."""
+    def poll(self, now: float, *, slots: int) -> Sequence[Decision]:
+        """Drop heads that would be late, then wait, or take all."""
+        decisions: list[Decision] = []
         self._again = math.inf
         while self.queue:
-            n = min(len(self.queue), self.largest)
-            head_waits = now - self.queue[0].arrival
-            last_waits = now - self.queue[n - 1].arrival
-            if n > 1 and head_waits + self._a * n + self._b >= self.latency:
+            n = len(self.queue)
+            head = now - self.queue[0].arrival
+            trained = self._batches >= self.training
+            alone = n == 1 and slots <= 0 and head >= self.latency
+            if trained and (alone or (n > 1 and head + self._a * n + self._b >= self.latency)):
                 self.drop(decisions)
                 continue
-            if n < self.largest and n * (last_waits + self.tick + self._a) <= self._wait * 0.95:
+            if slots <= 0 or (trained and self._corked(n, now)):
                 self._again = now + self.tick
-                return 0
-            self._wait = self._wait * 0.95 + 0.05 * head_waits
-            return n
-        return 0
+                break
+            decisions.append(self.take(min(n, self.largest), now))
+            self._batches += 1
+            slots -= 1
+        return decisions
+
+    def _corked(self, n: int, now: float) -> bool:
+        last = now - self.queue[-1].arrival
+        return n < self.largest and n * (last + self.tick + self._a) <= self._wait * 0.95
 
     def wake_at(self, *, slots: int) -> float:
         """The next tick."""
-        return self._again if slots and self.queue else math.inf
+        return self._again if self.queue else math.inf
 
     def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
-        """Fit anew."""
-        self._seen.append((batch.rows, seconds))
+        """Fit anew, if it is time for that."""
+        waited = now - seconds - batch.parts[0].ticket.arrival
+        training = self._batches <= self.training
+        self._seen.append((batch.rows, seconds, 0.0 if training else waited))
+        if not training and now < self._refreshed + self.refresh:
+            return
+        self._refreshed = now
         n = len(self._seen)
-        mean_x = sum(x for x, _ in self._seen) / n
-        mean_y = sum(y for _, y in self._seen) / n
-        spread = sum((x - mean_x) ** 2 for x, _ in self._seen)
-        if spread > 0:
-            slope = sum((x - mean_x) * (y - mean_y) for x, y in self._seen) / spread
-            self._a = max(slope, 1e-6)
-            self._b = max(mean_y - self._a * mean_x, 0.0)
+        mean_x = sum(x for x, _, _ in self._seen) / n
+        mean_y = sum(y for _, y, _ in self._seen) / n
+        self._wait = sum(w for _, _, w in self._seen) / n
+        spread = sum((x - mean_x) ** 2 for x, _, _ in self._seen)
+        # Of one size alone, the solution of least norm.
+        slope = (
+            sum((x - mean_x) * (y - mean_y) for x, y, _ in self._seen) / spread
+            if spread > 0
+            else mean_x * mean_y / (mean_x * mean_x + 1)
+        )
+        self._a = max(slope, 1e-6)
+        self._b = max(mean_y - slope * mean_x, 0.0)
 
 
 class Aimd(Fifo):
@@ -313,16 +369,20 @@ class Clockwork(Fifo):
         return 0
 
 
+WORK_CONSERVING = "work-conserving; TF Serving, timeout 0"
+
+
 def rivals(largest: int, cost: Cost, slo: float) -> dict[str, Callable[[], Fifo]]:
     """All ports by the names for tables, set as their documentation advises for this latency."""
     half = slo / 2
     return {
-        "work-conserving": lambda: Fifo(largest, cost),
+        WORK_CONSERVING: lambda: Fifo(largest, cost),
         "Triton, delay 0; TEI": lambda: Prefetched(largest, cost),
         "Triton, preferred sizes": lambda: Preferred(largest, cost, (8, 16, largest), slo / 10),
-        "TF Serving, timeout 0": lambda: ClosedBatches(largest, cost, 0.0),
-        "TF Serving / MLServer, 1 ms": lambda: ClosedBatches(largest, cost, 0.001),
-        "mosec, 10 ms": lambda: Timer(largest, cost, 0.01),
+        "TF Serving, 1 ms": lambda: Timer(largest, cost, 0.001),
+        "MLServer, 1 ms": lambda: ClosedBatches(largest, cost, 0.001),
+        "mosec, Ray Serve, 10 ms": lambda: Window(largest, cost, 0.01),
+        "LitServe, 10 ms": lambda: RollingWindow(largest, cost, 0.01),
         "BentoML": lambda: Cork(largest, cost, slo),
         "Clipper": lambda: Aimd(largest, cost, half),
         "Nexus": lambda: EarlyDrop(largest, cost, slo),

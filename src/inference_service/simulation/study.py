@@ -99,12 +99,24 @@ def ours(model: Model, *, deadline: float | None = None, volume: int = 1) -> Sch
     return Scheduler(policy, CostModel(model.points, volume))
 
 
-class _Judged(VirtualServer):
-    """A virtual server whose scheduler judges its holds, as the engine does."""
+class JudgedServer(VirtualServer):
+    """A virtual server whose scheduler judges its holds, as the engine does.
 
-    def __init__(self, scheduler: Scheduler[Any], service: Any, slots: int, ended: Any) -> None:
+    Its clock's alarms know no time below ``shortest`` seconds; virtual time is as fine as can be,
+    for the timers of others, too.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler[Any],
+        service: Service,
+        slots: int = 1,
+        ended: Callable[[Arrival], None] | None = None,
+        *,
+        shortest: float = 0.0,
+    ) -> None:
         super().__init__(scheduler, service, slots, ended)
-        self.judges = Judges(scheduler)
+        self.judges = Judges(scheduler, shortest)
 
     def _complete(self, batch: Batch[Any]) -> None:
         super()._complete(batch)
@@ -124,8 +136,9 @@ def _server(
     def usual(batch: Batch[Any]) -> float:
         return cost(batch.rows)
 
-    kind = _Judged if isinstance(policy, Scheduler) else VirtualServer
-    return kind(policy, service or usual, 1, ended)  # type: ignore[arg-type]
+    if isinstance(policy, Scheduler):
+        return JudgedServer(policy, service or usual, 1, ended)
+    return VirtualServer(policy, service or usual, 1, ended)
 
 
 def run_open(
@@ -222,6 +235,8 @@ class Averaged:
     policy: str
     mean: float
     p99: float
+    p50: float = math.nan
+    p999: float = math.nan
 
 
 def averaged(results: Sequence[Result]) -> Averaged:
@@ -231,6 +246,8 @@ def averaged(results: Sequence[Result]) -> Averaged:
         results[0].policy,
         sum(result.mean for result in results) / count,
         sum(result.p99 for result in results) / count,
+        sum(result.p50 for result in results) / count,
+        sum(result.p999 for result in results) / count,
     )
 
 

@@ -18,7 +18,15 @@ from inference_service.core.scheduling.tickets import Batch, Part, Priority, Rel
 from inference_service.core.scheduling.virtual import Arrival, VirtualServer
 from inference_service.simulation.arrivals import OPEN, Closed
 from inference_service.simulation.rivals import Timer
-from inference_service.simulation.study import affine, ours, run_arrivals, run_closed, run_open
+from inference_service.simulation.study import (
+    JudgedServer,
+    affine,
+    measured,
+    ours,
+    run_arrivals,
+    run_closed,
+    run_open,
+)
 
 WEIGHTS = affine(0.02)  # a run costs much, a row little: S(1) is 4 ms
 ONE = WEIGHTS.cost(1)
@@ -124,23 +132,28 @@ def test_a_trial_ends_a_delay_that_makes_runs_slower_than_the_replay_knows() -> 
     assert 20 < sum(tried) < 0.2 * len(tried), "tried, and ever more rarely"
 
 
-def test_a_trial_ends_where_the_load_has_no_idle_moments() -> None:
+def test_a_trial_ends_where_other_slots_never_rest() -> None:
     trial = DelayTrial(1.0)
-    ticket: Ticket[None] = Ticket(None, 0, 1, 0.0)
-    batch = Batch(tuple(Part(ticket, 0, 1) for _ in range(64)), 64, Release.FULL)
     assert trial.current == 0.0
-    verdicts = [trial.add(batch, float(n), idle=False) for n in range(17)]
+    verdicts = [
+        trial.add(batch_of(64, float(n)), float(n), queued=9, alone=False) for n in range(17)
+    ]
     assert verdicts == [None] * 16 + [False]
 
 
-def stretches(delayed: float, plain: float) -> DelayTrial:
+def batch_of(requests: int, arrival: float) -> Batch[None]:
+    ticket: Ticket[None] = Ticket(None, 0, 1, arrival)
+    return Batch(tuple(Part(ticket, 0, 1) for _ in range(requests)), requests, Release.FULL)
+
+
+def stretches(delayed: float, plain: float, queued: int = 0) -> DelayTrial:
     """A trial of six stretches, one a second, whose 128 requests each waited for so long."""
     trial = DelayTrial(0.5)
-    for n in range(7):
-        seconds = delayed if trial.current else plain
-        ticket: Ticket[None] = Ticket(None, 0, 1, n - seconds)
-        batch = Batch(tuple(Part(ticket, 0, 1) for _ in range(128)), 128, Release.FULL)
-        assert trial.add(batch, float(n), idle=True) is (True if n == 6 else None)
+    assert trial.add(batch_of(1, -0.1), 0.0, queued=queued, alone=True) is None
+    for n in range(1, 7):
+        arrival = n - (delayed if trial.current else plain)
+        verdict = trial.add(batch_of(128, arrival), float(n), queued=queued, alone=True)
+        assert verdict is (True if n == 6 and not queued else None)
     return trial
 
 
@@ -148,7 +161,7 @@ def decided(trial: DelayTrial, arrivals: list[Came]) -> bool:
     def replay(arrivals: Sequence[Came], delay: float) -> Generator[None, None, Latency]:
         assert delay == 0.0
         yield
-        return Latency(0.2, 0.2)
+        return Latency(0.2 * sum(came.requests for came in arrivals) / 128, 0.2)
 
     work = trial.verdict(arrivals, replay)
     try:
@@ -162,9 +175,39 @@ def test_a_trial_compares_each_stretch_with_its_own_arrivals() -> None:
     every = [Came(n - 0.5, 128, 128) for n in range(7)]
     assert decided(stretches(0.19, 0.2), every)
     assert not decided(stretches(0.2, 0.2), every)
-    # A second request in all delayed stretches: as much waiting, but for twice the work.
+    # Twice the requests in all delayed stretches: as much waiting each, but a load twice as high.
     busier = [Came(n - 0.5, 256 if n % 2 == 0 else 128, 1) for n in range(7)]
     assert decided(stretches(0.3, 0.2), busier)
+
+
+def test_a_stretch_ends_although_others_wait_and_its_own_are_followed_to_their_answers() -> None:
+    trial = stretches(0.2, 0.2, queued=64)
+    # Half of the requests of the last stretch are answered a second after it, with some of later.
+    both = Batch((*batch_of(64, 5.5).parts, *batch_of(9, 6.5).parts), 73, Release.FULL)
+    assert trial.add(both, 7.0, queued=64, alone=True) is None
+    assert trial.current == 0.0
+    assert trial.add(batch_of(9, 6.5), 7.1, queued=64, alone=True) is True
+    every = [Came(n - 0.5, 128, 128) for n in range(8)]
+    assert not decided(trial, every)
+
+
+def test_those_who_wait_when_a_stretch_begins_or_come_after_it_are_replayed_but_do_not_count() -> (
+    None
+):
+    trial = stretches(0.2, 0.2, queued=7)
+    trial.add(batch_of(1, 6.5), 7.0, queued=7, alone=True)
+    seen = []
+
+    def replay(arrivals: Sequence[Came], delay: float) -> Generator[None, None, Latency]:
+        seen.append(list(arrivals))
+        yield
+        return Latency(0.2, 0.2)
+
+    every = [Came(n - 0.5, 128, 128) for n in range(8)]
+    for _ in trial.verdict(every, replay):
+        pass
+    assert [Came(0.0, 0, 7), Came(0.5, 128, 128), Came(1.5, 0, 128)] == seen[0][:3]
+    assert len(seen) == 6
 
 
 def test_stretches_whose_arrivals_are_forgotten_prove_nothing() -> None:
@@ -197,12 +240,20 @@ def test_clients_in_a_closed_loop_teach_no_delay() -> None:
         assert scheduler.hold.delay == 0.0
 
 
-def test_nobody_waits_where_a_row_costs_as_much_as_a_run_or_a_run_is_very_short() -> None:
-    for model in (affine(5.0), affine(0.02, one=5e-4)):
-        scheduler = ours(model)
-        scale = model.cost(1) / ONE
-        run_open("ours", scheduler, model, [scale * time for time in bursts(random.Random(1), 75)])
-        assert scheduler.hold.delay == 0.0
+def test_nobody_waits_where_a_row_costs_as_much_as_a_run() -> None:
+    model, scheduler = affine(5.0), ours(affine(5.0))
+    run_open("ours", scheduler, model, bursts(random.Random(1), 75))
+    assert scheduler.hold.delay == 0.0
+
+
+@pytest.mark.parametrize("shortest", [0.0, 0.6 * ONE])
+def test_no_delay_is_shorter_than_the_alarms_of_the_clock(shortest: float) -> None:
+    scheduler = ours(WEIGHTS)
+    server = JudgedServer(scheduler, lambda batch: WEIGHTS.cost(batch.rows), shortest=shortest)
+    for time in bursts(random.Random(1), 150):
+        server.add(Arrival(time))
+    server.run()
+    assert (scheduler.hold.delay > 0.0) is (shortest == 0.0)
 
 
 def served(scheduler: Scheduler[Any], judges: Judges, key: object, now: float, rows: int) -> float:
@@ -290,3 +341,15 @@ def test_requests_that_share_nothing_teach_nothing() -> None:
         now = max(now, time)
         now = served(scheduler, judges, round(time * 1e6) % 2, now, 1)
     assert scheduler.hold.delay == 0.0
+
+
+@pytest.mark.parametrize("seed", [4, 16])
+def test_bursts_at_a_high_load_are_no_clients_in_step(seed: int) -> None:
+    """Most answers are followed by as many requests, and the house is nearly always as full."""
+    points = [(1, 4.2), (8, 4.7), (16, 8.0), (32, 10.9), (64, 21.4), (128, 38.7), (512, 142.3)]
+    model = measured("MLP", [(rows, ms / 1e3) for rows, ms in points])
+    times = OPEN["on-off"](0.9 * model.capacity, 12_000, seed)
+    plain = replay([Came(time, 1, 1) for time in times], model.cost, model.largest, 0.0, 1)
+    result = run_open("ours", ours(model), model, times)
+    assert result.mean <= 1.01 * plain.mean
+    assert result.p99 <= 1.02 * plain.p99

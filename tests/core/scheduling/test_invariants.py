@@ -5,6 +5,7 @@ The numbers in the names are those of the list there.
 
 import heapq
 import math
+from random import Random
 from typing import Any
 
 from hypothesis import settings
@@ -30,6 +31,8 @@ class World(RuleBasedStateMachine):
     LARGEST = 5
     PATIENCE = 4.0
     LONGEST = 8
+    NOISE: tuple[float, ...] = ()
+    """How many times as long as predicted runs take; nothing: the costs are exact."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,9 +50,13 @@ class World(RuleBasedStateMachine):
         row=st.floats(0.0, 0.3),
         theta=st.sampled_from([0.0, 0.0, 0.125, 0.5]),
         delay=st.sampled_from([0.0, 0.0, 0.1, 0.5]),
+        rng=st.randoms(use_true_random=False),
     )
-    def start(self, slots: int, base: float, row: float, theta: float, delay: float) -> None:
+    def start(
+        self, *, slots: int, base: float, row: float, theta: float, delay: float, rng: Random
+    ) -> None:
         self.slots = slots
+        self.rng = rng
         points = [(b, base + row * b) for b in (1, 2, 4, 5)]
         self.scheduler: Scheduler[int] = Scheduler(
             BatchPolicy(self.LARGEST, default_deadline=self.PATIENCE), CostModel(points), slots
@@ -142,7 +149,10 @@ class World(RuleBasedStateMachine):
         free = self.free
         given = 0
         turned_away: list[Ticket[int]] = []
-        for decision in self.scheduler.poll(self.now, slots=free):
+        decisions = self.scheduler.poll(self.now, slots=free)
+        # Those who had no deadline of their own when an overload of deadlines began.
+        self.promised.update(ticket.item for ticket in self.tickets if ticket.planned)
+        for decision in decisions:
             if isinstance(decision, Expired) and decision.refused:
                 turned_away.append(decision.ticket)
                 self._turned_away(decision)
@@ -151,7 +161,8 @@ class World(RuleBasedStateMachine):
             else:
                 given += 1
                 self._dispatched(decision)
-                if self.LONGEST == 1 and not self.scheduler.load.promises.batches:
+                alone = self.LONGEST == 1 and not self.scheduler.load.promises.batches
+                if alone and not self.NOISE:
                     assert not any(self._room(t, decision) for t in turned_away), "there was room"
                 turned_away.clear()
         assert given <= free
@@ -165,9 +176,9 @@ class World(RuleBasedStateMachine):
     def _expired(self, decision: Expired[int]) -> None:
         ticket = decision.ticket
         # 5 and 11: nothing that was promised is given up, and nothing before its time
-        assert ticket.item not in self.promised, "a promise was broken"
+        assert self.NOISE or ticket.item not in self.promised, "a promise was broken"
         if decision.foreseen:
-            assert self._soonest(ticket) > ticket.deadline
+            assert self.NOISE or self._soonest(ticket) > ticket.deadline
         else:
             assert ticket.deadline <= self.now
         assert decision.waited == (not self.covered[ticket.item])
@@ -194,7 +205,7 @@ class World(RuleBasedStateMachine):
         """Only who was promised nothing, whole, and while others run or wait."""
         ticket = decision.ticket
         assert ticket.standby
-        assert ticket.item not in self.promised
+        assert self.NOISE or ticket.item not in self.promised
         assert not self.covered[ticket.item]
         self._end(ticket, "refused")
 
@@ -217,11 +228,13 @@ class World(RuleBasedStateMachine):
             done.append((part.start, part.stop))
         seconds = self.scheduler.load.seconds(batch.rows)
         assert math.isclose(batch.predicted, seconds)
+        if self.NOISE:
+            seconds *= self.rng.choice(self.NOISE)
         self.running.append((self.now + seconds, batch))
 
     def _in_turn(self, ticket: Ticket[int]) -> None:
-        """4: first in, first out in a lane; the newest in an overload, deadlines as planned."""
-        if self.scheduler.overloaded or ticket.firm:
+        """4: first in, first out in a lane; the newest in an overload, promises as planned."""
+        if self.scheduler.overloaded or ticket.firm or ticket.item in self.promised:
             return
         for other in self.tickets:
             if (
@@ -243,7 +256,7 @@ class World(RuleBasedStateMachine):
                 self.scheduler.finish(ticket)
                 # 11: what was promised is in time, and so is who stood by and was taken
                 kept = ticket.item in self.promised or ticket.standby
-                assert not kept or when <= ticket.deadline + EPS
+                assert self.NOISE or not kept or when <= ticket.deadline + EPS
                 self._end(ticket, "answered")
 
     def _end(self, ticket: Ticket[int], how: str) -> None:
@@ -259,7 +272,7 @@ class World(RuleBasedStateMachine):
             assert queue.requests == sum(ticket.queued for ticket in self.tickets)
             assert queue.firm_rows == sum(t.left for t in waiting if t.firm)
             planned = sum(batch.rows for batch in self.scheduler.load.promises.batches)
-            assert planned == sum(t.left for t in waiting if t.item in self.promised)
+            assert planned == sum(t.left for t in waiting if t.planned)
 
     def teardown(self) -> None:
         """1: with time, every request ends, and exactly once."""
@@ -282,6 +295,12 @@ class SingleRows(World):
     LONGEST = 1
 
 
+class Noisy(World):
+    """The same where runs take longer and shorter than predicted: promises may be broken then."""
+
+    NOISE = (0.5, 1.0, 1.0, 1.3, 4.0)
+
+
 TestSingleRows = SingleRows.TestCase
 TestSingleRows.settings = settings(
     max_examples=150, stateful_step_count=50, deadline=None, report_multiple_bugs=False
@@ -289,4 +308,8 @@ TestSingleRows.settings = settings(
 TestWorld = World.TestCase
 TestWorld.settings = settings(
     max_examples=250, stateful_step_count=50, deadline=None, report_multiple_bugs=False
+)
+TestNoisy = Noisy.TestCase
+TestNoisy.settings = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, report_multiple_bugs=False
 )

@@ -3,6 +3,7 @@
 import itertools
 import math
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,9 @@ from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.scheduling.standby import all_in_time, largest_in_time
 from inference_service.core.scheduling.tickets import Batch, Expired, Release, Ticket
+from inference_service.core.scheduling.virtual import Arrival
+from inference_service.simulation.arrivals import poisson
+from inference_service.simulation.study import affine, run_arrivals
 from tests.core.scheduling.test_rules import make, occupy
 
 
@@ -216,3 +220,36 @@ def test_only_rows_of_the_same_part_of_lengths_get_into_a_run() -> None:
     (batch,) = scheduler.poll(0.5, slots=1)
     assert isinstance(batch, Batch)
     assert [part.ticket.item for part in batch.parts] == ["a", "b"]
+
+
+def test_who_brings_no_deadline_is_not_starved_by_an_overload_of_deadlines() -> None:
+    model = affine(0.1)
+    patience = 10 * model.cost(1)
+    firm = [Arrival(t, patience=patience) for t in poisson(2 * model.capacity, 12_000, 1)]
+    patient = [Arrival(t) for t in poisson(0.1 * model.capacity, 600, 2)]
+    scheduler: Scheduler[Any] = Scheduler(BatchPolicy(model.largest), CostModel(model.points))
+    run_arrivals("mixed", scheduler, model, sorted([*firm, *patient], key=lambda a: a.time))
+    assert {arrival.outcome for arrival in patient} == {"ok"}
+    seconds = firm[-1].time - firm[0].time
+    assert sum(arrival.in_time for arrival in firm) > 0.85 * model.capacity * seconds
+
+
+def test_who_waits_when_an_overload_of_deadlines_begins_is_planned_in() -> None:
+    scheduler = make(4, one=1.0, row=0.1, default_deadline=6.0)
+    running = occupy(scheduler)
+    for name in "abcd":
+        scheduler.submit(name, key=0, rows=1, now=0.0)
+    now, answered = 0.0, set[str]()
+    while now < 8.0:
+        for n in range(8):  # four of them fit into a run, and some of each eight are refused
+            with suppress(Overloaded):
+                scheduler.submit(f"{now}-{n}", key=0, rows=1, now=now, deadline=now + 2.8)
+        now = now + running.predicted
+        for part in running.parts:
+            scheduler.finish(part.ticket)
+            answered.add(part.ticket.item)
+        scheduler.completed(running, running.predicted, now)
+        decisions = scheduler.poll(now, slots=1)
+        assert not [d for d in decisions if isinstance(d, Expired) and not d.refused]
+        running = next(d for d in decisions if isinstance(d, Batch))
+    assert answered >= set("abcd")

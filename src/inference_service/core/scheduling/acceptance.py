@@ -21,7 +21,10 @@ class Acceptance(Generic[T]):
         self._load = load
 
     def admit(self, ticket: Ticket[T], volume: int, now: float, patience: float) -> None:
-        """Raise Overloaded where the ticket can't be taken; plan it in where it has a deadline."""
+        """Raise Overloaded where the ticket can't be taken; plan it in where it has a deadline.
+
+        In an overload of deadlines those without are planned in, too, with the derived one.
+        """
         load, queue, rows = self._load, self._load.queue, ticket.rows
         limit = load.policy.max_queue_rows
         if limit is not None and queue.rows and queue.rows + rows > limit:
@@ -35,9 +38,18 @@ class Acceptance(Generic[T]):
             return
         if not load.busy:
             return
-        if load.calm(rows, volume, now):
+        calm = load.calm(rows, volume, now)
+        if calm:
             load.overloaded = False
-            return
+        else:
+            self._check_wait(ticket, volume, now, patience)
+        # Else those with deadlines would go before it for as long as it waits.
+        if load.pressure or (queue.firm_rows and not calm):
+            load.shelter(now)
+            load.plan_in(ticket, volume, load.ends(now))
+
+    def _check_wait(self, ticket: Ticket[T], volume: int, now: float, patience: float) -> None:
+        load, queue, rows = self._load, self._load.queue, ticket.rows
         residual, drain = load.residual(now), load.drain(queue.rows + rows, volume)
         # Without the factor of noise: clients that take turns don't overload anybody.
         load.watch(residual + drain, patience, _LIFO_FROM, _LIFO_UNTIL)
@@ -71,7 +83,7 @@ class Acceptance(Generic[T]):
         ends = load.ends(now)
         if not load.pressure and not load.promises.exhausted(deadline, ends, volume):
             return None
-        end = self._end(1, volume, ends)
+        end = self._end(1, volume, ends, deadline)
         if end <= deadline:
             return None
         load.turned_away()
@@ -84,7 +96,7 @@ class Acceptance(Generic[T]):
             if load.promises.accept(ticket, volume, ends) or not load.busy:
                 return
             load.turned_away()
-        end = self._end(ticket.rows, volume, ends)
+        end = self._end(ticket.rows, volume, ends, ticket.deadline)
         if end <= ticket.deadline:
             ticket.standby = ticket.rows <= load.policy.max_batch_size
             if ticket.standby or load.promises.accept(ticket, volume, ends):
@@ -93,13 +105,16 @@ class Acceptance(Generic[T]):
         load.turned_away()
         raise self._late(end - now, ticket.deadline - now)
 
-    def _end(self, rows: int, volume: int | None, ends: list[float]) -> float:
-        """When a request may hope to be answered: after the runs that are full already."""
+    def _end(self, rows: int, volume: int | None, ends: list[float], deadline: float) -> float:
+        """When a request with this deadline may hope to be answered: after the runs that are full.
+
+        Whoever brought no deadline of its own and is promised a later answer can wait.
+        """
         load = self._load
         largest = load.policy.max_batch_size
         start = min(ends)
         full = load.careful(load.seconds(largest, volume or 0))
-        ahead = load.promises.rows + load.queue.standing_by_until(start + full)
+        ahead = load.promises.rows_before(deadline) + load.queue.standing_by_until(start + full)
         start += full * (ahead // largest) / load.slots
         own = 0.0 if volume is None else load.careful(load.seconds(min(rows, largest), volume))
         return start + max(own, _LIKELY * load.careful(load.last))

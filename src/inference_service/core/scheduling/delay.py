@@ -10,11 +10,11 @@ Clients in a closed loop come when they are answered; `judge` looks after those.
 """
 
 import heapq
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from inference_service.core.scheduling.hold import FOLLOWED, STEADY, Came
@@ -25,15 +25,15 @@ DELAYS = (0.1, 0.25, 0.5)
 """In units of S(1), from the arrival of the first that waits."""
 
 _REMEMBERED = 2048  # times at which requests came
-_FIRST = 512  # requests before the first look
+_FIRST = 192  # requests before the first look
 _GROWTH = 1.5  # from one look to the next, by requests
 _FAREST = 8192  # requests between two looks: a replayed request per request that comes
 _BETTER = 0.01  # by so much in the worse of mean and p99
-_RESOLUTION = 1e-3  # seconds: an event loop's timers know no shorter ones
 _SLICE = 256  # arrivals between two yields: well below a millisecond
 _MATTERS = 0.2  # of S(1): merging two runs must save so much to be worth a thought
 _COUNTED, _STRETCHES = 128, 6  # requests of a stretch of a trial, and how many there are
-_NEVER_IDLE = 1024  # requests without an idle moment: the load is too high for a delay
+_CONTEXT = 64  # times of arrivals after a stretch: they share the runs of its last ones
+_NEVER_ALONE = 1024  # requests without a moment in which nothing runs
 _LONGEST = 65_536  # requests until the next look after trials that said no
 _DONE = object()
 
@@ -104,13 +104,17 @@ def _latency(found: list[tuple[float, int]]) -> Latency:
 
 @dataclass(slots=True)
 class _Stretch:
-    """From one idle moment to another, with or without the delay."""
+    """From the end of one run on, with or without the delay.
+
+    ``queued`` rows wait when it begins. ``answered`` are requests that came within it, and
+    ``waited`` are the seconds until they were answered, together.
+    """
 
     delayed: bool
     begun: float
-    ended: float = math.inf
-    requests: int = 0
-    waited: float = 0.0  # seconds, by all requests together
+    queued: int
+    answered: int = 0
+    waited: float = 0.0
 
 
 class DelayTrial:
@@ -119,39 +123,38 @@ class DelayTrial:
     The replay knows what runs cost, but not what else makes them slow: the event loop on the same
     cores, caches gone cold in the silence before a burst. Loads are never twice the same, so the
     latencies of each stretch are compared with what a replay of its own arrivals says: both sides
-    without a delay and with the same costs. It begins idle, and so does every stretch.
+    without a delay and with the same costs. After the last stretch comes one that doesn't count,
+    in which its last requests are answered.
     """
 
     def __init__(self, delay: float) -> None:
         self.delay = delay
         self._stretches: list[_Stretch] = []
-        self._waiting = 0  # requests since the last idle moment
+        self._vain = 0  # requests since a stretch could last end
 
     @property
     def current(self) -> float:
         """The delay of this stretch."""
         return self.delay if self._stretches and self._stretches[-1].delayed else 0.0
 
-    def add(self, batch: Batch[Any], now: float, *, idle: bool) -> bool | None:
-        """A batch has run; ``idle``: nothing is queued or runs any more.
+    def add(self, batch: Batch[Any], now: float, *, queued: int, alone: bool) -> bool | None:
+        """A batch has run and so many rows are queued; ``alone``: nothing else runs.
 
-        True: all stretches are there. False: the load has no idle moments to begin and end them.
+        True: all stretches are there. False: other slots never rest, so none can begin or end.
         """
-        requests = len(batch.parts)
-        self._waiting = 0 if idle else self._waiting + requests
-        if self._waiting > _NEVER_IDLE:
+        self._vain = 0 if alone else self._vain + len(batch.parts)
+        if self._vain > _NEVER_ALONE:
             return False
-        if self._stretches:
-            stretch = self._stretches[-1]
-            stretch.requests += requests
-            stretch.waited += requests * now - sum([part.ticket.arrival for part in batch.parts])
-        if idle and (not self._stretches or stretch.requests >= _COUNTED):
-            if self._stretches:
-                stretch.ended = now
-            if len(self._stretches) == _STRETCHES:
-                return True
-            self._stretches.append(_Stretch(delayed=len(self._stretches) % 2 == 1, begun=now))
-        return None
+        arrivals = [part.ticket.arrival for part in batch.parts if part.stop == part.ticket.rows]
+        for arrival in arrivals:
+            self._answered(arrival, now)
+        if not alone:
+            return None
+        stretches = self._stretches
+        if len(stretches) <= _STRETCHES and (not stretches or stretches[-1].answered >= _COUNTED):
+            stretches.append(_Stretch(len(stretches) % 2 == 1, now, queued))
+        over = queued == 0 or min(arrivals, default=now) >= stretches[-1].begun
+        return True if over and len(stretches) > _STRETCHES else None
 
     def verdict(self, arrivals: Sequence[Came], replay: "Replay") -> Generator[None, None, bool]:
         """Whether answers come sooner with the delay.
@@ -159,13 +162,23 @@ class DelayTrial:
         Stretches that began before the first of the ``arrivals`` don't count.
         """
         waited, planned = [0.0, 0.0], [0.0, 0.0]
-        for stretch in self._stretches:
-            own = [came for came in arrivals if stretch.begun < came.time <= stretch.ended]
+        for stretch, after in pairwise(self._stretches):
+            own = [came for came in arrivals if stretch.begun <= came.time < after.begun]
             if own and arrivals[0].time <= stretch.begun:
-                plain = yield from replay(own, 0.0)
+                # Those before and after share runs with them, but don't count.
+                before = [Came(stretch.begun, 0, stretch.queued)] if stretch.queued else []
+                later = [Came(c.time, 0, c.rows) for c in arrivals if c.time >= after.begun]
+                plain = yield from replay([*before, *own, *later[:_CONTEXT]], 0.0)
                 waited[stretch.delayed] += stretch.waited
-                planned[stretch.delayed] += plain.mean * sum(came.requests for came in own)
+                planned[stretch.delayed] += plain.mean * stretch.answered
         return waited[1] * planned[0] < waited[0] * planned[1]
+
+    def _answered(self, arrival: float, now: float) -> None:
+        for stretch in reversed(self._stretches):
+            if stretch.begun <= arrival:
+                stretch.answered += 1
+                stretch.waited += now - arrival
+                return
 
 
 Replay = Callable[[Sequence[Came], float], Generator[None, None, Latency]]
@@ -173,10 +186,14 @@ Replay = Callable[[Sequence[Came], float], Generator[None, None, Latency]]
 
 
 class DelayJudge:
-    """Sets a scheduler's delay. `work` is a little of a replay, to be called while it is due."""
+    """Sets a scheduler's delay. `work` is a little of a replay, to be called while it is due.
 
-    def __init__(self, scheduler: Scheduler[Any]) -> None:
+    ``shortest`` seconds is the shortest delay that the clock's alarms can keep.
+    """
+
+    def __init__(self, scheduler: Scheduler[Any], shortest: float = 0.0) -> None:
         self._scheduler = scheduler
+        self._shortest = shortest
         self._work: Iterator[None] | None = None
         self._trial: DelayTrial | None = None
         self._key: Hashable = None
@@ -218,7 +235,9 @@ class DelayJudge:
         if self._work is not None:
             return
         if self._trial is not None:
-            complete = self._trial.add(batch, now, idle=scheduler.requests == 0)
+            queued = scheduler.rows - scheduler.hold.fresh_rows
+            alone = not scheduler.load.running
+            complete = self._trial.add(batch, now, queued=queued, alone=alone)
             scheduler.hold.delay = self._trial.current
             if complete is not None:
                 self._work = self._decide(self._trial, batch.volume, complete=complete)
@@ -261,7 +280,7 @@ class DelayJudge:
         load, hold = self._scheduler.load, self._scheduler.hold
         one, two = load.seconds(1, volume), load.seconds(2, volume)
         arrivals = list(hold.arrivals or ())
-        delays = [0.0, *(share * one for share in DELAYS if share * one >= _RESOLUTION)]
+        delays = [0.0, *(share * one for share in DELAYS if share * one >= self._shortest)]
         worth = len(delays) > 1 and 2 * one - two > _MATTERS * one
         if not worth or sum(came.requests for came in arrivals) < _FIRST // 2:
             hold.delay = 0.0

@@ -52,13 +52,17 @@ class Former(Generic[T]):
         Requests that can't be in time any more are noted as expired in ``decisions``; None where
         they were all.
         """
-        load, take = self._load, self._take
+        load = self._load
         if pressed:
             return self._pressed(group, now, decisions)
         if load.queue.standby and load.queue.standing_by(group):
             latest = now + load.promises.slack(load.ends(now))
             return self._decided_now(group, latest, now, decisions)
-        largest = self._largest
+        return self._plain(group, now)
+
+    def _plain(self, group: Group[T], now: float) -> Batch[T]:
+        """As much as fits, whoever is next."""
+        load, take, largest = self._load, self._take, self._largest
         reason = Release.DELAY if load.policy.max_queue_delay > 0 else Release.SLOT_FREE
         chosen = self._cut(group) if group.has_lengths else None
         if chosen is not None:
@@ -72,13 +76,17 @@ class Former(Generic[T]):
         return take.batch(group, take.in_turn(group, largest), now, Release.FULL)
 
     def _pressed(self, group: Group[T], now: float, decisions: Decisions[T]) -> Batch[T] | None:
-        """The first planned batch, and as many more rows as the plan can bear."""
+        """The first planned batch, and as many more rows as the plan can bear.
+
+        A plan that can't be kept any more counts no more, but who brought no deadline of its own is
+        only late.
+        """
         load = self._load
         promises = load.promises
         ends = load.ends(now)
-        if promises.late(ends):
-            return self._decided_now(group, math.inf, now, decisions)
         first = promises.batches[0]
+        if promises.late(ends) and first.firm:
+            return self._decided_now(group, math.inf, now, decisions)
         start = _Start(group, now, ends, self._careful(first.volume), decisions)
         standby = load.queue.standing_by(group)
         size = first.rows
@@ -132,9 +140,7 @@ class Former(Generic[T]):
         losers = [ticket for ticket in tickets if ticket.standby or latest == math.inf]
         return self._started(start, size, tickets, losers, [])
 
-    def _lost(
-        self, start: "_Start[T]", tickets: list[Ticket[T]], latest: float
-    ) -> list[Ticket[T]]:
+    def _lost(self, start: "_Start[T]", tickets: list[Ticket[T]], latest: float) -> list[Ticket[T]]:
         """Those who take several runs, all of which would be needed in less time than there is.
 
         Who was promised something is none of them, as long as the plan holds (``latest``).
@@ -155,9 +161,9 @@ class Former(Generic[T]):
         losers: list[Ticket[T]],
         parts: list[Part[T]],
     ) -> Batch[T]:
-        """``parts`` and others up to ``size`` rows: of ``tickets``, those with the nearest deadlines
-        that it can meet, and then whoever is next.
+        """``parts`` and others up to ``size`` rows.
 
+        Of ``tickets``, those with the nearest deadlines that it can meet, then whoever is next.
         Those of ``losers`` who have no chance any more are given up.
         """
         take, group, end = self._take, start.group, start.end(size)

@@ -22,6 +22,7 @@ _GAIN, _NO_WORSE = 1.02, 1.1
 _EPOCHS = 3  # of each side, in turns
 _COUNTED = 128  # requests of an epoch, or four rounds of all clients
 _LONGEST_EPOCH = 2.0  # seconds
+_MORE = 1.1  # times the clients that there were: it is another load, or none in a closed loop
 
 
 @dataclass(slots=True)
@@ -102,6 +103,7 @@ class HoldJudge:
         self._pause = _FIRST
         self._replay: Iterator[Outcome | None] | None = None
         self._trial: Trial | None = None
+        self._clients = 0  # that a hold is on or on trial for
         self._now = 0.0
 
     @property
@@ -118,6 +120,10 @@ class HoldJudge:
         """A batch has run: goes on with a trial, or begins a look if it is time for one."""
         self._now = now
         hold = self._scheduler.hold
+        if self.engaged and not self._same_clients(len(batch.parts) + self._scheduler.requests):
+            self._set(0.0)
+            self._next = now + _FIRST
+            return
         if self._trial is not None:
             verdict = self._trial.add(batch, now)
             hold.theta = self._trial.current
@@ -137,11 +143,18 @@ class HoldJudge:
         self._replay = None
         hold = self._scheduler.hold
         if outcome.theta > 0 and outcome.mean <= _HOPELESS:
-            self._trial = Trial(outcome.theta, hold.recent.clients, self._now)
+            self._clients = hold.recent.clients
+            self._trial = Trial(outcome.theta, self._clients, self._now)
             hold.theta = hold.delay = 0.0
         else:
             self._decide(0.0, self._now)
         hold.recent.forget()
+
+    def _same_clients(self, present: int) -> bool:
+        """Whether the hold is on, or on trial, for those who are there now."""
+        recent = self._scheduler.hold.recent
+        trying = self._trial is not None and recent.seen >= REMEMBERED // 2
+        return present <= _MORE * self._clients and not (trying and recent.steady < STEADY)
 
     def _look(self, now: float) -> None:
         scheduler = self._scheduler
@@ -160,9 +173,12 @@ class HoldJudge:
         self._replay = replayed(recent, scheduler.policy, scheduler.cost, load.slots)
 
     def _decide(self, theta: float, now: float) -> None:
+        self._set(theta)
+        self._pause = min(2 * self._pause, _LONGEST)
+        self._next = now + self._pause
+
+    def _set(self, theta: float) -> None:
         hold = self._scheduler.hold
         self._trial = None
         hold.theta = theta
-        self._pause = min(2 * self._pause, _LONGEST)
-        self._next = now + self._pause
         hold.recent.forget()

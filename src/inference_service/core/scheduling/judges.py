@@ -9,11 +9,14 @@ from inference_service.core.scheduling.tickets import Batch
 
 
 class Judges:
-    """Both judges of one scheduler. `work` is a little of a replay, for as long as it is due."""
+    """Both judges of one scheduler. `work` is a little of a replay, for as long as it is due.
 
-    def __init__(self, scheduler: Scheduler[Any]) -> None:
+    ``shortest`` seconds is the shortest time that the clock's alarms know.
+    """
+
+    def __init__(self, scheduler: Scheduler[Any], shortest: float = 0.0) -> None:
         self._hold = HoldJudge(scheduler)
-        self._delay = DelayJudge(scheduler)
+        self._delay = DelayJudge(scheduler, shortest)
 
     @property
     def due(self) -> bool:
@@ -22,8 +25,9 @@ class Judges:
 
     def completed(self, batch: Batch[Any], now: float) -> None:
         """A batch has run and its requests are finished."""
+        engaged = self._hold.engaged
         self._hold.completed(batch, now)
-        if self._hold.engaged:
+        if engaged or self._hold.engaged:
             self._delay.forget()
         else:
             self._delay.completed(batch, now)

@@ -4,6 +4,7 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.cost import CostModel
+from inference_service.core.scheduling.lengths import quantised
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.promises import Promises
 from inference_service.core.scheduling.queue import Group, Queue
@@ -28,6 +29,7 @@ class Load(Generic[T]):
         self.promises = Promises(policy.max_batch_size, self._careful_cost)
         self.overloaded = False
         self.pressure = 0  # runs until deadlines are promised again
+        self._sheltered = False  # whether those who waited when it began are planned in
         self.last = 0.0  # predicted seconds of the last run
         self.running: list[Batch[T]] = []
         self._patience: dict[int, float] = {}
@@ -107,8 +109,10 @@ class Load(Generic[T]):
 
     def ends(self, now: float) -> list[float]:
         """The times at which the slots get free."""
-        ends = [max(now, batch.started + self.careful(batch.predicted)) for batch in self.running]
-        return ends + [now] * (self.slots - len(ends))
+        noise = self.cost.noise
+        ends = [batch.started + batch.predicted * noise for batch in self.running]
+        ends = [max(now, end) for end in ends]
+        return ends if len(ends) == self.slots else ends + [now] * (self.slots - len(ends))
 
     def started(self, batch: Batch[T]) -> None:
         """A batch runs from now on."""
@@ -116,6 +120,8 @@ class Load(Generic[T]):
         self.last = batch.predicted
         if self.pressure:
             self.pressure -= 1
+        else:
+            self._sheltered = False
         self.promises.touch()
 
     def ended(self, batch: Batch[T]) -> None:
@@ -133,6 +139,31 @@ class Load(Generic[T]):
     def turned_away(self) -> None:
         """Not everybody who gave a deadline can be answered in time."""
         self.pressure = _PRESSED_FOR
+
+    def shelter(self, now: float) -> None:
+        """Plan in who waits without a deadline of its own when an overload of deadlines begins.
+
+        Else those with deadlines would go before it until it expires.
+        """
+        if self._sheltered or not self.pressure:
+            return
+        self._sheltered = True
+        ends = self.ends(now)
+        waiting = [
+            (ticket.due, ticket.arrival, group, ticket)
+            for group in self.queue.groups.values()
+            for ticket in group.tickets()
+            if not ticket.firm and not ticket.planned
+        ]
+        for _, _, group, ticket in sorted(waiting, key=lambda entry: entry[:2]):
+            length = quantised(ticket.length) if ticket.length else 1
+            self.plan_in(ticket, group.volume * length, ends)
+
+    def plan_in(self, ticket: Ticket[T], volume: int, ends: list[float]) -> None:
+        """Plan in who has no deadline of its own: in the order of urgency, where that can be."""
+        if not self.promises.accept(ticket, volume, ends):
+            ticket.due = ticket.deadline
+            self.promises.accept(ticket, volume, ends)
 
     def greedy(self, client: Hashable) -> bool:
         """Whether a client has more than its share of the queue, where there are others."""

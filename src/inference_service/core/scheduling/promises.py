@@ -17,17 +17,23 @@ Cost = Callable[[int, int], float]
 
 
 class Planned:
-    """A batch to come: its members with their rows, and their earliest and latest deadlines."""
+    """A batch to come: its members with their rows, and their earliest and latest deadlines.
 
-    __slots__ = ("earliest", "key", "latest", "members", "rows", "volume")
+    ``firm`` counts the members whose deadlines are their clients' own. ``stale``: the one with the
+    earliest may be gone.
+    """
+
+    __slots__ = ("earliest", "firm", "key", "latest", "members", "rows", "stale", "volume")
 
     def __init__(self, ticket: Ticket[Any], rows: int, volume: int) -> None:
         self.key: Hashable = ticket.key
+        self.firm = int(ticket.firm)
+        self.stale = False
         self.members = {ticket: rows}
         self.rows = rows
         self.volume = volume
-        self.earliest = ticket.deadline
-        self.latest = ticket.deadline
+        self.earliest = ticket.due
+        self.latest = ticket.due
 
 
 class Promises:
@@ -53,7 +59,7 @@ class Promises:
         if not self._fresh or ends != self._base:
             self._work_out(ends)
         last = self.batches[-1] if self.batches else None
-        if last is None or ticket.deadline >= last.latest:
+        if last is None or ticket.due >= last.latest:
             return self._append(ticket, volume, last)
         return self._insert(ticket, volume, ends)
 
@@ -77,10 +83,9 @@ class Promises:
         own = 0.0 if volume is None else self._cost(1, volume)
         return min(self._ends) + own > deadline
 
-    @property
-    def rows(self) -> int:
-        """Rows that are planned."""
-        return sum(batch.rows for batch in self.batches)
+    def rows_before(self, time: float) -> int:
+        """Rows that a deadline at this time can't go before: those of nearer ones and firm ones."""
+        return sum([batch.rows for batch in self.batches if batch.firm or batch.earliest <= time])
 
     def remove(self, ticket: Ticket[Any], rows: int, first: Planned | None = None) -> None:
         """``rows`` rows of the ticket need no promise any more: dispatched or given up.
@@ -101,8 +106,18 @@ class Promises:
                 continue
             shares.remove(planned)
             del planned.members[ticket]
+            planned.firm -= ticket.firm
+            planned.stale = True
             if not planned.members:
                 self.batches.remove(planned)
+
+    def clear(self) -> None:
+        """Nothing is queued any more."""
+        for batch in self.batches:
+            for ticket in batch.members:
+                ticket.planned = None
+        self.batches.clear()
+        self._fresh = False
 
     def touch(self) -> None:
         """A run has started or ended: the times of the plan are old."""
@@ -121,13 +136,14 @@ class Promises:
         return self._slack
 
     def _append(self, ticket: Ticket[Any], volume: int, last: Planned | None) -> bool:
-        rows = ticket.rows
+        rows = ticket.left
         if last is not None and last.key == ticket.key and last.rows + rows <= self._largest:
             seconds = self._cost(last.rows + rows, volume)
             end = self._last_start + seconds
-            if end <= min(last.earliest, ticket.deadline):
+            if end <= min(last.earliest, ticket.due):
                 last.rows += rows
-                last.latest = ticket.deadline
+                last.firm += ticket.firm
+                last.latest = ticket.due
                 last.members[ticket] = rows
                 ticket.planned = [last]
                 self._slack = min(self._slack, last.earliest - end)
@@ -138,10 +154,10 @@ class Promises:
         for chunk in chunks:
             before, start = ends, min(ends)
             seconds = self._cost(chunk.rows, volume)
-            if start + seconds > ticket.deadline:
+            if start + seconds > ticket.due:
                 return False
             ends = assigned(ends, start + seconds)
-            slack = min(slack, ticket.deadline - start - seconds)
+            slack = min(slack, ticket.due - start - seconds)
         self._before_last, self._last_start, self._ends, self._slack = before, start, ends, slack
         self.batches += chunks
         ticket.planned = list(chunks)
@@ -151,22 +167,23 @@ class Promises:
         self._work_out(ends)  # the last look may be old: batches may have become late since
         before = self._late
         batches = self.batches
-        at = next(i for i, batch in enumerate(batches) if batch.latest > ticket.deadline)
+        at = next(i for i, batch in enumerate(batches) if batch.latest > ticket.due)
         for planned in (batches[at], *batches[max(at - 1, 0) : at]):
-            if planned.key == ticket.key and planned.rows + ticket.rows <= self._largest:
+            if planned.key == ticket.key and planned.rows + ticket.left <= self._largest:
                 old = planned.earliest, planned.latest
-                planned.rows += ticket.rows
-                planned.earliest = min(planned.earliest, ticket.deadline)
-                planned.latest = max(planned.latest, ticket.deadline)
+                planned.rows += ticket.left
+                planned.earliest = min(planned.earliest, ticket.due)
+                planned.latest = max(planned.latest, ticket.due)
                 self._work_out(ends)
                 if self._late <= before:
-                    planned.members[ticket] = ticket.rows
+                    planned.members[ticket] = ticket.left
+                    planned.firm += ticket.firm
                     ticket.planned = [planned]
                     return True
-                planned.rows -= ticket.rows
+                planned.rows -= ticket.left
                 planned.earliest, planned.latest = old
         # Behind those that hold a nearer deadline, or else before all that hold a later one.
-        behind = sum(batch.earliest <= ticket.deadline for batch in batches)
+        behind = sum(batch.earliest <= ticket.due for batch in batches)
         for place in dict.fromkeys((max(at, behind), at)):
             new = self._chunks(ticket, volume)
             batches[place:place] = new
@@ -180,7 +197,7 @@ class Promises:
 
     def _chunks(self, ticket: Ticket[Any], volume: int) -> list[Planned]:
         """The batches of a ticket that shares none."""
-        full, rest = divmod(ticket.rows, self._largest)
+        full, rest = divmod(ticket.left, self._largest)
         sizes = [self._largest] * full + ([rest] if rest else [])
         return [Planned(ticket, rows, volume) for rows in sizes]
 
@@ -189,6 +206,9 @@ class Promises:
         late, slack = 0, math.inf
         costs: dict[tuple[int, int], float] = {}  # most batches are of one size
         for batch in self.batches:
+            if batch.stale:
+                batch.earliest = min([ticket.due for ticket in batch.members])
+                batch.stale = False
             size = batch.rows, batch.volume
             seconds = costs.get(size)
             if seconds is None:

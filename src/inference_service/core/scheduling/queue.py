@@ -22,6 +22,14 @@ _urgency = attrgetter("urgency")
 _deadline = attrgetter("deadline")
 
 
+def _insert(tickets: list[Ticket[T]], ticket: Ticket[T]) -> None:
+    """At its place by deadline; as a rule that is the end."""
+    if not tickets or tickets[-1].deadline <= ticket.deadline:
+        tickets.append(ticket)
+    else:
+        insort(tickets, ticket, key=_deadline)
+
+
 class Lane(Generic[T]):
     """One client's tickets within a group, the most urgent first. The dead stay until met."""
 
@@ -124,22 +132,25 @@ class Group(Generic[T]):
         """The lane whose client has had least, among those with a head up to ``horizon``."""
         if len(self.lanes) == 1:
             return next(iter(self.lanes.values()))
+        turns = self.turns
         passed: list[tuple[float, int, Lane[T]]] = []
         found = None
-        while self.turns and found is None:
-            served, order, lane = heapq.heappop(self.turns)
+        while turns:
+            served, order, lane = turns[0]
             head = lane.head() if self.lanes.get(lane.client) is lane else None
             if head is None:
+                heapq.heappop(turns)
                 continue
             now = shares.of(lane.client)
             if now > served:
-                heapq.heappush(self.turns, (now, order, lane))
-                continue
-            passed.append((served, order, lane))
-            if head.urgency <= horizon:
+                heapq.heapreplace(turns, (now, order, lane))
+            elif head.urgency <= horizon:
                 found = lane
+                break
+            else:
+                passed.append(heapq.heappop(turns))
         for entry in passed:
-            heapq.heappush(self.turns, entry)
+            heapq.heappush(turns, entry)
         return found
 
     def tickets(self) -> Iterator[Ticket[T]]:
@@ -177,12 +188,12 @@ class Queue(Generic[T]):
             if len(self.groups) > 1:
                 heapq.heappush(self._heads, (ticket.urgency, next(self._sequence), group))
         if ticket.firm:
-            insort(group.firm, ticket, key=_deadline)
+            _insert(group.firm, ticket)
             if len(group.firm) > 2 * max(self.requests, _COMPACT_AT):
                 group.by_deadline()
             self.firm_rows += ticket.left
             if ticket.standby:
-                insort(self.standby, ticket, key=_deadline)
+                _insert(self.standby, ticket)
         group.rows += ticket.left
         self.rows += ticket.left
         self.requests += 1

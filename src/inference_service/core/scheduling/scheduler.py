@@ -105,6 +105,7 @@ class Scheduler(Generic[T]):
             put_off = offset(priority, usual)
             ticket.deadline = deadline if firm else now + max(patience, put_off)
             ticket.urgency = min(ticket.deadline, now + put_off)
+        ticket.due = deadline if firm else ticket.urgency
         self._acceptance.admit(ticket, size, now, patience)
         self._queue.add(ticket, volume)
         self._live += 1
@@ -179,6 +180,7 @@ class Scheduler(Generic[T]):
 
         Without a batch at the end, nothing may run now: `wake_at` tells when.
         """
+        self.load.shelter(now)
         found = self._choose(now)
         if found is None:
             return []
@@ -213,7 +215,7 @@ class Scheduler(Generic[T]):
         ticket.dead = True
         self._live -= 1
         if ticket.queued:
-            if ticket.firm:
+            if ticket.planned:
                 self.load.promises.remove(ticket, ticket.left)
             self._queue.discard(ticket)
             if not self._queue.rows:
@@ -233,7 +235,7 @@ class Scheduler(Generic[T]):
         if not groups:
             return None
         chosen = groups[0] if len(groups) == 1 else min(groups, key=self._score)
-        if self._queue.firm_rows:
+        if self._queue.firm_rows or self.load.promises.batches:
             pressed = self.load.pressed(chosen, now)
             return (chosen, False) if pressed is None else (pressed, True)
         hold = self.hold

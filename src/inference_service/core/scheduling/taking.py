@@ -35,15 +35,18 @@ class Taker(Generic[T]):
         several = len(group.lanes) > 1
         group.size = group.rows
         parts = []
-        for ticket in load.queue.take_all(group):
+        tickets = load.queue.take_all(group)
+        alone = not load.queue.rows  # then nothing is left that could be promised
+        for ticket in tickets:
             parts.append(Part(ticket, ticket.taken, ticket.rows))
-            if ticket.firm:
+            if ticket.planned and not alone:
                 load.promises.remove(ticket, ticket.rows - ticket.taken)
             ticket.taken = ticket.rows
             if several:
                 shares.spend(ticket.client, self._unit() * ticket.rows)
-        if not load.queue.rows:
+        if alone:
             shares.clear()
+            load.promises.clear()
         return parts
 
     def in_turn(self, group: Group[T], room: int) -> list[Part[T]]:
@@ -97,7 +100,7 @@ class Taker(Generic[T]):
     ) -> Part[T]:
         """The next ``size`` rows of a ticket; of the ``planned`` batch, if it is in one."""
         part = Part(ticket, ticket.taken, ticket.taken + size)
-        if ticket.firm:
+        if ticket.planned:
             self._load.promises.remove(ticket, size, planned)
         self._load.queue.take(group, ticket, size)
         return part

@@ -43,12 +43,13 @@ class Ticket(Generic[T]):
 
     ``deadline`` is absolute. A ``firm`` one was given by the client and is a promise once the
     request is accepted, unless it is on ``standby``: then the start of a run decides. Otherwise it
-    is the derived default. ``urgency`` orders the queue. ``queued``: a part of it still waits.
+    is the derived default. ``urgency`` orders the queue. ``due`` is what a promise of an answer is
+    for. ``queued``: a part of it still waits.
     ``dead``: it has ended.
     """
 
     __slots__ = (
-        "arrival", "client", "dead", "deadline", "firm", "item", "key", "length", "planned",
+        "arrival", "client", "dead", "deadline", "due", "firm", "item", "key", "length", "planned",
         "queued", "rows", "standby", "taken", "urgency",
     )  # fmt: skip
 
@@ -61,6 +62,7 @@ class Ticket(Generic[T]):
         self.arrival = arrival
         self.client = client
         self.deadline = math.inf
+        self.due = math.inf
         self.urgency = math.inf
         self.firm = False
         self.standby = False
