@@ -195,7 +195,8 @@ class World(RuleBasedStateMachine):
     def _room(self, ticket: Ticket[int], batch: Batch[int]) -> bool:
         """Whether all in the batch and this one would be in time together, or one after another."""
         seconds = self.scheduler.load.seconds
-        due = [part.ticket.deadline for part in batch.parts if part.ticket.firm]
+        kept = [t for t, _, _ in batch.parts if t.firm or t.item in self.promised]
+        due = [other.due for other in kept]
         together = self.now + seconds(batch.rows + 1) <= min([ticket.deadline, *due])
         free = [when for when, _ in self.running]
         after = self.now if len(free) < self.slots else min(free)

@@ -1,0 +1,104 @@
+"""Clients in a closed loop on a weight-bound model, with nothing configured: do batches find them?
+
+Usage: ``python benchmarks/lockstep.py [--starts 3] [--seconds 6]``. The service is started anew several
+times, with and without holds in turns, as what it measures at its start differs. Each load runs twice as
+long as it is counted: what is learned is learned in the first half. Needs wrk.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import urllib.request
+from dataclasses import dataclass
+
+import load
+import servers
+from run import FOLDER
+from workloads import WORKLOADS
+
+MODEL = "mlp"
+CLIENTS = (1, 2, 16, 128)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one load: rows a batch, answers per second, the p50; and what the service has learned.
+
+    Times are in milliseconds: ``one`` is S(1).
+    """
+
+    rows: float
+    rate: float
+    p50: float
+    largest: int
+    one: float
+    layout: str
+    theta: float
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6)
+    arguments = parser.parse_args()
+    found: dict[tuple[int, bool], list[Outcome]] = {}
+    for _ in range(arguments.starts):
+        for hold in (True, False):
+            for clients, outcome in started(arguments.seconds, hold=hold):
+                found.setdefault((clients, hold), []).append(outcome)
+                print(f"<!-- {clients} clients, hold {hold}: {outcome} -->", flush=True)
+    print("| clients | hold | rows a batch | answers/s | p50 ms |\n|---|---|---|---|---|")
+    for (clients, hold), outcomes in sorted(found.items()):
+        cells = (
+            _range([getattr(outcome, name) for outcome in outcomes])
+            for name in ("rows", "rate", "p50")
+        )
+        print(f"| {clients} | {'yes' if hold else 'no'} | {' | '.join(cells)} |")
+
+
+def started(seconds: float, *, hold: bool) -> list[tuple[int, Outcome]]:
+    """All loads on one start of the service."""
+    workload = next(one for one in WORKLOADS if one.name == MODEL)
+    rows = workload.rows()
+    request = servers.OURS.request(MODEL, rows)
+    settings = {"INFERENCE_SERVICE_BATCHING__HOLD": str(hold).lower()}
+    with servers.running(servers.OURS, MODEL, FOLDER, rows[0], environment=settings) as server:
+        outcomes = []
+        for clients in CLIENTS:
+            load.closed(server.port, request, clients, seconds)
+            before = counted(server.port)
+            result = load.closed(server.port, request, clients, seconds)
+            answered, batches = (b - a for a, b in zip(before, counted(server.port), strict=True))
+            known = json.loads(fetched(server.port, f"/v2/models/{MODEL}/scheduler"))
+            layout = known["layout"]
+            outcomes.append((clients, Outcome(
+                answered / batches, result.rate, result.p50, known["max_batch_size"],
+                known["cost"]["tables"][0]["table"][0]["ms"],
+                f"{layout['instances']} x {layout['threads']}", known["hold"]["theta"],
+            )))  # fmt: skip
+        return outcomes
+
+
+def counted(port: int) -> tuple[float, float]:
+    """Rows and batches so far."""
+    text = fetched(port, "/metrics").decode()
+    sums = re.findall(r"^inference_batch_rows_(sum|count)\{[^}]*\} (\S+)$", text, re.MULTILINE)
+    by_name = {name: float(value) for name, value in sums}
+    return by_name["sum"], by_name["count"]
+
+
+def fetched(port: int, path: str) -> bytes:
+    """What the service answers."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        return answer.read()
+
+
+def _range(values: list[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{statistics.median(values):.1f} ({low:.1f}-{high:.1f})"
+
+
+if __name__ == "__main__":
+    main()
