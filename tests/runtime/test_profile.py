@@ -4,17 +4,25 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.tensors import BatchMode
+from inference_service.core.tensors import BatchMode, Tensors
 from inference_service.engine.interfaces import Job, RunResult
 from inference_service.runtime import loader
+from inference_service.runtime import profile as profile_module
 from inference_service.runtime.loader import LoadOptions, load
-from inference_service.runtime.profile import ProfileCache, sizes_up_to
+from inference_service.runtime.profile import (
+    Measurement,
+    ProfileCache,
+    knee_of,
+    measure,
+    sizes_up_to,
+)
 from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models
@@ -40,6 +48,40 @@ def test_the_largest_batch_is_derived_from_the_costs(tmp_path: Path) -> None:
     info, _ = load(options(tmp_path), lambda: None)
     assert 2 <= info.policy.max_batch_size <= 1024
     assert [rows for rows, _ in info.profiles[0].points][:4] == [1, 2, 4, 8]
+
+
+class Disturbed:
+    """A model whose rows come for free up to 64, but something else runs at its first 32 and more.
+
+    Its runs take as long as its own clock says.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.now = 0.0
+
+    def run(self, batch: Tensors) -> Tensors:
+        size = len(batch["x"])
+        self.sizes.append(size)
+        disturbed = size >= 32 and self.sizes.count(size) <= 4  # to warm up, and three
+        self.now += max(size, 64) / 1e4 * (3 if disturbed else 1)
+        return batch
+
+    def clock(self) -> float:
+        return self.now
+
+
+def test_a_disturbed_measurement_does_not_make_batches_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model: Any = Disturbed()
+    monkeypatch.setattr(profile_module, "perf_counter", model.clock)
+    row = {"x": np.zeros((1, 1), np.float32)}
+    one = Measurement(model, Layout(1, 1), stop_at_knee=True)
+    (found,) = measure([one], row, sizes_up_to(256))
+    assert knee_of([found]) == 64
+    assert model.sizes.count(64) == 5
+    assert model.sizes.count(8) < 10, "what is far below the knee isn't run again"
 
 
 TWO_CORES = (Layout(1, 2), Layout(2, 1))

@@ -22,6 +22,7 @@ _GAIN, _NO_WORSE = 1.02, 1.1
 _EPOCHS = 3  # of each side, in turns
 _COUNTED = 128  # requests of an epoch, or four rounds of all clients
 _LONGEST_EPOCH = 2.0  # seconds
+_OTHERS = 1.5  # times as many or as few clients: what was decided for them doesn't count
 _MORE = 1.1  # times the clients that there were: it is another load, or none in a closed loop
 
 
@@ -101,6 +102,8 @@ class HoldJudge:
         self._scheduler = scheduler
         self._next = 0.0
         self._pause = _FIRST
+        self._looked = 0.0
+        self._known = 0  # clients at the last look
         self._replay: Iterator[Outcome | None] | None = None
         self._trial: Trial | None = None
         self._clients = 0  # that a hold is on or on trial for
@@ -130,8 +133,11 @@ class HoldJudge:
             if verdict is not None:
                 self._decide(self._trial.theta if verdict else 0.0, now)
             return
-        if self._replay is None and now >= self._next and hold.recent.seen >= REMEMBERED // 2:
-            self._look(now)
+        if self._replay is None and hold.recent.seen >= REMEMBERED // 2:
+            if now >= self._looked + _FIRST and self._other_clients(hold.recent.clients):
+                self._pause, self._next = _FIRST, now
+            if now >= self._next:
+                self._look(now)
 
     def work(self) -> None:
         """A slice of the replay; at its end a trial may begin."""
@@ -150,6 +156,9 @@ class HoldJudge:
             self._decide(0.0, self._now)
         hold.recent.forget()
 
+    def _other_clients(self, clients: int) -> bool:
+        return not self._known / _OTHERS <= clients <= self._known * _OTHERS
+
     def _same_clients(self, present: int) -> bool:
         """Whether the hold is on, or on trial, for those who are there now."""
         recent = self._scheduler.hold.recent
@@ -160,6 +169,7 @@ class HoldJudge:
         scheduler = self._scheduler
         load, recent = scheduler.load, scheduler.hold.recent
         self._next = now + self._pause
+        self._looked, self._known = now, recent.clients
         one = load.seconds(1)
         echo = scheduler.hold.echo
         closed = echo.fraction > FOLLOWED and recent.steady > STEADY and recent.clients > 1
