@@ -256,6 +256,19 @@ def test_no_delay_is_shorter_than_the_alarms_of_the_clock(shortest: float) -> No
     assert (scheduler.hold.delay > 0.0) is (shortest == 0.0)
 
 
+def test_nothing_is_noted_of_requests_where_no_delay_could_pay_until_runs_cost_more() -> None:
+    cheap = affine(0.02, one=5e-4)
+    scheduler = ours(cheap)
+    judges = Judges(scheduler, shortest=1e-3)
+    assert scheduler.hold.arrivals is None
+    now = served(scheduler, judges, 0, 0.0, 300)
+    assert scheduler.hold.arrivals is None
+    scheduler.use(CostModel(WEIGHTS.points), 1)
+    for _ in range(40):
+        now = served(scheduler, judges, 0, now, 256)
+    assert scheduler.hold.arrivals
+
+
 def served(scheduler: Scheduler[Any], judges: Judges, key: object, now: float, rows: int) -> float:
     """So many requests come at once and are answered; returns the time after them."""
     for _ in range(rows):

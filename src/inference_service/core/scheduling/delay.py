@@ -197,10 +197,8 @@ class DelayJudge:
         self._work: Iterator[None] | None = None
         self._trial: DelayTrial | None = None
         self._key: Hashable = None
-        policy = scheduler.policy
-        if policy.hold and policy.max_queue_delay == 0:
-            scheduler.hold.arrivals = deque(maxlen=_REMEMBERED)
         self.forget()
+        self._listen()
 
     @property
     def due(self) -> bool:
@@ -220,7 +218,11 @@ class DelayJudge:
     def completed(self, batch: Batch[Any], now: float) -> None:
         """A batch has run and its requests are finished: goes on with a trial, or begins a look."""
         scheduler = self._scheduler
-        if scheduler.hold.arrivals is None:
+        if scheduler.hold.arrivals is None:  # most models: nothing is noted of their requests
+            self._seen += len(batch.parts)
+            if self._seen >= self._next:
+                self._next = self._seen + _FAREST
+                self._listen()
             return
         requests, key = len(batch.parts), batch.parts[0].ticket.key
         if key != self._key:  # unlike requests share nothing: the replay knows no such loads
@@ -254,6 +256,15 @@ class DelayJudge:
         if self._work is not None and next(self._work, _DONE) is _DONE:
             self._work = None
 
+    def _listen(self) -> None:
+        """Note arrivals from now on if a delay could pay: runs cost much, and rows little."""
+        scheduler = self._scheduler
+        policy, one = scheduler.policy, scheduler.load.seconds(1)
+        allowed = policy.hold and policy.max_queue_delay == 0
+        saved = 2 * one - scheduler.load.seconds(2)
+        pays = DELAYS[-1] * one >= self._shortest and saved > _MATTERS * one
+        scheduler.hold.arrivals = deque(maxlen=_REMEMBERED) if allowed and pays else None
+
     @property
     def _open(self) -> bool:
         """Whether the requests have nothing to do with the answers, as far as can be seen."""
@@ -284,6 +295,8 @@ class DelayJudge:
         worth = len(delays) > 1 and 2 * one - two > _MATTERS * one
         if not worth or sum(came.requests for came in arrivals) < _FIRST // 2:
             hold.delay = 0.0
+            if not worth:
+                self._listen()
             return
         replay = self._replay(volume)
         found: list[Latency] = []

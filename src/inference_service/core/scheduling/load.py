@@ -105,7 +105,7 @@ class Load(Generic[T]):
         """Seconds until a slot is free."""
         if len(self.running) < self.slots:
             return 0.0
-        return max(0.0, min(batch.started + batch.predicted for batch in self.running) - now)
+        return max(0.0, min([batch.started + batch.predicted for batch in self.running]) - now)
 
     def ends(self, now: float) -> list[float]:
         """The times at which the slots get free."""
@@ -192,7 +192,9 @@ class Load(Generic[T]):
         return self.queue.groups[promises.batches[0].key]
 
     def _careful_cost(self, rows: int, volume: int) -> float:
-        return self.careful(self.seconds(rows, volume))
+        if self.policy.sizes:
+            rows = self.policy.padded(rows)
+        return self.cost.table(volume).seconds(rows) * self.cost.noise
 
 
 def hopeless(load: Load[T], ticket: Ticket[T], volume: int, now: float) -> bool:

@@ -94,18 +94,18 @@ class Scheduler(Generic[T]):
         ticket = Ticket(item, key, rows, now, client)
         ticket.length = length
         size = volume * quantised(length) if length else volume
-        patience = load.patience_of(rows, size)
         # One measure for all: else long rows, which may take longer, would give way to short ones.
-        usual = load.patience_of(1, 0)
-        firm = ticket.firm = deadline != math.inf
-        if priority is Priority.NORMAL and not firm:
-            ticket.deadline = now + patience
-            ticket.urgency = now + min(patience, usual)
+        patience = usual = load.patience_of(1, 0)
+        put_off = usual if priority is Priority.NORMAL else offset(priority, usual)
+        if deadline != math.inf:
+            ticket.firm = True
+            ticket.deadline = ticket.due = deadline
+            ticket.urgency = min(deadline, now + put_off)
         else:
-            put_off = offset(priority, usual)
-            ticket.deadline = deadline if firm else now + max(patience, put_off)
-            ticket.urgency = min(ticket.deadline, now + put_off)
-        ticket.due = deadline if firm else ticket.urgency
+            patience = load.patience_of(rows, size)
+            longest = patience if priority is Priority.NORMAL else max(patience, put_off)
+            ticket.deadline = now + longest
+            ticket.urgency = ticket.due = now + min(longest, put_off)
         self._acceptance.admit(ticket, size, now, patience)
         self._queue.add(ticket, volume)
         self._live += 1
