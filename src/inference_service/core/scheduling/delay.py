@@ -56,6 +56,7 @@ def replayed(
 
     A free slot takes up to ``largest`` rows as soon as there are so many, or when the first has
     waited for ``delay`` seconds. A run of n rows takes ``seconds(n)``.
+    Arrivals of 0 requests share runs with the others, but their latencies don't count.
     """
     found: list[tuple[float, int]] = []
     ends = [-1e300] * slots  # the times at which the slots get free
