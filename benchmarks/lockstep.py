@@ -7,15 +7,14 @@ long as it is counted: what is learned is learned in the first half. Needs wrk.
 
 import argparse
 import json
-import re
 import statistics
 import urllib.request
 from dataclasses import dataclass
 
 import load
 import servers
-from run import FOLDER
-from workloads import WORKLOADS
+from run import FOLDER, rows_per_run
+from workloads import named
 
 MODEL = "mlp"
 CLIENTS = (1, 2, 16, 128)
@@ -60,18 +59,19 @@ def main() -> None:
 
 def started(seconds: float, *, hold: bool) -> list[tuple[int, Outcome]]:
     """All loads on one start of the service."""
-    workload = next(one for one in WORKLOADS if one.name == MODEL)
-    rows = workload.rows()
+    rows = named(MODEL).rows()
     request = servers.OURS.request(MODEL, rows)
     settings = {"INFERENCE_SERVICE_BATCHING__HOLD": str(hold).lower()}
     with servers.running(servers.OURS, MODEL, FOLDER, rows[0], environment=settings) as server:
         outcomes = []
         for clients in CLIENTS:
             load.closed(server.port, request, clients, seconds)
-            before = counted(server.port)
+            before = rows_per_run(server)
             result = load.closed(server.port, request, clients, seconds)
-            answered, batches = (b - a for a, b in zip(before, counted(server.port), strict=True))
-            known = json.loads(fetched(server.port, f"/v2/models/{MODEL}/scheduler"))
+            answered, batches = (b - a for a, b in zip(before, rows_per_run(server), strict=True))
+            url = f"http://127.0.0.1:{server.port}/v2/models/{MODEL}/scheduler"
+            with urllib.request.urlopen(url) as answer:
+                known = json.load(answer)
             layout = known["layout"]
             outcomes.append((clients, Outcome(
                 answered / batches, result.rate, result.p50, known["max_batch_size"],
@@ -79,20 +79,6 @@ def started(seconds: float, *, hold: bool) -> list[tuple[int, Outcome]]:
                 f"{layout['instances']} x {layout['threads']}", known["hold"]["theta"],
             )))  # fmt: skip
         return outcomes
-
-
-def counted(port: int) -> tuple[float, float]:
-    """Rows and batches so far."""
-    text = fetched(port, "/metrics").decode()
-    sums = re.findall(r"^inference_batch_rows_(sum|count)\{[^}]*\} (\S+)$", text, re.MULTILINE)
-    by_name = {name: float(value) for name, value in sums}
-    return by_name["sum"], by_name["count"]
-
-
-def fetched(port: int, path: str) -> bytes:
-    """What the service answers."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-        return answer.read()
 
 
 def _range(values: list[float]) -> str:

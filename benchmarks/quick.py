@@ -16,7 +16,7 @@ from pathlib import Path
 import load
 import servers
 from run import FOLDER
-from workloads import WORKLOADS
+from workloads import named
 
 PLAN = (("tiny", 1), ("tiny", 32), ("mlp", 32))
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 def compare(name: str, clients: int, old: Path, pairs: int, seconds: int) -> list[float]:
     """Ratios of rates, the working tree's over the other's."""
-    workload = next(one for one in WORKLOADS if one.name == name)
+    workload = named(name)
     rows = workload.rows()
     request = servers.OURS.request(workload.model, rows)
     before = replace(servers.OURS, environment={"PYTHONPATH": str(old / "src")})

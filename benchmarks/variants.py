@@ -132,10 +132,10 @@ def compare(name: str, pairs: int) -> list[float]:
     import load
     import servers
     from run import FOLDER
-    from workloads import WORKLOADS
+    from workloads import named
 
     _, workload_name, clients = RIVALS[name]
-    workload = next(one for one in WORKLOADS if one.name == workload_name)
+    workload = named(workload_name)
     rows = workload.rows()
     request = servers.OURS.request(workload.model, rows)
 
@@ -161,11 +161,11 @@ def compare(name: str, pairs: int) -> list[float]:
 def bindings() -> None:
     """``session.run`` against IOBinding with bound outputs, in this process."""
     from run import FOLDER
-    from workloads import WORKLOADS, _session
+    from workloads import _session, named
 
     print("\n| model | rows | run us | IOBinding us |\n|---|---|---|---|")
     for name in ("tiny", "mlp"):
-        workload = next(one for one in WORKLOADS if one.name == name)
+        workload = named(name)
         for rows in (1, 32):
             batch = np.stack(workload.rows() * rows)
             session = _session(workload.model, FOLDER, 1)

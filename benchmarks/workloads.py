@@ -48,6 +48,11 @@ WORKLOADS = (
 )
 
 
+def named(name: str) -> Workload:
+    """The workload of this name."""
+    return next(workload for workload in WORKLOADS if workload.name == name)
+
+
 @dataclass(frozen=True)
 class Ceiling:
     """Rows per second of ONNX Runtime in a process of its own, and what makes them."""

@@ -10,6 +10,7 @@ import logging
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -104,8 +105,9 @@ class Measurement:
             return
         begun = perf_counter()
         with ThreadPoolExecutor(self._layout.instances) as pool:
-            runs = [pool.submit(_timed, self._model, batch) for _ in range(self._layout.instances)]
-            seconds = max(run.result() for run in runs)
+            run = partial(self._model.run, batch)
+            runs = [pool.submit(_timed, run) for _ in range(self._layout.instances)]
+            seconds = max(found.result() for found in runs)
         index = [known for known, _ in self._points].index(size)
         self._points[index] = (size, min(self._points[index][1], seconds))
         self._again -= perf_counter() - begun
@@ -138,9 +140,9 @@ def measure(
     return [one.profile(row) for one in measurements]
 
 
-def _timed(model: OpenModel, batch: Tensors) -> float:
+def _timed(run: Callable[[], object]) -> float:
     started = perf_counter()
-    model.run(batch)
+    run()
     return perf_counter() - started
 
 
@@ -150,9 +152,7 @@ def _times(run: Callable[[], object], instances: int, pool: ThreadPoolExecutor) 
         until = perf_counter() + _PER_SIZE
         least, most = _RUNS
         while len(times) < least or (perf_counter() < until and len(times) < most):
-            started = perf_counter()
-            run()
-            times.append(perf_counter() - started)
+            times.append(_timed(run))
             if times[-1] > SLOW_RUN:
                 break
         return times

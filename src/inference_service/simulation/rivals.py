@@ -115,7 +115,6 @@ class Timer(Fifo):
     def __init__(self, largest: int, cost: Cost, delay: float) -> None:
         super().__init__(largest, cost)
         self.delay = delay
-        self._free_at = -math.inf
 
     def due(self) -> float:
         """When the head is taken although the batch isn't full."""
@@ -131,31 +130,34 @@ class Timer(Fifo):
         """The end of the head's time."""
         return self.due() if slots and self.queue else math.inf
 
-    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
-        """The worker is free."""
-        self._free_at = now
-
 
 class Window(Timer):
     """mosec, Ray Serve: the time begins when a free worker has got the first request."""
 
     name = "window"
 
+    def __init__(self, largest: int, cost: Cost, delay: float) -> None:
+        super().__init__(largest, cost, delay)
+        self._free_at = 0.0
+
+    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
+        """The worker is free."""
+        self._free_at = now
+
     def due(self) -> float:
         """The worker's own wait."""
         return max(self.queue[0].arrival, self._free_at) + self.delay
 
 
-class RollingWindow(Timer):
+class RollingWindow(Window):
     """LitServe: the time begins when the worker is free, and again and again while nobody comes."""
 
     name = "rolling window"
 
     def due(self) -> float:
         """The end of the window in which the head came, or of the first one."""
-        begun = max(self._free_at, 0.0)
-        windows = max(0, math.floor((self.queue[0].arrival - begun) / self.delay))
-        return begun + (windows + 1) * self.delay
+        windows = max(0, math.floor((self.queue[0].arrival - self._free_at) / self.delay))
+        return self._free_at + (windows + 1) * self.delay
 
 
 class ClosedBatches(Fifo):
@@ -216,15 +218,14 @@ class Prefetched(Fifo):
         return decisions
 
 
-class Preferred(Fifo):
+class Preferred(Timer):
     """Triton with preferred batch sizes and a queue delay for all other sizes."""
 
     name = "preferred sizes"
 
     def __init__(self, largest: int, cost: Cost, sizes: Sequence[int], delay: float) -> None:
-        super().__init__(largest, cost)
+        super().__init__(largest, cost, delay)
         self.sizes = sorted(sizes)
-        self.delay = delay
 
     def count(self, now: float, decisions: list[Decision]) -> int:
         """The largest preferred size that is there, or all once the head has waited."""
@@ -232,11 +233,7 @@ class Preferred(Fifo):
         fitting = [size for size in self.sizes if size <= there]
         if fitting:
             return fitting[-1]
-        return there if there and now >= self.queue[0].arrival + self.delay else 0
-
-    def wake_at(self, *, slots: int) -> float:
-        """The end of the head's time."""
-        return self.queue[0].arrival + self.delay if slots and self.queue else math.inf
+        return there if there and now >= self.due() else 0
 
 
 class Cork(Fifo):

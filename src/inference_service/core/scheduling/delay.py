@@ -17,7 +17,7 @@ from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from inference_service.core.scheduling.hold import FOLLOWED, STEADY, Came
+from inference_service.core.scheduling.hold import FOLLOWED, STEADY, Came, merging_pays
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.scheduling.tickets import Batch
 
@@ -30,7 +30,6 @@ _GROWTH = 1.5  # from one look to the next, by requests
 _FAREST = 8192  # requests between two looks: a replayed request per request that comes
 _BETTER = 0.01  # by so much in the worse of mean and p99
 _SLICE = 256  # arrivals between two yields: well below a millisecond
-_MATTERS = 0.2  # of S(1): merging two runs must save so much to be worth a thought
 _COUNTED, _STRETCHES = 128, 6  # requests of a stretch of a trial, and how many there are
 _CONTEXT = 64  # times of arrivals after a stretch: they share the runs of its last ones
 _NEVER_ALONE = 1024  # requests without a moment in which nothing runs
@@ -258,13 +257,18 @@ class DelayJudge:
             self._work = None
 
     def _listen(self) -> None:
-        """Note arrivals from now on if a delay could pay: runs cost much, and rows little."""
-        scheduler = self._scheduler
-        policy, one = scheduler.policy, scheduler.load.seconds(1)
-        allowed = policy.hold and policy.max_queue_delay == 0
-        saved = 2 * one - scheduler.load.seconds(2)
-        pays = DELAYS[-1] * one >= self._shortest and saved > _MATTERS * one
-        scheduler.hold.arrivals = deque(maxlen=_REMEMBERED) if allowed and pays else None
+        """Note arrivals from now on, if a delay could pay."""
+        policy = self._scheduler.policy
+        allowed = policy.hold and policy.max_queue_delay == 0 and self._delays(0)
+        self._scheduler.hold.arrivals = deque(maxlen=_REMEMBERED) if allowed else None
+
+    def _delays(self, volume: int) -> list[float]:
+        """Delays in seconds that could pay: none where a run costs little, or its rows much."""
+        seconds = partial(self._scheduler.load.seconds, volume=volume)
+        if not merging_pays(seconds):
+            return []
+        one = seconds(1)
+        return [share * one for share in DELAYS if share * one >= self._shortest]
 
     @property
     def _open(self) -> bool:
@@ -289,16 +293,14 @@ class DelayJudge:
         return replay
 
     def _look(self, volume: int) -> Iterator[None]:
-        load, hold = self._scheduler.load, self._scheduler.hold
-        one, two = load.seconds(1, volume), load.seconds(2, volume)
-        arrivals = list(hold.arrivals or ())
-        delays = [0.0, *(share * one for share in DELAYS if share * one >= self._shortest)]
-        worth = len(delays) > 1 and 2 * one - two > _MATTERS * one
+        hold = self._scheduler.hold
+        arrivals, worth = list(hold.arrivals or ()), self._delays(volume)
         if not worth or sum(came.requests for came in arrivals) < _FIRST // 2:
             hold.delay = 0.0
             if not worth:
                 self._listen()
             return
+        delays = [0.0, *worth]
         replay = self._replay(volume)
         found: list[Latency] = []
         for delay in delays:

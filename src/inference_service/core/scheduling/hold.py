@@ -30,6 +30,7 @@ _NEARLY_ALL = 0.85  # and with the next ones all of them
 _OVERDUE = 1.5  # times the usual time to the last request: no more of them come
 _GRACE = 5e-4  # seconds
 _TOGETHER = 0.75  # of a run: so long may the requests take that follow answers
+_MATTERS = 0.2  # of S(1)
 _IN_VAIN = 3  # delays in a row that brought nobody end them
 
 
@@ -239,6 +240,12 @@ class Hold:
                 self.delay, self._in_vain = 0.0, 0
         self.since, self.until, self._alone = None, math.inf, 0
         return held
+
+
+def merging_pays(seconds: Callable[[int], float]) -> bool:
+    """Whether one run of two rows saves so much against two that waiting is worth a thought."""
+    one = seconds(1)
+    return 2 * one - seconds(2) > _MATTERS * one
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference_service.core.scheduling.hold import FOLLOWED, REMEMBERED, STEADY
+from inference_service.core.scheduling.hold import FOLLOWED, REMEMBERED, STEADY, merging_pays
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.scheduling.shadow import Outcome, replayed
 from inference_service.core.scheduling.tickets import Batch
 
 _FIRST, _LONGEST = 1.0, 60.0  # seconds between two looks
-_MATTERS = 0.2  # of S(1): merging two runs must save so much to be worth a thought
 _HOPELESS = 1.1  # times the mean latency in the replay: not worth a trial
 _GAIN, _NO_WORSE = 1.02, 1.1
 _EPOCHS = 3  # of each side, in turns
@@ -170,11 +169,10 @@ class HoldJudge:
         load, recent = scheduler.load, scheduler.hold.recent
         self._next = now + self._pause
         self._looked, self._known = now, recent.clients
-        one = load.seconds(1)
         echo = scheduler.hold.echo
         closed = echo.fraction > FOLLOWED and recent.steady > STEADY and recent.clients > 1
         promising = closed and echo.together(load.seconds)
-        if not (promising and scheduler.policy.hold and 2 * one - load.seconds(2) > _MATTERS * one):
+        if not (promising and scheduler.policy.hold and merging_pays(load.seconds)):
             # Clients that are in step take longer to come back together: that is no reason to stop.
             if scheduler.hold.theta > 0 and not closed:
                 self._decide(0.0, now)

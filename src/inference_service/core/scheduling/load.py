@@ -192,9 +192,7 @@ class Load(Generic[T]):
         return self.queue.groups[promises.batches[0].key]
 
     def _careful_cost(self, rows: int, volume: int) -> float:
-        if self.policy.sizes:
-            rows = self.policy.padded(rows)
-        return self.cost.table(volume).seconds(rows) * self.cost.noise
+        return self.careful(self.seconds(rows, volume))
 
 
 def hopeless(load: Load[T], ticket: Ticket[T], volume: int, now: float) -> bool:
