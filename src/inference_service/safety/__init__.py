@@ -1,0 +1,5 @@
+"""Batch safety: which requests may share a run of a graph, proven from the graph itself.
+
+Pure: standard library and numpy alone, no onnx, no onnxruntime, no I/O. The reader of ONNX files
+(`runtime.graph_reader`) hands in a plain `Graph`; `analyse` returns a `Verdict`.
+"""
