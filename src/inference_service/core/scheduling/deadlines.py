@@ -1,0 +1,164 @@
+"""Which entries with deadlines make the next run (EDF-max). Decided when a run starts.
+
+1. Drop what would be late even alone in this run.
+2. If all can be in time in the next runs, the nearest deadlines go first (EDF).
+3. Otherwise the latest deadlines go: of the sets in time, that with the most rows per second. Served
+   by the nearest deadline, an overload would run small batches and answer even less.
+
+The safety margin counts for the choice of the set alone: an entry that may be in time is not dropped.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import islice, takewhile
+from typing import Generic, TypeVar
+
+from inference_service.core.scheduling.entries import Entry
+
+T = TypeVar("T")
+
+
+class Feasibility(Enum):
+    """What the next runs can do for the entries with deadlines."""
+
+    ALL_IN_TIME = auto()
+    """Every one of them, as far as was looked ahead."""
+    SOME_IN_TIME = auto()
+    """The chosen ones, the others are left for later or lost."""
+    DOUBTFUL = auto()
+    """None with the safety margin: the chosen one may be, or is a probe of an idle model."""
+    NONE = auto()
+    """None: all are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run that is to start: ``curve[rows]`` are its usual seconds, taken ``speed`` times as long.
+
+    ``slot_ends`` are the times at which the slots get free; one is now.
+    """
+
+    now: float
+    curve: Sequence[float]
+    speed: float
+    margin: float
+    most: int
+    slot_ends: Sequence[float]
+    idle: bool
+    """Nothing runs: then something must, for the table may be wrong."""
+
+    def end(self, rows: int) -> float:
+        """When it is over, without the margin."""
+        return self.now + self.curve[rows] * self.speed
+
+
+@dataclass(slots=True)
+class Choice(Generic[T]):
+    """``chosen`` entries with ``rows`` rows in all; other rows may join up to ``latest_end``."""
+
+    feasibility: Feasibility
+    chosen: list[Entry[T]] = field(default_factory=list)
+    rows: int = 0
+    latest_end: float = math.inf
+    lost: list[Entry[T]] = field(default_factory=list)
+
+
+def choose(
+    nearest: Callable[[], Iterator[Entry[T]]],
+    latest: Callable[[], Iterator[Entry[T]]],
+    run: Run,
+    look_ahead: int,
+) -> Choice[T]:
+    """What runs now. ``nearest`` and ``latest`` iterate over the same entries in these orders."""
+    lost = list(takewhile(lambda entry: run.end(min(entry.left, run.most)) > entry.due, nearest()))
+    choice = _all_in_time(islice(nearest(), len(lost), None), run, look_ahead)
+    if choice is None:
+        choice = _most_in_time(latest(), run)
+    found = set(choice.lost)
+    choice.lost += [entry for entry in lost if entry not in found and entry not in choice.chosen]
+    return choice
+
+
+def _all_in_time(entries: Iterator[Entry[T]], run: Run, look_ahead: int) -> Choice[T] | None:
+    """The first of the runs that are in time for all of these, the nearest first; None: not all.
+
+    Also None without entries. A later end of the first run delays all others as much, so that it
+    may take as long as the tightest of them allows.
+    """
+    curve, factor, most = run.curve, run.speed * run.margin, run.most
+    ends, start = list(run.slot_ends), run.now
+    first: Choice[T] | None = None
+    chosen: list[Entry[T]] = []
+    rows, due, slack, runs = 0, math.inf, math.inf, 0
+    for entry in entries:
+        own = min(entry.left, most)
+        if rows and (rows + own > most or start + curve[rows + own] * factor > due):
+            end = start + curve[rows] * factor
+            slack = min(slack, due - end)
+            first = first or Choice(Feasibility.ALL_IN_TIME, chosen, rows, end)
+            runs += 1
+            if runs == look_ahead:
+                break
+            ends.remove(min(ends))
+            ends.append(end)
+            start, rows = min(ends), 0
+        if rows == 0:
+            due = entry.due
+        rows += own
+        if start + curve[rows] * factor > due:
+            return None
+        if first is None:
+            chosen.append(entry)
+    if rows:
+        end = start + curve[rows] * factor
+        slack = min(slack, due - end)
+        first = first or Choice(Feasibility.ALL_IN_TIME, chosen, rows, end)
+    if first is not None:
+        first.latest_end += slack
+    return first
+
+
+def _most_in_time(entries: Iterator[Entry[T]], run: Run) -> Choice[T]:
+    """Of the sets in time of the latest deadlines, that with the most rows per second.
+
+    The largest set is not it where costs have knees: 33 rows may take twice as long as 32.
+    """
+    now, curve, factor, most = run.now, run.curve, run.speed * run.margin, run.most
+    members: list[Entry[T]] = []
+    lost: list[Entry[T]] = []
+    rows, due, best, size = 0, math.inf, 0.0, 0
+    choice = Choice[T](Feasibility.SOME_IN_TIME, lost=lost)
+    for entry in entries:
+        own = min(entry.left, most)
+        if run.end(own) > entry.due:
+            lost.append(entry)
+            continue
+        if rows + own > most:
+            break
+        members.append(entry)
+        rows += own
+        due = min(due, entry.due)
+        seconds = curve[rows] * factor
+        if now + seconds <= due:
+            if rows >= best * seconds:
+                best, size = rows / seconds, len(members)
+                choice.rows, choice.latest_end = rows, due
+        elif now + seconds / 2 > due:
+            break  # much too late: costs do not fall so far with more rows
+    choice.chosen = members[:size]
+    if not size:
+        _doubtful(choice, members, run)
+    return choice
+
+
+def _doubtful(choice: Choice[T], members: list[Entry[T]], run: Run) -> None:
+    """None is in time with the margin. The latest runs alone where it may be in time without it, or
+    where nothing runs: a table that says no to everything would never be corrected."""
+    if not members and run.idle and choice.lost:
+        members = [choice.lost.pop(0)]
+    choice.chosen = members[:1]
+    choice.feasibility = Feasibility.DOUBTFUL if members else Feasibility.NONE
+    choice.rows = sum(min(entry.left, run.most) for entry in choice.chosen)
+    choice.latest_end = run.now
