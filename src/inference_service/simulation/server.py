@@ -164,9 +164,7 @@ class VirtualServer:
             seconds = self._service(batch)
             self.free -= 1
             self.batches.append(batch)
-            heapq.heappush(
-                self._events, (self.now + seconds, next(self._order), (batch, seconds))
-            )
+            heapq.heappush(self._events, (self.now + seconds, next(self._order), (batch, seconds)))
         self._wake_at = decisions.wake_at
 
     def _end(self, arrival: Arrival, outcome: str) -> None:

@@ -82,9 +82,7 @@ class Admission(Generic[T]):
             return OverloadState.SHED_NORMAL
         return OverloadState.SHED_LOW if share > low else OverloadState.NONE
 
-    def _check_wait(
-        self, entry: Entry[T], row_elements: int, now: float, *, large: bool
-    ) -> None:
+    def _check_wait(self, entry: Entry[T], row_elements: int, now: float, *, large: bool) -> None:
         """A request larger than a batch is judged by what is ahead of it, with its own deadline."""
         estimates = self._estimates
         bound = estimates.policy.wait_bounds[entry.rank] * (entry.expires_at - now)

@@ -119,7 +119,9 @@ class CostTable:
         self.version += 1
         if not self._points:
             unit = seconds / rows
-            self._points = [_Point(size, max(unit * size, _LEAST_SECONDS)) for size in sorted({1, rows})]
+            self._points = [
+                _Point(size, max(unit * size, _LEAST_SECONDS)) for size in sorted({1, rows})
+            ]
             self._rows = [point.rows for point in self._points]
             index = len(self._rows) - 1
             self._points[index].runs = 1

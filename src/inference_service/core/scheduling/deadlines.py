@@ -2,20 +2,24 @@
 
 1. Drop what would be late even alone in this run.
 2. If all can be in time in the next runs, the nearest deadlines go first (EDF).
-3. Otherwise the latest deadlines go: of the sets in time, that with the most rows per second. Served
-   by the nearest deadline, an overload would run small batches and answer even less.
+3. Otherwise the latest deadlines tell how large the run is: of the sets in time, that with the most
+   rows per second. Bounded by the nearest deadline, an overload would run small batches and answer
+   even less. Of the entries that are surely in time for a run of this size, the nearest go first.
 
 The safety margin counts for the choice of the set alone: an entry that may be in time is not dropped.
 """
 
+import heapq
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.entries import Entry
+from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.scheduling.queue import DeadlineList
 
 T = TypeVar("T")
 
@@ -65,20 +69,24 @@ class Choice(Generic[T]):
     lost: list[Entry[T]] = field(default_factory=list)
 
 
-def choose(
-    nearest: Callable[[], Iterator[Entry[T]]],
-    latest: Callable[[], Iterator[Entry[T]]],
-    run: Run,
-    look_ahead: int,
-) -> Choice[T]:
-    """What runs now. ``nearest`` and ``latest`` iterate over the same entries in these orders."""
-    lost = list(takewhile(lambda entry: run.end(min(entry.left, run.most)) > entry.due, nearest()))
-    choice = _all_in_time(islice(nearest(), len(lost), None), run, look_ahead)
+def choose(lists: Sequence[DeadlineList[T]], run: Run, policy: BatchPolicy) -> Choice[T]:
+    """What runs now, out of one list for each class, the highest first."""
+    lost = list(
+        takewhile(lambda entry: run.end(min(entry.left, run.most)) > entry.due, nearest(lists))
+    )
+    choice = _all_in_time(islice(nearest(lists), len(lost), None), run, policy.look_ahead)
     if choice is None:
-        choice = _most_in_time(latest(), run)
-    found = set(choice.lost)
-    choice.lost += [entry for entry in lost if entry not in found and entry not in choice.chosen]
+        choice = _most_in_time(lists, run, policy.safe_end)
+    kept = {*choice.lost, *choice.chosen}
+    choice.lost += [entry for entry in lost if entry not in kept]
     return choice
+
+
+def nearest(lists: Sequence[DeadlineList[T]]) -> Iterator[Entry[T]]:
+    """The entries of all lists, the nearest deadline first."""
+    records = [listed.nearest() for listed in lists]
+    merged = records[0] if len(records) == 1 else heapq.merge(*records)
+    return (entry for _, _, entry in merged)
 
 
 def _all_in_time(entries: Iterator[Entry[T]], run: Run, look_ahead: int) -> Choice[T] | None:
@@ -120,20 +128,19 @@ def _all_in_time(entries: Iterator[Entry[T]], run: Run, look_ahead: int) -> Choi
     return first
 
 
-def _most_in_time(entries: Iterator[Entry[T]], run: Run) -> Choice[T]:
-    """Of the sets in time of the latest deadlines, that with the most rows per second.
+def _most_in_time(lists: Sequence[DeadlineList[T]], run: Run, safe_end: float) -> Choice[T]:
+    """The set in time with the most rows per second, of the latest deadlines class by class.
 
     The largest set is not it where costs have knees: 33 rows may take twice as long as 32.
     """
     now, curve, factor, most = run.now, run.curve, run.speed * run.margin, run.most
     members: list[Entry[T]] = []
-    lost: list[Entry[T]] = []
+    choice = Choice[T](Feasibility.SOME_IN_TIME)
     rows, due, best, size = 0, math.inf, 0.0, 0
-    choice = Choice[T](Feasibility.SOME_IN_TIME, lost=lost)
-    for entry in entries:
+    for entry in chain.from_iterable(listed.latest() for listed in lists):
         own = min(entry.left, most)
         if run.end(own) > entry.due:
-            lost.append(entry)
+            choice.lost.append(entry)
             continue
         if rows + own > most:
             break
@@ -147,10 +154,36 @@ def _most_in_time(entries: Iterator[Entry[T]], run: Run) -> Choice[T]:
                 choice.rows, choice.latest_end = rows, due
         elif now + seconds / 2 > due:
             break  # much too late: costs do not fall so far with more rows
-    choice.chosen = members[:size]
     if not size:
         _doubtful(choice, members, run)
+        return choice
+    choice.chosen = _safest(lists, members[:size], now + safe_end * curve[choice.rows] * factor)
+    choice.latest_end = min(choice.latest_end, *(entry.due for entry in choice.chosen))
     return choice
+
+
+def _safest(
+    lists: Sequence[DeadlineList[T]], members: list[Entry[T]], safe: float
+) -> list[Entry[T]]:
+    """As many rows of each class, of the nearest deadlines that are after ``safe``.
+
+    Where all that wait is in time for a run of this size, the latest deadlines can wait for the next
+    one. The others are lost later: what a burst leaves behind is answered after it (+5 % goodput).
+    """
+    chosen: list[Entry[T]] = []
+    for rank, listed in enumerate(lists):
+        own = [entry for entry in members if entry.rank == rank] if len(lists) > 1 else members
+        rows = sum([entry.left for entry in own])
+        found: list[Entry[T]] = []
+        for _, _, entry in listed.nearest(safe) if rows else ():
+            if entry.left > rows:
+                break
+            found.append(entry)
+            rows -= entry.left
+            if not rows:
+                break
+        chosen += found if found and not rows else own
+    return chosen
 
 
 def _doubtful(choice: Choice[T], members: list[Entry[T]], run: Run) -> None:

@@ -134,7 +134,9 @@ class Estimates(Generic[T]):
         """It runs no more."""
         self.running.remove(batch)
         unit = seconds / batch.rows
-        self.row_seconds += (_MEAN_ROW_RATE if self.row_seconds else 1.0) * (unit - self.row_seconds)
+        self.row_seconds += (_MEAN_ROW_RATE if self.row_seconds else 1.0) * (
+            unit - self.row_seconds
+        )
 
     def _length(self, group: Group[T]) -> int:
         return group.length if group.has_lengths else 1

@@ -5,6 +5,7 @@ up to the full size. `Former.deadlines` starts with a choice of `deadlines` and 
 into a batch is never cut; a request larger than a batch gives as many rows as there is room.
 """
 
+import math
 from bisect import bisect_right
 from typing import Generic, TypeVar
 
@@ -12,8 +13,7 @@ from inference_service.core.scheduling import deadlines
 from inference_service.core.scheduling.buckets import cheapest_cut, quantised
 from inference_service.core.scheduling.entries import Batch, Entry, Part, Release
 from inference_service.core.scheduling.estimates import Estimates
-from inference_service.core.scheduling.policy import DEFAULTS
-from inference_service.core.scheduling.queue import Group
+from inference_service.core.scheduling.queue import DeadlineList, Group
 from inference_service.core.scheduling.sizes import Sizes
 
 T = TypeVar("T")
@@ -47,14 +47,10 @@ class Former(Generic[T]):
     def choose(self, group: Group[T], now: float) -> deadlines.Choice[T]:
         """Which entries with deadlines of this group would run now."""
         estimates = self._estimates
-        nearest, latest, elements = group.nearest, group.latest, group.row_elements
+        lists, elements = group.deadlines, group.row_elements
         if group.has_lengths:
-            head = next(group.nearest())
-            bounds = self._cut(group, head) or (0, max(e.length for e in group.entries()))
-            within = [e for e in group.nearest() if quantised(e.length) <= bounds[1]
-                      and quantised(e.length) >= bounds[0]]  # fmt: skip
-            nearest, latest = within.__iter__, within[::-1].__iter__
-            elements *= quantised(max(entry.length for entry in within))
+            lists, longest = self._within_lengths(group)
+            elements *= longest
         cost = estimates.cost
         run = deadlines.Run(
             now=now,
@@ -65,7 +61,7 @@ class Former(Generic[T]):
             slot_ends=estimates.slot_ends(now),
             idle=not estimates.running,
         )
-        return deadlines.choose(nearest, latest, run, estimates.policy.look_ahead)
+        return deadlines.choose(lists, run, estimates.policy)
 
     def deadlines(self, group: Group[T], choice: deadlines.Choice[T], now: float) -> Batch[T]:
         """The chosen entries, filled up with best-effort rows as far as they delay nothing."""
@@ -94,7 +90,7 @@ class Former(Generic[T]):
         lane = group.head_lane()
         if lane is not None:
             return lane.head()
-        return next(group.nearest(), None) if group.deadline_rows else None
+        return next(deadlines.nearest(group.deadlines), None) if group.deadline_rows else None
 
     def set_due(self, entry: Entry[T], row_elements: int) -> None:
         """When the next run of its rows has to end: the later ones of a large request follow it."""
@@ -123,6 +119,19 @@ class Former(Generic[T]):
             parts.append(queue.dispatch(group, entry, rows, unit))
             room -= rows
         return parts
+
+    def _within_lengths(self, group: Group[T]) -> tuple[tuple[DeadlineList[T], ...], int]:
+        """The entries with deadlines that run with the nearest of them, and their padded length."""
+        head = next(deadlines.nearest(group.deadlines))
+        low, high = self._cut(group, head) or (0, math.inf)
+        within: DeadlineList[T] = DeadlineList()
+        longest = 0
+        for entry in deadlines.nearest(group.deadlines):
+            length = quantised(entry.length)
+            if low <= length <= high:
+                within.add(entry)
+                longest = max(longest, length)
+        return (within,), longest
 
     def _take_within(self, group: Group[T], bounds: tuple[int, int]) -> list[Part[T]]:
         """Best-effort rows whose padded length is within these bounds, by their tags."""
@@ -155,7 +164,9 @@ class Former(Generic[T]):
             lambda rows, length: estimates.drain(rows, elements * length),
         )
 
-    def _batch(self, group: Group[T], parts: list[Part[T]], now: float, reason: Release) -> Batch[T]:
+    def _batch(
+        self, group: Group[T], parts: list[Part[T]], now: float, reason: Release
+    ) -> Batch[T]:
         rows = sum([stop - start for _, start, stop in parts])
         length, elements = 0, group.row_elements
         if group.has_lengths:

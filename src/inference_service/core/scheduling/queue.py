@@ -14,7 +14,8 @@ is dropped or corrected when it comes up.
 """
 
 import heapq
-from bisect import insort
+import math
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Hashable, Iterator
 from itertools import count
@@ -99,9 +100,12 @@ class DeadlineList(Generic[T]):
             start = 0
         self._start = start
 
-    def nearest(self) -> Iterator[tuple[float, int, Entry[T]]]:
-        """From the nearest on."""
-        for index in range(self._start, len(self._records)):
+    def nearest(self, after: float = -math.inf) -> Iterator[tuple[float, int, Entry[T]]]:
+        """From the nearest on, of those that are due after this time."""
+        first = self._start
+        if after > -math.inf:
+            first = bisect_left(self._records, (after, 0), lo=first)
+        for index in range(first, len(self._records)):
             if self._records[index][2].left:
                 yield self._records[index]
 
@@ -150,26 +154,19 @@ class Group(Generic[T]):
                 if lane.tag == tag:
                     lane.tag = -1.0
                     del self.lanes[lane.key]
-            elif (first := max(head.order_key, lane.flow.finish) if lane.large else head.order_key) == tag:
+            elif (
+                first := max(head.order_key, lane.flow.finish) if lane.large else head.order_key
+            ) == tag:
                 return lane
             else:
                 lane.tag = first
                 heapq.heapreplace(tags, (first, next(_sequence), lane))
         return None
 
-    def nearest(self) -> Iterator[Entry[T]]:
-        """The entries with deadlines, the nearest first."""
-        lists = [listed.nearest() for listed in self.deadlines]
-        records = lists[0] if len(lists) == 1 else heapq.merge(*lists)
-        return (entry for _, _, entry in records)
-
-    def latest(self) -> Iterator[Entry[T]]:
-        """The entries with deadlines class by class, the latest first in each."""
-        return (entry for listed in self.deadlines for entry in listed.latest())
-
     def entries(self) -> Iterator[Entry[T]]:
         """All that wait: those with deadlines, then lane by lane."""
-        yield from self.nearest() if self.deadline_rows else ()
+        for listed in self.deadlines if self.deadline_rows else ():
+            yield from listed.latest()
         for lane in self.lanes.values():
             for entry in lane.entries:
                 if entry.left:
@@ -305,7 +302,9 @@ class Queue(Generic[T]):
             self._served.clear()
             self._virtual_time = self.weight = self._floor = 0.0
 
-    def _add_best_effort(self, group: Group[T], entry: Entry[T], unit: float, *, large: bool) -> None:
+    def _add_best_effort(
+        self, group: Group[T], entry: Entry[T], unit: float, *, large: bool
+    ) -> None:
         lane_key = (entry.client, entry.rank, large)
         lane = group.lanes.get(lane_key)
         if lane is None:
@@ -352,7 +351,9 @@ class Queue(Generic[T]):
         if flow is None:
             if len(self._flows) >= self._most_flows:
                 self._prune()
-            weight = self._policy.weights[entry.rank] * (self._policy.large_weight if large else 1.0)
+            weight = self._policy.weights[entry.rank] * (
+                self._policy.large_weight if large else 1.0
+            )
             flow = self._flows[name] = Flow(weight)
         return flow
 
@@ -364,5 +365,7 @@ class Queue(Generic[T]):
     def _prune(self) -> None:
         """Forget flows that have nothing queued and owe nothing: they would start afresh anyway."""
         now = self._virtual_time
-        self._flows = {name: flow for name, flow in self._flows.items() if flow.rows or flow.finish > now}
+        self._flows = {
+            name: flow for name, flow in self._flows.items() if flow.rows or flow.finish > now
+        }
         self._most_flows = max(self._policy.known_keys, 2 * len(self._flows))

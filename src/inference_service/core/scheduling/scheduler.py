@@ -19,6 +19,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
+from inference_service.core.scheduling import deadlines
 from inference_service.core.scheduling.admission import Admission
 from inference_service.core.scheduling.buckets import quantised
 from inference_service.core.scheduling.cost import CostModel
@@ -108,7 +109,14 @@ class Scheduler(Generic[T]):
             raise ValueError("a deadline is a time")
         estimates = self.estimates
         entry = Entry(
-            item, key, rows, now, client=client, rank=RANK[priority], deadline=deadline, length=length
+            item,
+            key,
+            rows,
+            now,
+            client=client,
+            rank=RANK[priority],
+            deadline=deadline,
+            length=length,
         )
         size = row_elements * quantised(length) if length else row_elements
         if deadline == math.inf:
@@ -179,8 +187,8 @@ class Scheduler(Generic[T]):
 
     def nearest_deadline(self) -> float:
         """The deadline that comes first among those of queued requests; inf without any."""
-        nearest = (next(g.nearest()).due for g in self.queue.groups.values() if g.deadline_rows)
-        return min(nearest, default=math.inf)
+        groups = [group for group in self.queue.groups.values() if group.deadline_rows]
+        return min((next(deadlines.nearest(g.deadlines)).due for g in groups), default=math.inf)
 
     def _next_batch(self, now: float, drop: list[Drop[T]]) -> Batch[T] | None:
         """The batch of a slot that is free now; None: nothing may run yet."""
@@ -243,7 +251,10 @@ class Scheduler(Generic[T]):
         """Whether a free slot waits for more than what is queued of this group."""
         estimates, elements = self.estimates, group.row_elements
         return self.hold.limit > 0 and self.hold.waits(
-            group.rows, estimates.max_batch_size, lambda rows: estimates.seconds(rows, elements), now
+            group.rows,
+            estimates.max_batch_size,
+            lambda rows: estimates.seconds(rows, elements),
+            now,
         )
 
     def _charge(self, batch: Batch[T]) -> None:
@@ -267,7 +278,7 @@ class Scheduler(Generic[T]):
         ready = oldest + self.policy.max_queue_delay
         if not group.deadline_rows:
             return ready
-        nearest = next(group.nearest())
+        nearest = next(deadlines.nearest(group.deadlines))
         seconds = self.estimates.seconds(group.rows, group.row_elements) * self.cost.margin
         return min(ready, nearest.due - seconds)
 
