@@ -90,7 +90,7 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
                     "instances": found.layout.instances,
                     "threads": found.layout.threads,
                 },
-                "numbers_in_a_row": found.volume,
+                "row_elements": found.row_elements,
                 "knee": knee_of([found]),
                 "table": [
                     {

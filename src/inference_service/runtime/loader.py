@@ -9,7 +9,7 @@ from inference_service.core.errors import InferenceServiceError
 from inference_service.core.padding import PaddedAxis, Padding
 from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout, Profile, worth_having
-from inference_service.core.scheduling.lengths import quantised
+from inference_service.core.scheduling.buckets import quantised
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec

@@ -157,14 +157,14 @@ class VirtualServer:
 
     def _decide(self) -> None:
         decisions = self.policy.decide(self.now, self.free)
-        for drop in decisions.drop:
-            shed = drop.reason is DropReason.SHED
-            self._end(drop.entry.item, "shed" if shed else "expired")
         for batch in decisions.run:
             seconds = self._service(batch)
             self.free -= 1
             self.batches.append(batch)
             heapq.heappush(self._events, (self.now + seconds, next(self._order), (batch, seconds)))
+        for drop in decisions.drop:
+            shed = drop.reason is DropReason.SHED
+            self._end(drop.entry.item, "shed" if shed else "expired")
         self._wake_at = decisions.wake_at
 
     def _end(self, arrival: Arrival, outcome: str) -> None:

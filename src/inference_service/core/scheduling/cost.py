@@ -276,6 +276,8 @@ class CostModel:
         usual = table.seconds(rows)
         if usual <= 0.0:
             table.observe(rows, seconds, self._runs)
+            if not self._tables[self._usual].points:  # there was no warm-up
+                self._usual = row_elements
             return
         # Only a size that was measured live tells the speed: a guess may be wrong by itself.
         measured = table.measured(rows)

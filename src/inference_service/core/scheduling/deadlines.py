@@ -79,7 +79,25 @@ def choose(lists: Sequence[DeadlineList[T]], run: Run, policy: BatchPolicy) -> C
         choice = _most_in_time(lists, run, policy.safe_end)
     kept = {*choice.lost, *choice.chosen}
     choice.lost += [entry for entry in lost if entry not in kept]
+    if choice.feasibility is Feasibility.SOME_IN_TIME:
+        kept.update(choice.lost)
+        choice.lost += _lost_after(lists, run, choice.rows, kept)
     return choice
+
+
+def _lost_after(
+    lists: Sequence[DeadlineList[T]], run: Run, rows: int, kept: set[Entry[T]]
+) -> Iterator[Entry[T]]:
+    """Of the others, those that even the next run after this one would answer too late."""
+    ends = list(run.slot_ends)
+    ends.remove(min(ends))
+    start = min([*ends, run.end(rows)])
+    for entry in nearest(lists):
+        if entry in kept:
+            continue
+        if start + run.curve[min(entry.left, run.most)] * run.speed <= entry.due:
+            break
+        yield entry
 
 
 def nearest(lists: Sequence[DeadlineList[T]]) -> Iterator[Entry[T]]:

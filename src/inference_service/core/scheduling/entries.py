@@ -174,7 +174,11 @@ class Drop(Generic[T]):
 
 @dataclass(slots=True)
 class Decisions(Generic[T]):
-    """What to do now, and when to decide again if nothing happens until then (inf: never)."""
+    """What to do now, and when to decide again if nothing happens until then (inf: never).
+
+    Start the runs before the drops: a first run of a large request may show that its rest can't be
+    in time.
+    """
 
     run: list[Batch[T]] = field(default_factory=list)
     drop: list[Drop[T]] = field(default_factory=list)

@@ -70,6 +70,11 @@ class Estimates(Generic[T]):
         runs = -(-rows // self.max_batch_size)
         return self.work(rows, row_elements) / max(min(self.slots, runs), 1)
 
+    def due(self, entry: Entry[T], row_elements: int = 0) -> float:
+        """When the next run of an entry has to end: a request larger than a batch needs others."""
+        first = self.seconds(min(entry.left, self.max_batch_size), row_elements)
+        return entry.deadline - max(self.drain(entry.left, row_elements) - first, 0.0)
+
     def unit(self, row_elements: int = 0) -> float:
         """Seconds of service that a row is charged with in the fair queue, at the usual speed."""
         size = self.max_batch_size

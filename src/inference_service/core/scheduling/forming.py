@@ -71,8 +71,7 @@ class Former(Generic[T]):
         for entry in choice.chosen:
             parts.append(queue.dispatch(group, entry, min(entry.left, most), unit))
             if entry.left:
-                self.set_due(entry, group.row_elements)
-                queue.put_back(group, entry)
+                queue.set_due(group, entry, estimates.due(entry, group.row_elements))
         rows = choice.rows
         if group.rows > group.deadline_rows and rows < most and not group.has_lengths:
             curve, factor = estimates.curve(group.row_elements), estimates.cost.speed
@@ -91,12 +90,6 @@ class Former(Generic[T]):
         if lane is not None:
             return lane.head()
         return next(deadlines.nearest(group.deadlines), None) if group.deadline_rows else None
-
-    def set_due(self, entry: Entry[T], row_elements: int) -> None:
-        """When the next run of its rows has to end: the later ones of a large request follow it."""
-        most = self._estimates.max_batch_size
-        later = max(entry.left - most, 0)
-        entry.due = entry.deadline - (self._estimates.drain(later, row_elements) if later else 0.0)
 
     def _fair(self, group: Group[T], room: int, *, fill: bool = False) -> list[Part[T]]:
         """Best-effort rows by the tags of their entries, up to the first entry that does not fit.

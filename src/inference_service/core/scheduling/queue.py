@@ -91,9 +91,9 @@ class DeadlineList(Generic[T]):
     def trim(self) -> None:
         """Forget what has left at both ends."""
         records, start = self._records, self._start
-        while len(records) > start and not records[-1][2].left:
+        while len(records) > start and not _waits(records[-1]):
             records.pop()
-        while start < len(records) and not records[start][2].left:
+        while start < len(records) and not _waits(records[start]):
             start += 1
         if start > _COMPACT_AT and 2 * start > len(records):
             del records[:start]
@@ -106,14 +106,19 @@ class DeadlineList(Generic[T]):
         if after > -math.inf:
             first = bisect_left(self._records, (after, 0), lo=first)
         for index in range(first, len(self._records)):
-            if self._records[index][2].left:
+            if _waits(self._records[index]):
                 yield self._records[index]
 
     def latest(self) -> Iterator[Entry[T]]:
         """From the latest on."""
         for index in range(len(self._records) - 1, self._start - 1, -1):
-            if self._records[index][2].left:
+            if _waits(self._records[index]):
                 yield self._records[index][2]
+
+
+def _waits(record: tuple[float, int, Entry[T]]) -> bool:
+    """Whether the record is still true: a large request is due at another time after each run."""
+    return record[2].left > 0 and record[0] == record[2].due
 
 
 class Group(Generic[T]):
@@ -272,9 +277,11 @@ class Queue(Generic[T]):
             self.requests -= 1
         return part
 
-    def put_back(self, group: Group[T], entry: Entry[T]) -> None:
-        """A part of an entry with a deadline was dispatched: the rest waits, due at another time."""
-        group.deadlines[entry.rank].add(entry)
+    def set_due(self, group: Group[T], entry: Entry[T], due: float) -> None:
+        """A part of an entry with a deadline was dispatched: the rest is due at another time."""
+        if due != entry.due:
+            entry.due = due
+            group.deadlines[entry.rank].add(entry)
 
     def discard(self, entry: Entry[T]) -> Group[T]:
         """The entry has ended: forget the rows that wait."""

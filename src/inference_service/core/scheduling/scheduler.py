@@ -122,7 +122,7 @@ class Scheduler(Generic[T]):
         if deadline == math.inf:
             entry.expires_at = now + estimates.default_deadline(rows, size)
         elif rows > estimates.max_batch_size:
-            self._former.set_due(entry, size)
+            entry.due = estimates.due(entry, size)
         large = rows > estimates.max_batch_size
         self.admission.check(entry, size, now, large=large)
         group = self.queue.add(entry, row_elements, estimates.unit(size), large=large)
@@ -185,6 +185,17 @@ class Scheduler(Generic[T]):
         """
         return self.admission.refusal(now, deadline, row_elements)
 
+    @property
+    def max_batch_size(self) -> int:
+        """Rows of the largest run, as it has grown."""
+        return self.estimates.max_batch_size
+
+    def run_seconds(self) -> float:
+        """The expected seconds of the next run: what waits of a group, up to the largest batch."""
+        rows = min(max(self.queue.rows, 1), self.max_batch_size)
+        group = next(iter(self.queue.groups.values()), None)
+        return self.estimates.seconds(rows, group.row_elements if group is not None else 0)
+
     def nearest_deadline(self) -> float:
         """The deadline that comes first among those of queued requests; inf without any."""
         groups = [group for group in self.queue.groups.values() if group.deadline_rows]
@@ -194,8 +205,8 @@ class Scheduler(Generic[T]):
         """The batch of a slot that is free now; None: nothing may run yet."""
         queue = self.queue
         while queue.deadline_rows:
-            group = queue.least_served()
-            if group is None or not self._ready(group, now):
+            group = self._deadline_group(now)
+            if group is None:
                 break
             choice = self._former.choose(group, now)
             if self._best_effort_first(choice, now):
@@ -239,7 +250,15 @@ class Scheduler(Generic[T]):
         put_off = self.policy.put_off * (head.expires_at - head.arrival)
         return rows >= estimates.max_batch_size or now - head.arrival >= put_off
 
+    def _deadline_group(self, now: float) -> Group[T] | None:
+        """The group whose deadlines have had the least service, of those that may run now."""
+        if self.policy.max_queue_delay == 0:
+            return self.queue.least_served()
+        ready = [g for g in self.queue.groups.values() if g.deadline_rows and self._ready(g, now)]
+        return min(ready, key=lambda group: group.served, default=None)
+
     def _best_effort_group(self, now: float) -> Group[T] | None:
+        """The group whose best effort goes first, of those that may run now."""
         group = self.queue.least_tag()
         if group is None or self._ready(group, now):
             return group
