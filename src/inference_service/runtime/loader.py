@@ -8,8 +8,8 @@ from typing import Any
 from inference_service.core.errors import InferenceServiceError
 from inference_service.core.padding import PaddedAxis, Padding
 from inference_service.core.pipeline import Pipeline
-from inference_service.core.scheduling.layout import Layout, Profile, worth_having
 from inference_service.core.scheduling.buckets import quantised
+from inference_service.core.scheduling.layout import Layout, Profile, worth_having
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
@@ -21,7 +21,7 @@ from inference_service.runtime.profile import (
     SLOW_RUN,
     Measurement,
     ProfileCache,
-    knee_of,
+    derived_max_batch_size,
     measure,
     repeated,
     sizes_up_to,
@@ -177,15 +177,19 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
         row = _typical_row(loaded, loaded.found.row, options)
         profiles = _chosen(_profiles(loaded, row, options, models), info, options)
         if options.derive_max_batch_size and not info.policy.sizes:
-            largest = min(knee_of(profiles), info.policy.max_batch_size)
+            largest = min(derived_max_batch_size(profiles), info.policy.max_batch_size)
             if info.signature.has_fixed_rows:
                 largest = _worth_inlining(profiles, largest)
-            info = replace(info, policy=replace(info.policy, max_batch_size=largest))
+            growth = info.policy.max_batch_size
+            derived = replace(info.policy, max_batch_size=largest, max_growth=growth)
+            info = replace(info, policy=derived)
         cheap = info.signature.has_fixed_rows and all(
             seconds < INLINE_BELOW
             for size, seconds in profiles[0].points
             if size <= info.policy.max_batch_size
         )
+        if cheap:  # longer runs would block the event loop
+            info = replace(info, policy=replace(info.policy, max_growth=0))
     elif options.derive_max_batch_size and info.signature.mode is BatchMode.MERGE:
         largest = min(_UNMEASURED, info.policy.max_batch_size)
         info = replace(info, policy=replace(info.policy, max_batch_size=largest))

@@ -291,10 +291,10 @@ def _settings(examples: int) -> settings:
 
 
 TestSingleRows = SingleRows.TestCase
-TestSingleRows.settings = _settings(80)
+TestSingleRows.settings = _settings(60)
 TestWorld = World.TestCase
-TestWorld.settings = _settings(120)
+TestWorld.settings = _settings(100)
 TestNoisy = Noisy.TestCase
-TestNoisy.settings = _settings(80)
+TestNoisy.settings = _settings(60)
 TestLengths = Lengths.TestCase
 TestLengths.settings = _settings(60)
