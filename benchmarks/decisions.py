@@ -34,7 +34,10 @@ LOADS: dict[str, tuple[int, Load]] = {
     "equal deadlines": (5000, lambda i, rng: {"deadline": 100.0}),
     "rising deadlines": (5000, lambda i, rng: {"deadline": 100.0 + i / 1000}),
     "random deadlines": (5000, lambda i, rng: {"deadline": rng.uniform(10.0, 100.0)}),
-    "random deadlines, 2 keys": (5000, lambda i, rng: {"deadline": rng.uniform(10, 100), "key": i % 2}),
+    "random deadlines, 2 keys": (
+        5000,
+        lambda i, rng: {"deadline": rng.uniform(10, 100), "key": i % 2},
+    ),
     "overload of deadlines": (5000, lambda i, rng: {"deadline": rng.uniform(0.02, 0.5)}),
     "deadlines and best effort": (
         5000,
