@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference_service.core.scheduling.entries import Priority
 from inference_service.simulation.arrivals import OPEN, Closed, arrivals, poisson
 from inference_service.simulation.lengths import run_lengths
 from inference_service.simulation.oracle import least_mean_latency, most_in_time

@@ -21,6 +21,6 @@ and the three mechanisms that need thought:
     deadlines    which entries with deadlines make the next run (EDF-max)
     hold         a free slot that waits for clients in a closed loop
 
-`layout` chooses how many runs at a time with how many threads. Imports point down this list; nothing
-here has a clock, a thread or I/O. docs/glossary.md defines the words.
+`layout` chooses how many runs at a time with how many threads. Nothing here has a clock, a thread
+or I/O. docs/glossary.md defines the words.
 """

@@ -1,8 +1,9 @@
 """The batch of a free slot: work-conserving, as much as fits in fair order. Read this first.
 
-`Former.best_effort` is the plain way: the whole group where it fits, otherwise entries by their tags
-up to the full size. `Former.deadlines` starts with a choice of `deadlines` and fills it up. What fits
-into a batch is never cut; a request larger than a batch gives as many rows as there is room.
+`Former.best_effort` is the plain way: the whole group where it fits, otherwise entries by their
+tags up to the full size. `Former.deadlines` starts with a choice of `deadlines` and fills it up.
+What fits into a batch is never cut; a request larger than a batch gives as many rows as there is
+room.
 """
 
 import math

@@ -1,16 +1,16 @@
 """The queue of one model version: groups that may share a batch, and the fair order in them.
 
 Order of best-effort entries: start-time fair queueing (SFQ; Goyal, Vin, Cheng 1997, doi
-10.1109/90.649569). A *flow* is the work of one client, one key and one class. An entry gets its start
-tag at arrival: the end of the work that its flow has queued, but not before the virtual time. The
-least tag goes first. Virtual time advances by service / weight of the active flows, as it would if
-all were served at once: with the tag of the last start instead, an endless series of new clients
+10.1109/90.649569). A *flow* is the work of one client, one key and one class. An entry gets its
+start tag at arrival: the end of the work that its flow has queued, but not before the virtual time.
+The least tag goes first. Virtual time advances by service / weight of the active flows, as it would
+if all were served at once: with the tag of the last start instead, an endless series of new clients
 would starve a client with a backlog.
 
 Order of entries with deadlines: by deadline, in one list for each class.
 
-Nothing here knows costs or the time. Heaps are lazy: a record that no longer matches its owner's tag
-is dropped or corrected when it comes up.
+Nothing here knows costs or the time. Heaps are lazy: a record that no longer matches its owner's
+tag is dropped or corrected when it comes up.
 """
 
 import heapq
@@ -33,7 +33,7 @@ _due = attrgetter("due")
 
 
 class Flow:
-    """The unit of fair share: ``rows`` queued by one client in one class, of one key or of rare ones.
+    """The unit of fair share: what one client has queued in one class, of one key or of rare ones.
 
     ``finish`` is the tag at which all of its work has been served, in seconds of virtual time.
     """
@@ -147,8 +147,8 @@ class Group(Generic[T]):
     """
 
     __slots__ = (
-        "deadline_rows", "deadlines", "has_lengths", "key", "lanes", "length", "row_elements", "rows",
-        "served", "tag", "tags", "work",
+        "deadline_rows", "deadlines", "has_lengths", "key", "lanes", "length", "row_elements",
+        "rows", "served", "tag", "tags", "work",
     )  # fmt: skip
 
     def __init__(self, key: Hashable, row_elements: int, *, has_lengths: bool) -> None:

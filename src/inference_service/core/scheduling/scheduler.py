@@ -1,13 +1,13 @@
 """Which queued requests run together, and when: the decisions of one model version.
 
 The scheduler is told the time and the number of free slots, and returns values: run these, drop
-those, wake me then. It holds no clock and starts nothing. Its driver, the engine's worker as well as
-the simulation and the tests, does this and nothing else:
+those, wake me then. It holds no clock and starts nothing. Its driver, the engine's worker as well
+as the simulation and the tests, does this and nothing else:
 
-    entry = scheduler.offer(item, key=..., rows=..., now=now)     # a request; raises Overloaded
-    decisions = scheduler.decide(now, slots)                      # after offers and ends, at wake_at
-    scheduler.finish(entry)                                       # it is answered, failed, cancelled
-    scheduler.ended(batch, seconds, now)                          # a batch of decisions.run has run
+    entry = scheduler.offer(item, key=..., rows=..., now=now)  # a request; raises Overloaded
+    decisions = scheduler.decide(now, slots)                   # after offers, ends, at wake_at
+    scheduler.finish(entry)                                    # it is answered, failed, cancelled
+    scheduler.ended(batch, seconds, now)                       # a batch of decisions.run has run
 
 All other methods are queries and change nothing.
 """
