@@ -24,13 +24,15 @@ TEXT = (ROOT / "docs" / "glossary.md").read_text()
 TERMS = re.findall(r"^\| ([^|]+?) \| ", TEXT, re.MULTILINE)[2:]
 WORDS = set(re.findall(r"[a-z]+", " ".join(TERMS).lower()))
 
-PLAIN = set(
-    """a above after allowed and answers available because by cores delay drops every followed
-    growth instances knee known largest name new next of on per recent reason refused request
-    requests rows running second seconds size sizes started table tables threads unit value version
-    with without ms high normal low none all all x"""
-    .split()
-)  # fmt: skip
+PLAIN = frozenset(
+    re.findall(
+        "[a-z]+",
+        "a above after allowed and answers available because by cores delay drops every followed "
+        "growth instances knee known largest name new next of on per recent reason refused request "
+        "requests rows running second seconds size sizes started table tables threads unit value "
+        "version with without ms high normal low none all x held",
+    )
+)
 """Words of plain English and of measures, which need no entry."""
 
 PRIVATE = re.compile(
@@ -40,8 +42,7 @@ PRIVATE = re.compile(
 
 
 def stems(name: str) -> Iterator[str]:
-    for word in re.findall(r"[a-z]+", name.lower()):
-        yield word
+    return iter(re.findall(r"[a-z]+", name.lower()))
 
 
 def is_known(word: str) -> bool:

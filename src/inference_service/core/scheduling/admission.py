@@ -56,7 +56,7 @@ class Admission(Generic[T]):
     def refusal(self, now: float, deadline: float, row_elements: int | None) -> Overloaded | None:
         """Why a request of one row, of unknown client and class, would be refused now.
 
-        For the edge, before a body is decoded. None promises nothing.
+        For the edge, before a body is decoded. None does not mean that it will be accepted.
         """
         if not self._estimates.busy:
             return None

@@ -18,8 +18,8 @@ from itertools import accumulate, chain
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.entries import Entry
+from inference_service.core.scheduling.groups import DeadlineList, nearest
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import DeadlineList, nearest
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from inference_service.core.scheduling import deadlines
 from inference_service.core.scheduling.buckets import cheapest_cut, quantised
 from inference_service.core.scheduling.entries import Batch, Entry, Part, Release
 from inference_service.core.scheduling.estimates import Estimates
-from inference_service.core.scheduling.queue import DeadlineList, Group, nearest
+from inference_service.core.scheduling.groups import DeadlineList, Group, nearest
 from inference_service.core.scheduling.sizes import Sizes
 
 T = TypeVar("T")
