@@ -33,7 +33,7 @@ class Outcome:
     largest: int
     one: float
     layout: str
-    theta: float
+    limit: float
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def started(seconds: float, *, hold: bool) -> list[tuple[int, Outcome]]:
             outcomes.append((clients, Outcome(
                 answered / batches, result.rate, result.p50, known["max_batch_size"],
                 known["cost"]["tables"][0]["table"][0]["ms"],
-                f"{layout['instances']} x {layout['threads']}", known["hold"]["theta"],
+                f"{layout['instances']} x {layout['threads']}", known["hold"]["limit"],
             )))  # fmt: skip
         return outcomes
 

@@ -7,6 +7,7 @@ import pytest
 
 from inference_service.simulation.arrivals import poisson
 from inference_service.simulation.families import FAMILIES, believing, run_family, run_truth
+from inference_service.simulation.marks import EdfMax
 from inference_service.simulation.oracle import most_in_time
 from inference_service.simulation.server import Arrival
 from inference_service.simulation.truths import (
@@ -98,6 +99,19 @@ def test_goodput_at_twice_the_capacity_is_near_the_oracles(table: str, timeout: 
     best = most_in_time(times, timeout * seconds(1), 64, seconds)
     least = {"steps": 0.85, "nonmono": 0.75, "convex": 0.92}.get(table, 0.95)
     assert sum(a.in_time for a in ended) >= least * best
+
+
+@pytest.mark.parametrize("load", [0.9, 2.0])
+@pytest.mark.parametrize("table", ["flat", "weightbound", "steps", "linear"])
+def test_goodput_is_within_two_percent_of_edf_max_that_knows_the_truth(
+    table: str, load: float
+) -> None:
+    seconds, rng = TABLES[table], random.Random(71)
+    times = poisson(load * capacity(seconds), 2500, 72)
+    arrivals = [Arrival(t, timeout=rng.choice((4, 8, 20)) * seconds(1)) for t in times]
+    mine = run_truth(believing(warm_up(seconds)), seconds, arrivals)
+    best = run_truth(EdfMax(seconds), seconds, arrivals)
+    assert sum(a.in_time for a in mine) >= 0.98 * sum(a.in_time for a in best)
 
 
 def test_two_percent_of_slow_runs_cost_little_goodput() -> None:

@@ -263,6 +263,8 @@ def test_simulate_writes_a_report_with_plots(tmp_path: Path) -> None:
         "Jain",
         "### Rows of unlike length",
         "The recorded load: 3 rows",
+        "## Truths that differ from the table",
+        "| classes at 2 x capacity: high |",
     ):
         assert part in report
     assert (tmp_path / "out" / "curves-0.svg").read_text().startswith("<?xml")

@@ -22,6 +22,7 @@ from inference_service.simulation.study import (
     run_closed,
     run_open,
 )
+from inference_service.simulation.truth_report import truth_section
 
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.9)
 OVERLOADS = (0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
@@ -73,6 +74,7 @@ def write_report(models: Sequence[Model], plan: Plan, folder: Path, progress: Pr
             lines += ["Plots need matplotlib: `pip install 'inference-service[simulate]'`.", ""]
         else:
             lines += [f"![{model.name}]({name})", ""]
+    lines += truth_section(plan.count, plan.seed + 1000)
     path = folder / "report.md"
     path.write_text("\n".join(lines))
     return path
