@@ -28,8 +28,8 @@ def truth_section(count: int, seed: int) -> Iterator[str]:
     yield "## Truths that differ from the table"
     yield ""
     yield (
-        "The scheduler knows powers of two from its warm-up; the truth has knees between them, noise "
-        "and stalls. Answers in time over those of EDF-max that knows the true costs, Poisson and "
+        "The scheduler knows powers of two from its warm-up; the truth has knees between them, "
+        "noise and stalls. Answers in time over those of EDF-max that knows the true costs, Poisson and "
         f"MMPP arrivals at {', '.join(f'{load:g}' for load in LOADS)} times the capacity, {count} "
         "requests each:"
     )
