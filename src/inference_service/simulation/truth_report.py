@@ -27,12 +27,10 @@ def truth_section(count: int, seed: int) -> Iterator[str]:
     """Goodput against EDF-max that knows the truth; what became of the families."""
     yield "## Truths that differ from the table"
     yield ""
-    yield (
-        "The scheduler knows powers of two from its warm-up; the truth has knees between them, "
-        "noise and stalls. Answers in time over those of EDF-max that knows the true costs, Poisson and "
-        f"MMPP arrivals at {', '.join(f'{load:g}' for load in LOADS)} times the capacity, {count} "
-        "requests each:"
-    )
+    loads = ", ".join(f"{load:g}" for load in LOADS)
+    yield "The scheduler knows powers of two from its warm-up; the truth has knees between them,"
+    yield "noise and stalls. Answers in time over those of EDF-max that knows the true costs, Poisson"
+    yield f"and MMPP arrivals at {loads} times the capacity, {count} requests each:"
     yield ""
     yield f"| truth | runs | {' | '.join(TIMEOUTS)} |"
     yield f"|{'---|' * (2 + len(TIMEOUTS))}"
