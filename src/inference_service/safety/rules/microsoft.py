@@ -8,7 +8,7 @@ from inference_service.safety.align import broadcast_rows, refuse_own_entries
 from inference_service.safety.call import Call, Mixing, Result, normal_axis, rule
 from inference_service.safety.poly import Unfollowed
 from inference_service.safety.rules.linear import Labels, contracted, matrix_labels, matrix_shape
-from inference_service.safety.rules.reduction import layer_normalized, without_axes
+from inference_service.safety.rules.reduction import without_axes
 from inference_service.safety.rules.spatial import (
     convolution_shape,
     convolved,
@@ -115,16 +115,6 @@ def _beside_matrix(call: Call) -> Result:
 @rule("FusedMatMul", "TransposeMatMul", domain=MS)
 def fused_matmul(call: Call) -> Result:
     """MatMul of transposed matrices; ``transBatch`` moves the first axis to the last but one."""
-    return _fused_matmul(call)
-
-
-@rule("FusedMatMulActivation", domain=MS)
-def fused_matmul_activation(call: Call) -> Result:
-    """The same with an activation."""
-    return _fused_matmul(call)
-
-
-def _fused_matmul(call: Call) -> Result:
     shapes: list[Shape] = []
     orders: list[list[int]] = []
     for index, letter in ((0, "A"), (1, "B")):
@@ -224,12 +214,6 @@ def _skip_normalized(call: Call, *weights: int) -> Result:
         raise Unfollowed("its second input carries rows and its first does not")
     last = {len(shape) - 1}
     return without_axes(flow, last, True, "it normalises over the axis of the rows")
-
-
-@rule("LayerNormalization", "SimplifiedLayerNormalization", domain=MS)
-def layer_normalization(call: Call) -> Result:
-    """As in ai.onnx."""
-    return layer_normalized(call, call.int_("axis", -1), 1, 2)
 
 
 # Attention: [batch, sequence, hidden] in most inputs, [2, batch, …] in the state
@@ -379,11 +363,11 @@ def n_gram_repeat_block(call: Call) -> Result:
     return flow
 
 
-@rule("IsAllFinite", "DynamicTimeWarping", domain=MS)
-def over_all(call: Call) -> Result:
-    """One answer about all values together."""
-    call.out(None)
-    for index in range(len(call.inputs)):
-        if isinstance(call.flow(index), Rows):
-            raise Mixing("it computes one answer from all rows")
-    raise Unfollowed("its result is not followed")
+@rule("DynamicTimeWarping", domain=MS)
+def dynamic_time_warping(call: Call) -> Result:
+    """The cheapest path through one matrix: both of its axes are walked."""
+    call.out(None, "int32")
+    flow = call.flow(0)
+    if isinstance(flow, Rows):
+        raise Mixing("its path goes through the axis of the rows")
+    return flow

@@ -7,13 +7,12 @@ from inference_service.safety.call import Call, Mixing, Result, normal_axis, rul
 from inference_service.safety.poly import Expr, Unfollowed
 from inference_service.safety.rules.linear import (
     contracted,
-    matrix_labels,
     matrix_shape,
     multiplied,
     scales,
     single,
 )
-from inference_service.safety.rules.reduction import reduced_axes, reduced_shape, without_axes
+from inference_service.safety.rules.reduction import without_axes
 from inference_service.safety.rules.spatial import convolved, on_axis_0, window_shape
 from inference_service.safety.value import Flow, Rows, Shape
 
@@ -128,28 +127,6 @@ def joined_rows(call: Call, tensors: Sequence[int], axis: int) -> Flow:
     return flows[0]
 
 
-@rule("QLinearReduceMean", domain=MS)
-def qlinear_reduce_mean(call: Call) -> Result:
-    """data, scale, zero point; scale and zero point of the result."""
-    shape = call.shape(0)
-    listed = call.ints_("axes")
-    axes = {normal_axis(a, len(shape)) for a in listed} if listed else set(range(len(shape)))
-    keep = call.int_("keepdims", 1) == 1
-    call.out(reduced_shape(shape, axes, keep))
-    single(call, 1, 2, 3, 4)
-    return without_axes(call.flow(0), axes, keep, "it reduces over the axis of the rows")
-
-
-@rule("ReduceSumInteger", domain=MS)
-def reduce_sum_integer(call: Call) -> Result:
-    """The sum over axes, in 32 bits."""
-    shape = call.shape(0)
-    axes = reduced_axes(call, len(shape))
-    keep = call.int_("keepdims", 1) == 1
-    call.out(reduced_shape(shape, axes, keep), "int32")
-    return without_axes(call.flow(0), axes, keep, "it reduces over the axis of the rows")
-
-
 # Products
 
 
@@ -189,18 +166,6 @@ def qgemm(call: Call) -> Result:
     scales(call, 3, 4, 5)
     call.whole(6)
     return contracted(call, [(0, left), (3, right)], ("m", "n"))
-
-
-@rule("QLinearMatMul", domain=MS)
-def qlinear_matmul(call: Call) -> Result:
-    """As in ai.onnx."""
-    call.out(matrix_shape(call.shape(0), call.shape(3)), call.dtype(0))
-    left, right, output = matrix_labels(call.shape(0), call.shape(3))
-    flow = contracted(call, [(0, left), (3, right)], output)
-    scales(call, 0, 1, 2)
-    scales(call, 3, 4, 5)
-    single(call, 6, 7)
-    return flow
 
 
 @rule("GatherBlockQuantized", domain=MS)
