@@ -203,7 +203,19 @@ def check(
             _compare_failing(trial, fails, [row for row, _ in runs], report)
         if report.compared and not trial.verdict.equal:
             break
+    if not report.compared and verdict.fixed_rows is None:
+        _compare_hopeless(trial, report)
     return report
+
+
+def _compare_hopeless(trial: Trial, report: Report) -> None:
+    """No row runs alone: then none may run among others."""
+    for length in (None, *LENGTHS[:2]) if trial.examples else LENGTHS[:3]:
+        rows = list(_rows(trial, _lengths(trial, length), 0))
+        for members in (rows[:2], rows[:3], rows[1:6]):
+            if not isinstance(trial.run(trial.merged(members)), Exception):
+                detail = "fails alone and runs among others"
+                report.leaks.append(Leak("", len(members), 0, detail))
 
 
 def _row_sets(trial: Trial) -> Iterator[list[Row]]:

@@ -335,6 +335,7 @@ def rotary_embedding(call: Call) -> Result:
     places = call.flow(1)
     if isinstance(places, Rows):
         same_rows(call, flow, 1)
+        call.host.can_fail()  # a place beyond the tables
     else:
         call.whole(1, what="place")
         if isinstance(flow, Rows) and call.shape(1) != (1,):

@@ -308,6 +308,9 @@ def _filled(call: Call, target: Shape, dtype: str, stored: object) -> Contents |
 def expand(call: Call) -> Result:
     """Broadcasts to a length list."""
     before, sizes = call.shape(0), tuple(call.sizes(1))
+    for length, size in zip(reversed(before), reversed(sizes), strict=False):
+        if isinstance(length, int) and length != 1 and taint_of(size) is Taint.BATCH:
+            raise Frozen(f"it repeats {length} entries to the number of rows")
     target = broadcast_shape(before, sizes)
     call.out(target)
     call.sized(1)
