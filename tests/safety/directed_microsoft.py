@@ -86,7 +86,7 @@ NORMALISED = [
     Case("SkipSimplifiedLayerNormalization", ms("SkipSimplifiedLayerNormalization", {**CUBE, "s": (FLOAT, ["n", 3, 4])}, "x s g", constants={"g": f32(4)}, epsilon=1e-5), PROVEN),
 ]  # fmt: skip
 
-HEADS = {"num_heads": 2}
+HEADS: dict[str, Any] = {"num_heads": 2}
 SEQUENCE = {"x": (FLOAT, ["n", 3, 8])}
 TRIPLE = {name: (FLOAT, ["n", 3, 8]) for name in ("q", "k", "v")}
 ATTENTION_WEIGHTS = {"w": f32(8, 24), "b": f32(24)}

@@ -25,7 +25,7 @@ BATCH = node("Shape", "x", "b", start=0, end=1)
 """b: the number of rows, [1]."""
 ROWS = [BATCH, node("Squeeze", "b", "b0"), node("Range", "zero b0 one", "r")]
 """r: the rows' own numbers."""
-RANGE = {"zero": np.array(0), "one": np.array(1)}
+RANGE: dict[str, Any] = {"zero": np.array(0), "one": np.array(1)}
 
 
 def reshape(inputs: Any, target: list[int], **more: Any) -> onnx.ModelProto:
@@ -100,7 +100,7 @@ PIECES = [
 ]  # fmt: skip
 
 IDS = {"i": (INT64, ["n", 2])}
-TABLE = {"t": f32(10, 4)}
+TABLE: dict[str, Any] = {"t": f32(10, 4)}
 
 INDICES = [
     Case("Gather from a table by rows", one("Gather", IDS, "t i", constants=TABLE), PROVEN, partial=True),
@@ -182,7 +182,8 @@ def scan(*nodes: onnx.NodeProto, state: bool = False) -> onnx.ModelProto:
         body=inner,
         num_scan_inputs=1,
     )
-    return graph([outer], T, **({"zero": np.zeros(4, np.float32)} if state else {}))
+    constants: dict[str, Any] = {"zero": np.zeros(4, np.float32)} if state else {}
+    return graph([outer], T, **constants)
 
 
 MORE = [BATCH, node("Greater", "b two", "c")]

@@ -188,7 +188,7 @@ def check(
         counts = [verdict.fixed_rows]
     elif verdict.max_rows is not None:
         counts = [count for count in counts if count <= verdict.max_rows]
-    for rows in _row_sets(trial):
+    for rows in row_sets(trial):
         runs: list[tuple[Row, Outputs]] = []
         fails: list[Row] = []
         for row in rows:
@@ -218,7 +218,7 @@ def _compare_hopeless(trial: Trial, report: Report) -> None:
                 report.leaks.append(Leak("", len(members), 0, detail))
 
 
-def _row_sets(trial: Trial) -> Iterator[list[Row]]:
+def row_sets(trial: Trial) -> Iterator[list[Row]]:
     """Sets of rows that may meet: their inputs that must be equal are equal, as are their shapes."""
     found = 0
     for length in (None, *LENGTHS) if trial.examples else LENGTHS:
