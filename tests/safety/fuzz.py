@@ -525,7 +525,7 @@ def _recurrent(build: Build) -> None:
 def _ml(build: Build) -> None:
     if not (x := build.pick(rank=1)):
         return
-    width = build.shape(x)[-1]
+    width = max(build.shape(x)[-1], 1)
     kind = build.random.randrange(5)
     ml = "ai.onnx.ml"
     if kind == 0:

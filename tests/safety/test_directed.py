@@ -4,13 +4,20 @@ import pytest
 
 from inference_service.runtime.graph_reader import read_graph
 from inference_service.safety import Status, Verdict, analyse
-from tests.safety import directed_microsoft, directed_ml, directed_onnx, directed_shapes
+from tests.safety import (
+    directed_microsoft,
+    directed_ml,
+    directed_more,
+    directed_onnx,
+    directed_shapes,
+)
 from tests.safety.directed import Case
 from tests.safety.soundness import check
 
 CASES = [
     *directed_onnx.CASES,
     *directed_shapes.CASES,
+    *directed_more.CASES,
     *directed_ml.CASES,
     *directed_ml.STRINGS,
     *directed_microsoft.CASES,

@@ -56,7 +56,9 @@ def attention(call: Call) -> Result:
             call.out((*kept[:2], length, kept[3]))
         else:
             heads = call.int_("kv_num_heads", 1)
-            call.out((kept[0], heads, call.unknown(f"total {place}"), call.unknown(f"head {place}")))
+            call.out(
+                (kept[0], heads, call.unknown(f"total {place}"), call.unknown(f"head {place}"))
+            )
     total = call.shapes[1][2] if call.shapes[1] is not None else call.unknown("total")
     heads_of_query: Expr = query[1] if len(query) == 4 else call.int_("q_num_heads", 1)
     call.out((query[0], heads_of_query, query[-2], total))

@@ -7,7 +7,7 @@ shape has unknown lengths in their place.
 
 from inference_service.safety.call import Call, Mixing, Result, joined, normal_axis, rule
 from inference_service.safety.poly import Expr, Unfollowed
-from inference_service.safety.value import CONST, GIVEN, Flow, Lost, Rows, Shape, Shared, Value
+from inference_service.safety.value import CONST, GIVEN, Lost, Rows, Shape, Shared, Value
 
 SEQUENCE = ("sequence",)
 ANY = ("sequence", "map", "optional")
@@ -16,7 +16,7 @@ ANY = ("sequence", "map", "optional")
 def _elements(call: Call, *indices: int) -> Value:
     """One value for several elements: they must hold the rows in one way."""
     values = [call.value(index) for index in indices]
-    flow: Flow = call.flow(indices[0])
+    flow = call.flow(indices[0])
     for index in indices[1:]:
         other = call.flow(index)
         if not isinstance(flow, Rows) and not isinstance(other, Rows):
