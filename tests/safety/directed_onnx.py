@@ -189,7 +189,7 @@ PICTURES = [
     Case("DeformConv", one("DeformConv", {**IMAGE, "o": (FLOAT, ["n", 8, 4, 4])}, "x w o", opsets=opset(19), constants={"w": f32(3, 2, 2, 2)}), PROVEN),
     Case("DeformConv over rows", one("DeformConv", {**PLACES, "o": (FLOAT, [1, 8, "n", 4])}, "x w o", opsets=opset(19), constants={"w": f32(3, 2, 1, 2)}), MIXING, shows=False),
     *(Case(name, one(name, IMAGE, kernel_shape=[2, 2]), PROVEN) for name in ("AveragePool", "MaxPool", "LpPool")),
-    *(Case(f"{name} over rows", one(name, PLACES, kernel_shape=[2, 2]), MIXING, shows=False) for name in ("AveragePool", "MaxPool")),
+    *(Case(f"{name} over rows", one(name, PLACES, kernel_shape=[3, 3], pads=[1, 1, 1, 1]), MIXING, shows=False) for name in ("AveragePool", "MaxPool", "LpPool")),
     Case("MaxPool: its indices count through the batch", one("MaxPool", IMAGE, kernel_shape=[2, 2], outputs=("v", "y")), MIXING),
     Case("MaxUnpool", graph([node("MaxPool", "x", "v i", kernel_shape=[2, 2], strides=[2, 2]), node("MaxUnpool", "v i", "y", kernel_shape=[2, 2], strides=[2, 2])], {"x": (FLOAT, ["n", 2, 4, 4])}), MIXING, shows=False),
     Case("GlobalAveragePool", one("GlobalAveragePool", IMAGE), PROVEN),
