@@ -37,6 +37,7 @@ number of rows.
 """
 
 from inference_service.safety.rules import (
+    attention,
     control,
     elementwise,
     index,
@@ -49,13 +50,16 @@ from inference_service.safety.rules import (
     recurrent,
     reduction,
     repetition,
+    sequences,
     shapes,
     slicing,
     spatial,
     text,
+    various,
 )
 
 __all__ = [
+    "attention",
     "control",
     "elementwise",
     "index",
@@ -68,8 +72,10 @@ __all__ = [
     "recurrent",
     "reduction",
     "repetition",
+    "sequences",
     "shapes",
     "slicing",
     "spatial",
     "text",
+    "various",
 ]

@@ -1,6 +1,7 @@
 """Changes of shape: the rows are followed by the algebra of `align`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -131,15 +132,21 @@ def _reformed(contents: Contents, target: Shape) -> Contents | None:
     return contents.reshape(lengths) if product(lengths) == contents.size else None
 
 
-@rule("Flatten")
+@rule("Flatten", accepts=[Mark.PADDED])
 def flatten(call: Call) -> Result:
-    """Two axes."""
+    """Two axes. Padding stays behind the words of a row if the last axis stays."""
     before = call.shape(0)
     axis = call.int_("axis", 1)
     axis = axis + len(before) if axis < 0 else axis
     target = (product(before[:axis]), product(before[axis:]))
     call.out(target)
-    return _reshaped(call, target)
+    result = _reshaped(call, target)
+    value = call.value(0)
+    if Mark.PADDED not in value.marks:
+        return result
+    if before[-1] != target[-1] or result.flow != Rows(0):
+        raise Unfollowed("it moves padding")
+    return replace(result, marks=result.marks | {Mark.PADDED}, padding=value.padding)
 
 
 def given_axes(call: Call, rank: int) -> list[int] | None:
