@@ -73,6 +73,9 @@ class Host(Protocol):
     def bound_rows(self, rows: int) -> None:
         """The proof holds for this many rows at most."""
 
+    def exists(self, length: Expr) -> bool:
+        """Whether a tensor that every run makes has an axis of this length: it is not negative."""
+
     def cost_by_value(self, reason: str) -> None:
         """The cost of a run depends on values."""
 

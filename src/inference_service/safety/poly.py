@@ -69,7 +69,6 @@ class Symbols:
     def __init__(self) -> None:
         self._all: list[Symbol] = []
         self._known: dict[object, Poly] = {}
-        self._lengths: set[Poly] = set()
 
     def __getitem__(self, number: int) -> Symbol:
         return self._all[number]
@@ -127,12 +126,6 @@ class Symbols:
         if len(others) == 1 and len(others[0]) == 1 and expr.terms[others[0]] == 1:
             number = others[0][0]
             self._all[number] = replace(self._all[number], lower=-floor(constant))
-        else:
-            self._lengths.add(expr)
-
-    def is_length(self, poly: "Poly") -> bool:
-        """Whether a tensor is known to have an axis of this length."""
-        return poly in self._lengths
 
     def _intern(self, key: object, symbol: Symbol) -> "Poly":
         found = self._known.get(key)
@@ -294,6 +287,4 @@ def lower_bound(expr: Expr) -> Number | None:
 def at_least(expr: Expr, bound: int) -> bool:
     """Whether an expression is provably never below a bound."""
     found = lower_bound(expr)
-    if found is not None and found >= bound:
-        return True
-    return bound <= 0 and isinstance(expr, Poly) and expr.symbols.is_length(expr)
+    return found is not None and found >= bound
