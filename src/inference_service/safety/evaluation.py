@@ -99,7 +99,8 @@ class Evaluation:
         self._opsets = opsets
         self._budget = budget
         self._scopes: list[dict[str, Value]] = []
-        self._lengths: set[Expr] = set()
+        self._lengths: list[set[Expr]] = []
+        """By scope: lengths that a tensor has, so they are not negative."""
         self._numbers: dict[int, Contents | None] = {}
 
     def run(self, graph: Graph, inputs: Mapping[str, Value]) -> list[Value]:
@@ -117,6 +118,7 @@ class Evaluation:
         if len(self._scopes) >= DEEPEST_BODY:
             raise Exhausted
         self._scopes.append(scope)
+        self._lengths.append(set())
         try:
             for node in graph.nodes:
                 results = self._apply(node)
@@ -125,6 +127,7 @@ class Evaluation:
             return [self._lookup(output.name) for output in graph.outputs], scope
         finally:
             self._scopes.pop()
+            self._lengths.pop()
 
     def _lookup(self, name: str) -> Value:
         for scope in reversed(self._scopes):
@@ -196,8 +199,10 @@ class Evaluation:
             value = replace(value, contents=None)
         elif contents is not None and not call.scanned:
             value = replace(value, flow=_flow_of(contents, value.flow))
+        self._lengths[-1].update(value.shape or ())
         if len(self._scopes) == 1:  # a branch that is not taken makes nothing
-            self._lengths.update(value.shape or ())
+            for length in value.shape or ():
+                self.symbols.assume_length(length)
         flow = self._checked(call, value)
         if call.scanned and not isinstance(flow, Lost):
             if not isinstance(flow, Shared):
@@ -217,7 +222,6 @@ class Evaluation:
             return call.lost(Fault.UNFOLLOWED, "the shape of its result is not known")
         axis = flow.axis if isinstance(flow, Rows) else None
         for place, length in enumerate(shape):
-            self.symbols.assume_length(length)
             taint = taint_of(length)
             if taint is Taint.FREE or (place == axis and taint is Taint.BATCH):
                 continue
@@ -274,7 +278,7 @@ class Evaluation:
 
     def exists(self, length: Expr) -> bool:
         """See `call.Host`."""
-        return length in self._lengths
+        return any(length in lengths for lengths in self._lengths)
 
     def cost_by_value(self, reason: str) -> None:
         """See `call.Host`."""

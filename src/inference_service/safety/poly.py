@@ -119,7 +119,7 @@ class Symbols:
 
     def assume_length(self, expr: Expr) -> None:
         """A tensor has an axis of this length, so it is not negative."""
-        if not isinstance(expr, Poly) or lower_bound(expr) is not None:
+        if not isinstance(expr, Poly) or at_least(expr, 0):
             return
         constant = expr.terms.get((), 0)
         others = [monomial for monomial in expr.terms if monomial]

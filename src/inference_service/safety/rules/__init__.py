@@ -56,6 +56,7 @@ from inference_service.safety.rules import (
     slicing,
     spatial,
     text,
+    various,
 )
 
 __all__ = [
@@ -78,4 +79,5 @@ __all__ = [
     "slicing",
     "spatial",
     "text",
+    "various",
 ]

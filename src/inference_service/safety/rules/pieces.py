@@ -165,11 +165,9 @@ def cut_rows(call: Call, flow: Rows, start: Expr, length: Expr, whole: Expr) -> 
     return Rows(flow.axis, outer, flow.group)
 
 
-@rule("Split", "SplitToSequence")
+@rule("Split")
 def split(call: Call) -> Result:
     """Pieces along an axis."""
-    if call.node.op_type != "Split":
-        raise Unfollowed("sequences are not followed here")
     before = call.shape(0)
     axis = normal_axis(call.int_("axis", 0), len(before))
     count = len(call.node.outputs)

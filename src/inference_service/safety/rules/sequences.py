@@ -6,7 +6,7 @@ shape has unknown lengths in their place.
 """
 
 from inference_service.safety.call import Call, Mixing, Result, joined, normal_axis, rule
-from inference_service.safety.poly import Expr, Unfollowed
+from inference_service.safety.poly import Expr, Unfollowed, is_measured
 from inference_service.safety.value import CONST, GIVEN, Lost, Rows, Shape, Shared, Value
 
 SEQUENCE = ("sequence",)
@@ -73,8 +73,15 @@ def sequence_erase(call: Call) -> Result:
 
 @rule("SequenceAt", kinds=SEQUENCE)
 def sequence_at(call: Call) -> Result:
-    """The element at a place that is the same for all rows."""
-    call.out(call.value(0).shape, call.dtype(0))
+    """The element at a place that is the same for all rows.
+
+    A length that is not known may be another one in every element.
+    """
+    shape = tuple(
+        length if is_measured(length) else call.unknown(("element", axis))
+        for axis, length in enumerate(call.shape(0))
+    )
+    call.out(shape, call.dtype(0))
     place = call.whole(1, what="place")
     flow = call.flow(0)
     return flow if isinstance(flow, Rows) else joined(flow, place)
