@@ -141,7 +141,7 @@ REDUCTIONS = [
     *pair("TopK", one("TopK", T, "x k", constants={"k": np.array([2])}, outputs=("y", "i")), one("TopK", T, "x k", constants={"k": np.array([1])}, axis=0, outputs=("y", "i"))),
     Case("TopK of as many as there are rows", graph([node("Shape", "x", "k", start=0, end=1), node("TopK", "x k", "y i")], {"x": (FLOAT, ["n", 17])}, ("y", "i")), MIXING),
     Case("TopK of as many as a row says", graph([node("ReduceMax", "k2", "k", keepdims=1), node("TopK", "x k", "y i")], {**T, "k2": (INT64, ["n"])}, ("y", "i")), MIXING, examples={"x": f32(3, 4), "k2": np.array([1, 2, 3])}),
-    Case("BatchNormalization", one("BatchNormalization", T, "x w w b v", constants={"w": f32(4), "b": f32(4), "v": np.ones(4, np.float32)}), PROVEN),
+    Case("BatchNormalization", one("BatchNormalization", T, "x w b m v", constants={"w": f32(4), "b": f32(4), "m": f32(4), "v": np.ones(4, np.float32)}), PROVEN),
     Case("BatchNormalization in training mode", one("BatchNormalization", T, "x w w b v", outputs=("y", "m", "s"), training_mode=1, constants={"w": f32(4), "b": f32(4), "v": np.ones(4, np.float32)}), MIXING),
     Case("BatchNormalization: a statistic for each row", one("BatchNormalization", {"x": (FLOAT, [1, "n", 4])}, "x w w b v", constants={"w": f32(2), "b": f32(2), "v": np.ones(2, np.float32)}), MIXING, shows=False),
     Case("InstanceNormalization", one("InstanceNormalization", IMAGE, "x w b", constants={"w": f32(2), "b": f32(2)}), PROVEN),

@@ -212,7 +212,9 @@ def _compare_hopeless(trial: Trial, counts: Sequence[int], report: Report) -> No
     """No row runs alone: then none may run among others."""
     for length in (None, *LENGTHS[:2]) if trial.examples else LENGTHS[:3]:
         rows = list(_rows(trial, _lengths(trial, length), 0))
-        for members in (rows[place : place + count] for count in counts for place in (0, 1)):
+        mixed = [rows[place : place + count] for count in counts for place in (0, 1)]
+        alike = [[row] * count for count in counts for row in rows[:9]]
+        for members in (*mixed, *alike):
             if not isinstance(trial.run(trial.merged(members)), Exception):
                 detail = "fails alone and runs among others"
                 report.leaks.append(Leak("", len(members), 0, detail))
