@@ -36,8 +36,11 @@ def body(
     """A body: integers and truths are scalars, the shapes of floats are not declared."""
 
     def declared(entries: dict[str, int]) -> list[onnx.ValueInfoProto]:
-        shapes = {key: None if kind == FLOAT else [] for key, kind in entries.items()}
-        return [helper.make_tensor_value_info(k, n, shapes[k]) for k, n in entries.items()]
+        scalars = (None if kind == FLOAT else () for kind in entries.values())
+        return [
+            helper.make_tensor_value_info(name, kind, shape)
+            for (name, kind), shape in zip(entries.items(), scalars, strict=True)
+        ]
 
     return helper.make_graph(nodes, name, declared(inputs), declared(outputs))
 

@@ -30,6 +30,10 @@ DEEPEST = 100
 LONGEST_LABEL = 200
 
 
+_FORMS = {"fd": "floor(({})/({}))", "td": "trunc(({})/({}))", "eq": "({} = {})", "lt": "({} < {})"}
+"""Operations for people."""
+
+
 class Unfollowed(Exception):  # noqa: N818
     """The analysis does not follow this; ``str`` says what. Nothing is claimed."""
 
@@ -120,7 +124,7 @@ class Symbols:
         depth = 1 + max(s.depth for a in arguments if isinstance(a, Poly) for s in a.factors())
         if depth > DEEPEST:
             raise Unfollowed("a length that is computed in too many steps")
-        label = f"{name}({', '.join(map(str, arguments))})"
+        label = _FORMS.get(name, name + "({}, {})").format(*arguments)
         label = label if len(label) <= LONGEST_LABEL else label[:LONGEST_LABEL] + "…)"
         worst = max(arguments, key=taint_of)
         taint, origin = taint_of(worst), origin_of(worst)
