@@ -84,9 +84,9 @@ def _prove(case: Case, verdict: Verdict, summary: Summary) -> None:
         summary.refused.append(f"{case}: {report.refused[0]}")
 
 
-def node_material(most: int, step: int = 1) -> Iterator[Case]:
+def node_material(most: int, step: int = 1, start: int = 0) -> Iterator[Case]:
     """Variants of every ``step``-th node test."""
-    for case in cases()[::step]:
+    for case in cases()[start::step]:
         yield from variants(case, most)
 
 

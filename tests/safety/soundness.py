@@ -204,15 +204,17 @@ def check(
         if report.compared and not trial.verdict.equal:
             break
     if not report.compared and verdict.fixed_rows is None:
-        _compare_hopeless(trial, report)
+        _compare_hopeless(trial, counts, report)
     return report
 
 
-def _compare_hopeless(trial: Trial, report: Report) -> None:
+def _compare_hopeless(trial: Trial, counts: Sequence[int], report: Report) -> None:
     """No row runs alone: then none may run among others."""
     for length in (None, *LENGTHS[:2]) if trial.examples else LENGTHS[:3]:
         rows = list(_rows(trial, _lengths(trial, length), 0))
-        for members in (rows[:2], rows[:3], rows[1:6]):
+        mixed = [rows[place : place + count] for count in counts for place in (0, 1)]
+        alike = [[row] * count for count in counts for row in rows[:9]]
+        for members in (*mixed, *alike):
             if not isinstance(trial.run(trial.merged(members)), Exception):
                 detail = "fails alone and runs among others"
                 report.leaks.append(Leak("", len(members), 0, detail))
