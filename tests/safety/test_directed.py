@@ -10,6 +10,7 @@ from tests.safety import (
     directed_more,
     directed_onnx,
     directed_shapes,
+    directed_traps,
 )
 from tests.safety.directed import Case
 from tests.safety.soundness import check
@@ -18,6 +19,7 @@ CASES = [
     *directed_onnx.CASES,
     *directed_shapes.CASES,
     *directed_more.CASES,
+    *directed_traps.CASES,
     *directed_ml.CASES,
     *directed_ml.STRINGS,
     *directed_microsoft.CASES,

@@ -6,11 +6,11 @@ from functools import partial
 
 from inference_service.safety import rules
 from inference_service.safety.algebra import evaluate
-from inference_service.safety.evaluation import Budget, Evaluation, Exhausted, Fork
+from inference_service.safety.evaluation import Budget, Evaluation, Fork
 from inference_service.safety.graph import Dim, Graph
 from inference_service.safety.graph import Value as Entry
 from inference_service.safety.memory import captured, largest, peak
-from inference_service.safety.poly import Expr, Poly, Symbols, Taint
+from inference_service.safety.poly import Exhausted, Expr, Poly, Symbols, Taint
 from inference_service.safety.search import Assignment, assignments
 from inference_service.safety.value import GIVEN, Count, Fault, Lost, Rows, Shared, Value
 from inference_service.safety.verdict import Condition, Cost, OutputRows, Shapes, Status, Verdict
@@ -96,11 +96,11 @@ class _Found:
 
 def _attempted(graph: Graph, assignment: Assignment, budget: Budget) -> _Found:
     """The verdict for one assignment; conditions on lengths are tried both ways."""
-    attempt = _Attempt(graph, assignment)
     waiting: list[dict[Expr, bool]] = [{}]
     first: _Found | None = None
     while waiting:
         decisions = waiting.pop()
+        attempt = _Attempt(graph, assignment)
         try:
             evaluation, outputs = attempt.run(decisions, budget)
         except Fork as fork:

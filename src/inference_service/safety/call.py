@@ -79,6 +79,9 @@ class Host(Protocol):
     def cost_by_value(self, reason: str) -> None:
         """The cost of a run depends on values."""
 
+    def is_uniform(self, constant: Constant, axis: int) -> bool:
+        """Whether the entries of a stored tensor along an axis are equal."""
+
     def read(self, constant: Constant) -> Contents | None:
         """The numbers of a small stored tensor."""
 

@@ -23,13 +23,23 @@ MOST_TERMS = 48
 HIGHEST_DEGREE = 16
 LARGEST = 2**80
 """Of a coefficient."""
+MOST_WORK = 5_000_000
+"""Operations on terms in one attempt."""
 DEEPEST = 100
 """Operations nested in operations; keeps every recursion here short."""
 LONGEST_LABEL = 200
 
 
+_FORMS = {"fd": "floor(({})/({}))", "td": "trunc(({})/({}))", "eq": "({} = {})", "lt": "({} < {})"}
+"""Operations for people."""
+
+
 class Unfollowed(Exception):  # noqa: N818
     """The analysis does not follow this; ``str`` says what. Nothing is claimed."""
+
+
+class Exhausted(Exception):  # noqa: N818
+    """The budget of the analysis is used up."""
 
 
 class Taint(IntEnum):
@@ -69,9 +79,16 @@ class Symbols:
     def __init__(self) -> None:
         self._all: list[Symbol] = []
         self._known: dict[object, Poly] = {}
+        self._work = 0
 
     def __getitem__(self, number: int) -> Symbol:
         return self._all[number]
+
+    def spend(self, work: int) -> None:
+        """Count operations on terms. Raises Exhausted beyond the budget."""
+        self._work += work
+        if self._work > MOST_WORK:
+            raise Exhausted
 
     def same(self, symbol: Symbol) -> "Poly":
         """The symbol as an expression."""
@@ -107,7 +124,7 @@ class Symbols:
         depth = 1 + max(s.depth for a in arguments if isinstance(a, Poly) for s in a.factors())
         if depth > DEEPEST:
             raise Unfollowed("a length that is computed in too many steps")
-        label = f"{name}({', '.join(map(str, arguments))})"
+        label = _FORMS.get(name, name + "({}, {})").format(*arguments)
         label = label if len(label) <= LONGEST_LABEL else label[:LONGEST_LABEL] + "…)"
         worst = max(arguments, key=taint_of)
         taint, origin = taint_of(worst), origin_of(worst)
@@ -179,6 +196,7 @@ class Poly:
         if isinstance(other, Poly):
             if len(self.terms) * len(other.terms) > MOST_TERMS**2:
                 raise Unfollowed("a length of too many terms")
+            self.symbols.spend(len(self.terms) * len(other.terms))
             terms: dict[Monomial, Number] = {}
             for one, factor in self.terms.items():
                 for two, coefficient in other.terms.items():
@@ -214,6 +232,7 @@ def terms_of(expr: Expr) -> Iterator[tuple[Monomial, Number]]:
 
 def made(symbols: Symbols, terms: dict[Monomial, Number]) -> Expr:
     """The expression of some terms. Raises Unfollowed beyond the bounds of this module."""
+    symbols.spend(len(terms))
     kept = {m: whole(c) for m, c in terms.items() if c}
     if len(kept) > MOST_TERMS:
         raise Unfollowed("a length of too many terms")

@@ -95,6 +95,27 @@ def sequence_length(call: Call) -> Result:
     return GIVEN
 
 
+@rule("SplitToSequence")
+def split_to_sequence(call: Call) -> Result:
+    """Pieces along an axis: of a length, of several lengths, or (without them) single places.
+
+    Pieces of the rows' axis would hold certain rows each.
+    """
+    shape = call.shape(0)
+    axis = normal_axis(call.int_("axis", 0), len(shape))
+    single = not call.has(1) and not call.int_("keepdims", 1)
+    length: Expr = call.unknown("piece") if call.has(1) else 1
+    form = (*shape[:axis], *(() if single else (length,)), *shape[axis + 1 :])
+    given = call.whole(1, what="length")
+    flow = call.flow(0)
+    if not isinstance(flow, Rows):
+        return Value(joined(flow, given), form, call.dtype(0), kind="sequence")
+    if flow.axis == axis:
+        raise Mixing("it cuts the axis of the rows")
+    kept = flow.axis - (single and axis < flow.axis)
+    return Value(Rows(kept, flow.outer, flow.group), form, call.dtype(0), kind="sequence")
+
+
 @rule("ConcatFromSequence", kinds=SEQUENCE)
 def concat_from_sequence(call: Call) -> Result:
     """Joins the elements along an axis that is not the rows', or along a new one."""
