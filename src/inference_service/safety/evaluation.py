@@ -181,13 +181,15 @@ class Evaluation:
             return None, _of_shared(call) or _lost_before(call) or lost
         except (Fork, Exhausted):
             raise
-        except Exception as error:
+        except Exception as error:  # a faulty rule or a hostile graph: nothing is claimed
             reason = f"its rule failed ({type(error).__name__}: {error})"
             return None, call.lost(Fault.UNFOLLOWED, reason)
-        if _of_shared(call) is not None:
-            return result, None
         unread = [i for i, v in enumerate(call.inputs) if v is not None and i not in call.used]
         if unread:
+            call.shapes.clear()
+            shared = _of_shared(call)
+            if shared is not None:
+                return None, shared
             reason = f"its input {unread[0]} is not known to the analysis"
             return None, call.lost(Fault.UNFOLLOWED, reason)
         return result, None
@@ -367,8 +369,10 @@ def _values(call: Call, result: Result | None, flow: Flow | None) -> list[Value]
     if isinstance(known, Value):
         known = [known]
     if isinstance(known, list):
-        lost = call.lost(Fault.UNFOLLOWED, "one of its outputs is not known to the analysis")
-        return (known + [Value(lost)] * count)[:count]
+        if len(known) < count:
+            lost = call.lost(Fault.UNFOLLOWED, "one of its outputs is not known to the analysis")
+            known = known + [Value(lost)] * count
+        return known[:count]
     if known is None:
         known = call.lost(Fault.UNFOLLOWED, "its rule says nothing")
     shapes = call.shapes + [None] * count
