@@ -19,6 +19,7 @@ from inference_service.safety.call import (
     numbers,
 )
 from inference_service.safety.graph import Constant, Graph, Node
+from inference_service.safety.graph import Value as Entry
 from inference_service.safety.poly import (
     Exhausted,
     Expr,
@@ -252,6 +253,8 @@ class Evaluation:
         """See `call.Host`."""
         if len(inputs) != len(graph.inputs):
             raise Unfollowed("its body has another number of inputs")
+        for entry, value in zip(graph.inputs, inputs, strict=True):
+            _refuse_declared(entry, value)
         named = {entry.name: value for entry, value in zip(graph.inputs, inputs, strict=True)}
         outputs, values = self._run(graph, named)
         kept = self.body_values.setdefault(id(call.node), [])
@@ -305,6 +308,13 @@ class Evaluation:
             except ValueError:
                 self._numbers[key] = None
         return self._numbers[key]
+
+
+def _refuse_declared(entry: Entry, value: Value) -> None:
+    """onnxruntime holds the inputs of a body to the lengths that are declared for them."""
+    for declared, length in zip(entry.shape or (), value.shape or (), strict=False):
+        if isinstance(declared, int) and taint_of(length) is Taint.BATCH:
+            raise Frozen(f"its body is declared for {declared} rows")
 
 
 def _is_uniform(constant: Constant, axis: int) -> bool:
