@@ -22,7 +22,7 @@ def main() -> None:
             keras.Input((12, 4)), layers.Bidirectional(layers.GRU(5)), layers.Dense(3),
         ]),
         "mlp": keras.Sequential([
-            keras.Input((8,)), layers.Normalization(mean=0.0, variance=1.0), layers.Dense(4, "gelu"),
+            keras.Input((8,)), layers.Normalization(mean=0.0, variance=1.0), layers.Dense(4, "relu"),
         ]),
     }  # fmt: skip
     x = keras.Input((12, 8))

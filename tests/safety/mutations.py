@@ -258,9 +258,11 @@ class Examiner:
                     continue
                 found = analyse(graph)
                 if found.status is Status.PROVEN:
-                    if _is_false(case, found):
+                    agrees = _agrees(case, found)
+                    if agrees is False:
                         return case.name
-                    mutant.proves.append(case.name)
+                    if agrees:
+                        mutant.proves.append(case.name)
         return ""
 
     def survivors(self, every: Iterable[Mutant]) -> list[Mutant]:
@@ -292,14 +294,17 @@ def _is_true(case: Case, graph: Graph) -> bool:
     return found.status is not Status.PROVEN
 
 
-def _is_false(case: Case, verdict: Verdict) -> bool:
-    """Whether numbers contradict a proof. A graph that does not run can't be answered wrongly."""
+def _agrees(case: Case, verdict: Verdict) -> bool | None:
+    """Whether numbers agree with a proof; None: the graph does not run, so no answer is wrong."""
     lengths = {n for array in case.examples.values() for n in array.shape if n <= LARGEST_COUNT}
+    counts = sorted({2, 3} | lengths)
     try:
-        report = check(case.model, verdict, examples=case.examples, counts=sorted({2, 3} | lengths))
+        report = check(case.model, verdict, examples=case.examples, counts=counts)
     except Exception:
+        return None
+    if report.leaks or report.refused:
         return False
-    return bool(report.leaks or report.refused)
+    return True if report.compared else None
 
 
 @cache

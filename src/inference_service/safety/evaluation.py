@@ -174,9 +174,9 @@ class Evaluation:
         except Spoiled as error:
             return None, error.flow
         except Mixing as error:
-            return None, call.lost(Fault.MIXING, str(error))
+            return None, _lost_before(call) or call.lost(Fault.MIXING, str(error))
         except Frozen as error:
-            return None, call.lost(Fault.FROZEN, str(error))
+            return None, _lost_before(call) or call.lost(Fault.FROZEN, str(error))
         except Unfollowed as error:
             lost = call.lost(Fault.UNFOLLOWED, str(error))
             return None, _of_shared(call) or _lost_before(call) or lost
