@@ -102,6 +102,17 @@ def test_a_constant_for_one_number_of_rows_freezes_a_free_axis() -> None:
     assert verdict(frozen).status is Status.FROZEN
 
 
+def test_a_body_that_is_declared_for_one_number_of_rows_freezes_a_free_axis() -> None:
+    inner = helper.make_graph(
+        [node("Add", "s e", "t"), node("Identity", "t", "o")], "b",
+        [helper.make_tensor_value_info(name, FLOAT, [2]) for name in "se"],
+        [helper.make_tensor_value_info(name, FLOAT, [2]) for name in "to"],
+    )  # fmt: skip
+    nodes = [node("Transpose", "x", "z"), node("Scan", "w z", "a y", body=inner, num_scan_inputs=1)]
+    model = graph(nodes, {"x": (FLOAT, ["n", 3]), "w": (FLOAT, ["n"])}, ("a",))
+    assert verdict(model).status is Status.FROZEN
+
+
 def test_an_output_may_hold_several_entries_for_each_row() -> None:
     model = one("Reshape", CUBE, "x s", constants={"s": np.array([-1, 4])})
     assert verdict(model).outputs == {"y": OutputRows(0, 3)}

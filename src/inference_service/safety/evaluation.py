@@ -19,6 +19,7 @@ from inference_service.safety.call import (
     numbers,
 )
 from inference_service.safety.graph import Constant, Graph, Node
+from inference_service.safety.graph import Value as Entry
 from inference_service.safety.poly import (
     Exhausted,
     Expr,
@@ -181,13 +182,15 @@ class Evaluation:
             return None, _of_shared(call) or _lost_before(call) or lost
         except (Fork, Exhausted):
             raise
-        except Exception as error:
+        except Exception as error:  # a faulty rule or a hostile graph: nothing is claimed
             reason = f"its rule failed ({type(error).__name__}: {error})"
             return None, call.lost(Fault.UNFOLLOWED, reason)
-        if _of_shared(call) is not None:
-            return result, None
         unread = [i for i, v in enumerate(call.inputs) if v is not None and i not in call.used]
         if unread:
+            call.shapes.clear()
+            shared = _of_shared(call)
+            if shared is not None:
+                return None, shared
             reason = f"its input {unread[0]} is not known to the analysis"
             return None, call.lost(Fault.UNFOLLOWED, reason)
         return result, None
@@ -250,6 +253,8 @@ class Evaluation:
         """See `call.Host`."""
         if len(inputs) != len(graph.inputs):
             raise Unfollowed("its body has another number of inputs")
+        for entry, value in zip(graph.inputs, inputs, strict=True):
+            _refuse_declared(entry, value)
         named = {entry.name: value for entry, value in zip(graph.inputs, inputs, strict=True)}
         outputs, values = self._run(graph, named)
         kept = self.body_values.setdefault(id(call.node), [])
@@ -303,6 +308,13 @@ class Evaluation:
             except ValueError:
                 self._numbers[key] = None
         return self._numbers[key]
+
+
+def _refuse_declared(entry: Entry, value: Value) -> None:
+    """onnxruntime holds the inputs of a body to the lengths that are declared for them."""
+    for declared, length in zip(entry.shape or (), value.shape or (), strict=False):
+        if isinstance(declared, int) and taint_of(length) is Taint.BATCH:
+            raise Frozen(f"its body is declared for {declared} rows")
 
 
 def _is_uniform(constant: Constant, axis: int) -> bool:
@@ -367,8 +379,10 @@ def _values(call: Call, result: Result | None, flow: Flow | None) -> list[Value]
     if isinstance(known, Value):
         known = [known]
     if isinstance(known, list):
-        lost = call.lost(Fault.UNFOLLOWED, "one of its outputs is not known to the analysis")
-        return (known + [Value(lost)] * count)[:count]
+        if len(known) < count:
+            lost = call.lost(Fault.UNFOLLOWED, "one of its outputs is not known to the analysis")
+            known = known + [Value(lost)] * count
+        return known[:count]
     if known is None:
         known = call.lost(Fault.UNFOLLOWED, "its rule says nothing")
     shapes = call.shapes + [None] * count

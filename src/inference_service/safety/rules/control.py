@@ -112,7 +112,8 @@ def if_(call: Call) -> Result:
             chosen = then if call.host.decide(condition) else other
             return list(chosen)
         return both
-    call.host.cost_by_value(f"which way the {call.node} goes depends on values")
+    if any(not is_measured(n) for value in both for n in value.shape or ()):
+        call.host.cost_by_value(f"the sizes of the results of the {call.node} depend on values")
     if flow == GIVEN:
         both = [_given(value) for value in both]
     return both
@@ -151,7 +152,7 @@ def loop(call: Call) -> Result:
     scans = [_stacked(value, trips) for value in results[1 + len(carried) :]]
     if len(carried) + len(scans) < len(call.node.outputs):
         raise Unfollowed("its body has too few results")
-    return [*carried, *scans]
+    return [*_finished(call, carried), *scans]
 
 
 def _started(value: Value) -> Value:
@@ -159,6 +160,24 @@ def _started(value: Value) -> Value:
     if value.marks - {Mark.SCANNED}:
         raise Unfollowed("it carries the row's own number")
     return Value(value.flow, value.shape, value.dtype, marks=value.marks, kind=value.kind)
+
+
+def _finished(call: Call, carried: Sequence[Value]) -> list[Value]:
+    """What is carried out: a length that changes from round to round is another one at the end."""
+    return [
+        value
+        if value.shape is None
+        else replace(
+            value,
+            shape=tuple(
+                call.unknown(("finished", place, axis))
+                if length == call.unknown(("merged", place, axis))
+                else length
+                for axis, length in enumerate(value.shape)
+            ),
+        )
+        for place, value in enumerate(carried)
+    ]
 
 
 def _same(before: Sequence[Value], after: Sequence[Value]) -> bool:
@@ -241,7 +260,7 @@ def scan(call: Call) -> Result:
         _collected(call, value, lengths[0], axis, rows)
         for value, axis in zip(results[first:], places, strict=True)
     ]
-    return [*states, *outputs]
+    return [*_finished(call, states), *outputs]
 
 
 def _scanned_rows(call: Call, inputs: dict[int, int]) -> Rows | None:

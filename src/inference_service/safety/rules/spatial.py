@@ -215,6 +215,8 @@ def resize(call: Call) -> Result:
         return flow
     if new[flow.axis] != shape[flow.axis]:
         raise Unfollowed("it may resize the axis of the rows")
+    if call.text("coordinate_transformation_mode") == "tf_half_pixel_for_nn":
+        raise Unfollowed("it moves places by half, also those of the rows")
     return flow
 
 
