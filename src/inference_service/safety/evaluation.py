@@ -146,6 +146,7 @@ class Evaluation:
         scanned = Mark.SCANNED in marks
         if scanned and not any(isinstance(entry, Graph) for entry in node.attributes.values()):
             inputs = [_unscanned(value) for value in inputs]
+        inputs, lost = _lengths_of_lost(inputs)
         call = Call(node, inputs, self._opsets.get(node.domain, 1), self, scanned)
         found = RULES.get((node.domain, node.op_type))
         flow: Flow | None = None
@@ -162,8 +163,8 @@ class Evaluation:
             if refused:
                 mark = min(refused, key=lambda entry: entry.value)
                 flow = call.lost(Fault.UNFOLLOWED, f"it computes with {mark.value}")
-        values = _values(call, result, flow)
-        return [self._settled(call, value) for value in values]
+        values = [self._settled(call, value) for value in _values(call, result, flow)]
+        return [_lost_again(value, lost) for value in values] if lost is not None else values
 
     def _ruled(  # noqa: PLR0911  one return per kind of refusal
         self, call: Call, found: Rule
@@ -352,6 +353,8 @@ def _of_shared(call: Call) -> Flow | None:
 
 def _flow_of(contents: Contents, flow: Flow) -> Flow:
     """Numbers that are followed say exactly what they depend on."""
+    if isinstance(flow, Lost):
+        return flow
     worst = max(contents.ravel(), key=taint_of, default=0)
     taint = taint_of(worst)
     if taint is Taint.FREE:
@@ -366,6 +369,28 @@ def _lost_before(call: Call) -> Lost | None:
     """The first input that has lost its rows: a better reason than what follows from it."""
     flows = (value.flow for value in call.inputs if value is not None)
     return next((flow for flow in flows if isinstance(flow, Lost)), None)
+
+
+def _lengths_of_lost(
+    inputs: list[Value | None],
+) -> tuple[list[Value | None], Lost | None]:
+    """Lengths of tensors that have lost their rows are computed with, for the shapes and the cost.
+
+    They go on as what their numbers say; the results are lost all the same (`_lost_again`).
+    """
+    lost: Lost | None = None
+    result: list[Value | None] = []
+    for value in inputs:
+        if value is not None and isinstance(value.flow, Lost) and value.contents is not None:
+            lost = lost or value.flow
+            result.append(value.with_flow(_flow_of(value.contents, CONST)))
+        else:
+            result.append(value)
+    return result, lost
+
+
+def _lost_again(value: Value, lost: Lost) -> Value:
+    return value if isinstance(value.flow, Lost) else value.with_flow(lost)
 
 
 def _unknown_size(call: Call) -> Lost:

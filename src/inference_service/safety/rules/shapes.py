@@ -8,13 +8,15 @@ import numpy as np
 from inference_service.safety.align import product, reshaped_rows, resolve_sizes
 from inference_service.safety.call import Call, Frozen, Mixing, Result, normal_axis, rule
 from inference_service.safety.graph import Constant
-from inference_service.safety.poly import Expr, Poly, Unfollowed, at_least
+from inference_service.safety.poly import Expr, Poly, Unfollowed, at_least, is_measured
 from inference_service.safety.rules.repetition import spread
 from inference_service.safety.value import (
     CONST,
     INTEGERS,
     Contents,
     Count,
+    Fault,
+    Lost,
     Mark,
     Rows,
     Shape,
@@ -28,7 +30,11 @@ from inference_service.safety.value import (
 
 @rule("Shape", accepts=list(Mark))
 def shape(call: Call) -> Result:
-    """The lengths themselves; of the input nothing else counts, so it may have lost its rows."""
+    """The lengths themselves. Those of a tensor that mixes rows are known, for the cost alone.
+
+    Whether the node that mixes runs at all may depend on the rows. What is merely not followed
+    (PyTorch takes the shape of computed indices) has its lengths if they are all measured.
+    """
     lengths = call.shape(0)
     rank = len(lengths)
     start, end = call.int_("start", 0), call.int_("end", rank)
@@ -46,7 +52,12 @@ def listed(call: Call, lengths: Sequence[Expr], form: Shape) -> Value:
     call.out(form, "int64")
     contents = np.empty(len(lengths), object)
     contents[:] = lengths
-    return Value(CONST, form, "int64", contents if form else contents.reshape(()))
+    flow = call.value(0).flow
+    followed = not isinstance(flow, Lost) or (
+        flow.fault is Fault.UNFOLLOWED and all(is_measured(length) for length in lengths)
+    )
+    known = CONST if followed else flow
+    return Value(known, form, "int64", contents if form else contents.reshape(()))
 
 
 @rule("Constant")

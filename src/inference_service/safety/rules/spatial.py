@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from inference_service.safety import algebra
+from inference_service.safety.align import parted
 from inference_service.safety.call import Call, Mixing, Result, normal_axis, rule
 from inference_service.safety.poly import Expr, Unfollowed
 from inference_service.safety.rules.linear import scales, single
@@ -132,10 +133,12 @@ def together(call: Call, *indices: int) -> Shared | Count | Rows:
 
     A `Shared` one beside rows has entries of its own along the axis: not followed.
     """
-    flows = [on_axis_0(call, index) for index in indices if call.has(index)]
-    if any(flow != flows[0] for flow in flows) and any(isinstance(f, Rows) for f in flows):
+    present = [index for index in indices if call.has(index)]
+    flows = [on_axis_0(call, index) for index in present]
+    rows, rest = parted(call, present)
+    if rows and any(flow != flows[0] for flow in flows):
         raise Unfollowed("some of its inputs carry rows and others do not")
-    return flows[0]
+    return flows[0] if rows else rest
 
 
 # Pools
