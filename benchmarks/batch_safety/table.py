@@ -48,9 +48,11 @@ def lines(folder: Path, check: bool) -> Iterator[Line]:
         except InvalidModel as error:
             print(f"{source}/{name}: {error}")
             continue
-        began = time.perf_counter()
-        verdict = analyse(graph)
-        seconds = time.perf_counter() - began
+        seconds = float("inf")
+        for _ in range(2):  # the better of two, in CPU time: other processes don't count
+            began = time.process_time()
+            verdict = analyse(graph)
+            seconds = min(seconds, time.process_time() - began)
         checked = numbers(path, verdict) if check and verdict.status is Status.PROVEN else ""
         line = Line(source, name, len(graph.nodes), verdict, seconds, checked)
         print(f"{source}/{name}: {verdict.status} {reason(verdict)} {seconds:.3f} s {checked}")

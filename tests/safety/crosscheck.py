@@ -101,13 +101,14 @@ def main() -> None:
     parser.add_argument("kind", choices=("nodes", "fuzz"))
     parser.add_argument("--most", type=int, default=40, help="variants of a node test and length")
     parser.add_argument("--step", type=int, default=1, help="every how many-th node test")
+    parser.add_argument("--start", type=int, default=0, help="the first of them")
     parser.add_argument("--graphs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     began = time.monotonic()
     if options.kind == "nodes":
-        material = node_material(options.most, options.step)
+        material = node_material(options.most, options.step, options.start)
     else:
         material = fuzz_material(range(options.seed, options.seed + options.graphs))
     summary = checked(material, blames=True)

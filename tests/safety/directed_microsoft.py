@@ -151,7 +151,38 @@ QUANTISED = [
     Case("QAttention over rows", ms("QAttention", {"x": (UINT8, [3, "n", 8])}, "x w b s s - z z", constants={**QUANT, "w": np.arange(192, dtype=np.uint8).reshape(8, 24), "b": f32(24)}, num_heads=2), MIXING, shows=False),
 ]  # fmt: skip
 
+Q_PAST = {name: (FLOAT, ["n", 1, 16]) for name in ("q", "k", "v")} | {
+    name: (FLOAT, ["n", 2, 3, 8]) for name in ("pk", "pv")
+} | {"l": (INT32, ["n"])}  # fmt: skip
+LENGTHS = {
+    "q": f32(3, 1, 16),
+    "k": f32(3, 1, 16),
+    "v": f32(3, 1, 16),
+    "pk": f32(3, 2, 3, 8),
+    "pv": f32(3, 2, 3, 8),
+    "l": np.array([3, 3, 3], np.int32),
+}
+GROUPS: dict[str, Any] = {"num_heads": 2, "kv_num_heads": 2, "outputs": ("y", "nk", "nv")}
+QUANT_LSTM = {
+    "w": np.ones((1, 4, 8), np.int8),
+    "r": np.ones((1, 2, 8), np.int8),
+    "s": np.ones(1, np.float32),
+    "z": np.zeros(1, np.int8),
+}
+
+OTHERS = [
+    Case("GroupQueryAttention with a state", ms("GroupQueryAttention", Q_PAST, "q k v pk pv l t", constants={"t": np.array(4, np.int32)}, **GROUPS), PROVEN, examples=LENGTHS),
+    Case("GroupQueryAttention: a total from rows", ms("GroupQueryAttention", {**Q_PAST, "t": (INT32, ["n"])}, **GROUPS), MIXING, shows=False),
+    Case("GroupQueryAttention: one stored state for each row", ms("GroupQueryAttention", {n: Q_PAST[n] for n in "qkvl"}, "q k v pk pv l t", constants={"pk": f32(3, 2, 3, 8), "pv": f32(3, 2, 3, 8), "t": np.array(4, np.int32)}, **GROUPS), UNPROVEN, shows=False),
+    Case("NGramRepeatBlock", ms("NGramRepeatBlock", {"i": (INT64, ["n", 4]), "x": (FLOAT, ["n", 10])}, ngram_size=2), PROVEN, partial=True, examples={"i": np.array([[1, 2, 1, 2], [3, 3, 3, 3], [5, 6, 7, 8]]), "x": f32(3, 10)}),
+    Case("NGramRepeatBlock: stored scores for each row", ms("NGramRepeatBlock", {"i": (INT64, ["n", 4])}, "i x", ngram_size=2, constants={"x": f32(3, 10)}), UNPROVEN, shows=False),
+    Case("MatMulInteger16", ms("MatMulInteger16", {"x": (5, ["n", 4])}, "x w", constants={"w": np.arange(16, dtype=np.int16).reshape(4, 4)}), PROVEN),
+    Case("MatMulInteger16: sums over rows", ms("MatMulInteger16", {"x": (5, [4, "n"])}, "x w", constants={"w": np.ones((1, 4), np.int16)}), MIXING, shows=False),
+    Case("DynamicTimeWarping", ms("DynamicTimeWarping", {"x": (FLOAT, ["n", 4])}), MIXING),
+    Case("DynamicQuantizeLSTM", ms("DynamicQuantizeLSTM", {"x": (FLOAT, [3, "n", 4])}, "x w r - - - - - s z s z", constants=QUANT_LSTM, hidden_size=2), MIXING, shows=False),
+]  # fmt: skip
+
 CASES = [
     replace(case, name=f"com.microsoft {case.name}")
-    for case in (*ELEMENTWISE, *PRODUCTS, *NORMALISED, *ATTENTION, *QUANTISED)
+    for case in (*ELEMENTWISE, *PRODUCTS, *NORMALISED, *ATTENTION, *QUANTISED, *OTHERS)
 ]

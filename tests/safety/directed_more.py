@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from onnx import helper, numpy_helper
 
 from tests.safety.directed import (
     FLOAT,
@@ -77,4 +78,15 @@ SIGNALS = [
     Case("MelWeightMatrix", graph([node("MelWeightMatrix", "a b c d e", "w"), node("MatMul", "x w", "y")], {"x": (FLOAT, ["n", 9])}, a=np.array(4), b=np.array(16), c=np.array(16000), d=np.float32(0), e=np.float32(8000)), PROVEN),
 ]  # fmt: skip
 
-CASES = [*SEQUENCES, *ATTENTION, *SIGNALS]
+LABELS = {"x": (FLOAT, ["n", 4]), "t": (INT64, ["n"])}
+
+VARIOUS = [
+    Case("Constant", graph([helper.make_node("Constant", [], ["c"], "c", value_floats=[1.0, 2.0, 3.0, 4.0]), node("Mul", "x c", "y")], T), PROVEN),
+    Case("Constant with an entry for each row", graph([helper.make_node("Constant", [], ["c"], "c", value=numpy_helper.from_array(f32(3, 1))), node("Mul", "x c", "y")], T), MIXING, shows=False),
+    Case("SoftmaxCrossEntropyLoss of each row", one("SoftmaxCrossEntropyLoss", LABELS, reduction="none"), PROVEN, partial=True, examples={"x": f32(4, 4), "t": np.array([0, 1, 2, 3])}),
+    Case("SoftmaxCrossEntropyLoss of all rows", one("SoftmaxCrossEntropyLoss", LABELS), MIXING, examples={"x": f32(4, 4), "t": np.array([0, 1, 2, 3])}),
+    Case("CenterCropPad of features", one("CenterCropPad", T, "x l", constants={"l": np.array([6])}, axes=[1]), PROVEN),
+    Case("CenterCropPad of rows", one("CenterCropPad", T, "x l", constants={"l": np.array([2])}, axes=[0]), UNPROVEN),
+]  # fmt: skip
+
+CASES = [*SEQUENCES, *ATTENTION, *SIGNALS, *VARIOUS]

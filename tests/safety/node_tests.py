@@ -45,10 +45,17 @@ def cases() -> tuple[Case, ...]:
         assert test.data_sets is not None
         names = [value.name for value in test.model.graph.input]
         arrays = list(test.data_sets[0][0])
-        if all(isinstance(a, np.ndarray) for a in arrays) and len(arrays) <= len(names):
+        inputs = zip(test.model.graph.input, arrays, strict=False)
+        if len(arrays) <= len(names) and all(_is_tensor(v, a) for v, a in inputs):
             examples = dict(zip(names, arrays, strict=False))
             made.append(Case(test.name, test.model, examples))
     return tuple(made)
+
+
+def _is_tensor(value: onnx.ValueInfoProto, array: object) -> bool:
+    if not isinstance(array, np.ndarray) or not value.type.HasField("tensor_type"):
+        return False
+    return len(value.type.tensor_type.shape.dim) == array.ndim
 
 
 def variants(case: Case, most: int = MOST_VARIANTS) -> Iterator[Case]:

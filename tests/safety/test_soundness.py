@@ -81,6 +81,19 @@ def test_a_row_that_fails_alone_and_runs_among_others_is_a_leak() -> None:
     assert "fails alone and runs among others" in {leak.detail for leak in report.leaks}
 
 
+def test_a_small_influence_of_other_rows_is_no_rounding() -> None:
+    """y = x + 1e-3 * the mean of all rows."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[0]),
+        helper.make_node("Mul", ["m", "small"], ["s"]),
+        helper.make_node("Add", ["x", "s"], ["y"]),
+    ]
+    model = onnx_models.build(
+        nodes, [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4])], small=np.float32(1e-3)
+    )
+    assert check(model, proven({"x": 0})).leaks
+
+
 def test_inputs_that_must_be_equal_are_equal() -> None:
     model = onnx_models.build(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
