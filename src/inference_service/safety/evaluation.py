@@ -15,7 +15,6 @@ from inference_service.safety.call import (
     Result,
     Rule,
     Spoiled,
-    joined,
     numbers,
 )
 from inference_service.safety.graph import Constant, Graph, Node
@@ -30,14 +29,21 @@ from inference_service.safety.poly import (
     origin_of,
     taint_of,
 )
+from inference_service.safety.results import (
+    all_outputs,
+    flow_of_numbers,
+    joined_shared,
+    lengths_of_lost,
+    lost_before,
+    unknown_size,
+    unscanned,
+)
 from inference_service.safety.value import (
     CONST,
-    COUNT,
     GIVEN,
     MOST_CONTENTS,
     NO_MARKS,
     Contents,
-    Count,
     Fault,
     Flow,
     Lost,
@@ -145,8 +151,8 @@ class Evaluation:
         marks = NO_MARKS.union(*(v.marks for v in inputs if v is not None and v.marks))
         scanned = Mark.SCANNED in marks
         if scanned and not any(isinstance(entry, Graph) for entry in node.attributes.values()):
-            inputs = [_unscanned(value) for value in inputs]
-        inputs, lost = _lengths_of_lost(inputs)
+            inputs = [unscanned(value) for value in inputs]
+        inputs, lost = lengths_of_lost(inputs)
         call = Call(node, inputs, self._opsets.get(node.domain, 1), self, scanned)
         found = RULES.get((node.domain, node.op_type))
         flow: Flow | None = None
@@ -163,8 +169,8 @@ class Evaluation:
             if refused:
                 mark = min(refused, key=lambda entry: entry.value)
                 flow = call.lost(Fault.UNFOLLOWED, f"it computes with {mark.value}")
-        values = [self._settled(call, value) for value in _values(call, result, flow)]
-        return [_lost_again(value, lost) for value in values] if lost is not None else values
+        values = [self._settled(call, value) for value in all_outputs(call, result, flow)]
+        return values if lost is None else [value.with_flow(lost) for value in values]
 
     def _ruled(  # noqa: PLR0911  one return per kind of refusal
         self, call: Call, found: Rule
@@ -175,12 +181,12 @@ class Evaluation:
         except Spoiled as error:
             return None, error.flow
         except Mixing as error:
-            return None, _lost_before(call) or call.lost(Fault.MIXING, str(error))
+            return None, lost_before(call) or call.lost(Fault.MIXING, str(error))
         except Frozen as error:
-            return None, _lost_before(call) or call.lost(Fault.FROZEN, str(error))
+            return None, lost_before(call) or call.lost(Fault.FROZEN, str(error))
         except Unfollowed as error:
             lost = call.lost(Fault.UNFOLLOWED, str(error))
-            return None, _of_shared(call) or _lost_before(call) or lost
+            return None, joined_shared(call) or lost_before(call) or lost
         except (Fork, Exhausted):
             raise
         except Exception as error:  # a faulty rule or a hostile graph: nothing is claimed
@@ -189,7 +195,7 @@ class Evaluation:
         unread = [i for i, v in enumerate(call.inputs) if v is not None and i not in call.used]
         if unread:
             call.shapes.clear()
-            shared = _of_shared(call)
+            shared = joined_shared(call)
             if shared is not None:
                 return None, shared
             reason = f"its input {unread[0]} is not known to the analysis"
@@ -202,7 +208,7 @@ class Evaluation:
         if contents is not None and contents.size > MOST_CONTENTS:
             value = replace(value, contents=None)
         elif contents is not None and not call.scanned:
-            value = replace(value, flow=_flow_of(contents, value.flow))
+            value = replace(value, flow=flow_of_numbers(contents, value.flow))
         self._lengths[-1].update(value.shape or ())
         if len(self._scopes) == 1:  # a branch that is not taken makes nothing
             for length in value.shape or ():
@@ -233,7 +239,7 @@ class Evaluation:
                 if Mark.PADDED in value.marks or (call.scanned and isinstance(flow, Shared)):
                     continue
                 origin = origin_of(length)
-                return origin if isinstance(origin, Lost) else _unknown_size(call)
+                return origin if isinstance(origin, Lost) else unknown_size(call)
             reason = "the size of its result depends on the number of rows"
             fault = Fault.MIXING if isinstance(flow, Rows) else Fault.UNFOLLOWED
             return call.lost(fault, reason)
@@ -329,87 +335,3 @@ def _is_uniform(constant: Constant, axis: int) -> bool:
 def stored(constant: Constant) -> Value:
     """The value of a tensor that the file holds."""
     return Value(CONST, constant.shape, constant.dtype, constant=constant)
-
-
-def _unscanned(value: Value | None) -> Value | None:
-    if value is None or Mark.SCANNED not in value.marks:
-        return value
-    return replace(value, marks=value.marks - {Mark.SCANNED})
-
-
-def _of_shared(call: Call) -> Flow | None:
-    """A node that is not followed but sees `Shared` alone gives `Shared`."""
-    if any(isinstance(entry, Graph) for entry in call.node.attributes.values()):
-        return None
-    flow: Shared | Count = CONST
-    for value in call.inputs:
-        if value is None:
-            continue
-        if not isinstance(value.flow, Shared):
-            return None
-        flow = joined(flow, value.flow)
-    return flow
-
-
-def _flow_of(contents: Contents, flow: Flow) -> Flow:
-    """Numbers that are followed say exactly what they depend on."""
-    if isinstance(flow, Lost):
-        return flow
-    worst = max(contents.ravel(), key=taint_of, default=0)
-    taint = taint_of(worst)
-    if taint is Taint.FREE:
-        return flow if isinstance(flow, Shared) else CONST
-    if taint is Taint.BATCH:
-        return COUNT
-    origin = origin_of(worst)
-    return origin if isinstance(origin, Lost) else flow
-
-
-def _lost_before(call: Call) -> Lost | None:
-    """The first input that has lost its rows: a better reason than what follows from it."""
-    flows = (value.flow for value in call.inputs if value is not None)
-    return next((flow for flow in flows if isinstance(flow, Lost)), None)
-
-
-def _lengths_of_lost(
-    inputs: list[Value | None],
-) -> tuple[list[Value | None], Lost | None]:
-    """Lengths of tensors that have lost their rows are computed with, for the shapes and the cost.
-
-    They go on as what their numbers say; the results are lost all the same (`_lost_again`).
-    """
-    lost: Lost | None = None
-    result: list[Value | None] = []
-    for value in inputs:
-        if value is not None and isinstance(value.flow, Lost) and value.contents is not None:
-            lost = lost or value.flow
-            result.append(value.with_flow(_flow_of(value.contents, CONST)))
-        else:
-            result.append(value)
-    return result, lost
-
-
-def _lost_again(value: Value, lost: Lost) -> Value:
-    return value if isinstance(value.flow, Lost) else value.with_flow(lost)
-
-
-def _unknown_size(call: Call) -> Lost:
-    return call.lost(Fault.UNFOLLOWED, "the size of its result is not known")
-
-
-def _values(call: Call, result: Result | None, flow: Flow | None) -> list[Value]:
-    """The outputs; after a refusal those shapes are kept that the rule stated before it."""
-    count = len(call.node.outputs)
-    known = result if flow is None else flow
-    if isinstance(known, Value):
-        known = [known]
-    if isinstance(known, list):
-        if len(known) < count:
-            lost = call.lost(Fault.UNFOLLOWED, "one of its outputs is not known to the analysis")
-            known = known + [Value(lost)] * count
-        return known[:count]
-    if known is None:
-        known = call.lost(Fault.UNFOLLOWED, "its rule says nothing")
-    shapes = call.shapes + [None] * count
-    dtypes = call.dtypes + [""] * count
-    return [Value(known, shapes[place], dtypes[place]) for place in range(count)]
