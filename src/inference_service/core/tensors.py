@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference_service.core.errors import InvalidInput, quoted
+from inference_service.core.rows import RowLayout
 
 Array: TypeAlias = NDArray[np.generic]
 Tensors: TypeAlias = Mapping[str, Array]
@@ -83,6 +84,7 @@ _NUMPY: dict[DType, np.dtype[np.generic]] = {
 }
 _FLOATS = frozenset({DType.FP16, DType.FP32, DType.FP64})
 _LARGEST = {d: float(np.finfo(_NUMPY[d].name).max) for d in sorted(_FLOATS)}
+_MOST_EMPTY = 2**20
 _INTEGERS = frozenset(d for d in DType if _NUMPY[d].kind in "iu")
 
 
@@ -117,15 +119,19 @@ class TensorSpec:
     """Name, element type and shape of an input or output, the batch axis included.
 
     ``symbols`` holds the graph's own names of the axes ("" where it has none); axes of one name
-    have one length.
+    have one length. ``ranked`` False: the file doesn't tell the number of axes, any shape runs;
+    ``shape`` is then empty.
     """
 
     name: str
     dtype: DType
     shape: Shape
     symbols: tuple[str, ...] = ()
+    ranked: bool = True
 
     def __str__(self) -> str:
+        if not self.ranked:
+            return f"{self.name} {self.dtype.label} of any shape"
         axes = [
             str(n) if n is not None else (symbol or "any")
             for n, symbol in zip(self.shape, self.symbols or [""] * len(self.shape), strict=True)
@@ -146,11 +152,16 @@ class BatchMode(StrEnum):
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes and gives, and how its rows may be batched."""
+    """What a model takes and gives, and how its rows may be batched.
+
+    ``rows`` tells where rows are in tensors whose batch axis isn't the first; clients see the
+    graph's own shapes.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     mode: BatchMode = BatchMode.MERGE
+    rows: RowLayout = field(default_factory=RowLayout)
     _by_name: dict[str, TensorSpec] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -164,22 +175,37 @@ class Signature:
     @cached_property
     def has_fixed_rows(self) -> bool:
         """Whether every axis but the batch axis has one length: then all rows share a shape."""
-        return all(None not in spec.shape[1:] for spec in self.inputs)
+        return all(
+            n is not None or axis == self.rows.axis(spec.name)
+            for spec in self.inputs
+            for axis, n in enumerate(spec.shape)
+        ) and all(spec.ranked for spec in self.inputs)
 
     @cached_property
     def has_row_axis(self) -> bool:
-        """Whether every input has an axis 0, so that a list of instances can be stacked."""
-        return all(spec.shape for spec in self.inputs)
+        """Whether every input has its rows on axis 0, so that a list of instances can be stacked."""
+        return all(spec.shape and self.rows.axis(spec.name) == 0 for spec in self.inputs)
+
+    @cached_property
+    def has_row_outputs(self) -> bool:
+        """Whether every output has one entry for each row on axis 0, as far as is known."""
+        return not self.rows.outputs and all(spec.shape or not spec.ranked for spec in self.outputs)
 
     def wanted_shape(self, spec: TensorSpec) -> Shape:
         """The shape that a client may send: the batch axis is free unless requests run whole."""
         if self.mode is BatchMode.WHOLE:
             return spec.shape
-        return self._wanted.get(spec.name) or (None, *spec.shape[1:])
+        wanted = self._wanted.get(spec.name)
+        return self._freed(spec) if wanted is None else wanted
 
     @cached_property
     def _wanted(self) -> dict[str, Shape]:
-        return {spec.name: (None, *spec.shape[1:]) for spec in self.inputs}
+        return {spec.name: self._freed(spec) for spec in self.inputs}
+
+    def _freed(self, spec: TensorSpec) -> Shape:
+        """The shape with a free batch axis."""
+        axis = self.rows.axis(spec.name)
+        return tuple(None if at == axis else n for at, n in enumerate(spec.shape))
 
     @cached_property
     def _plain(self) -> tuple[str, np.dtype[np.generic], tuple[int | None, ...]] | None:
@@ -187,7 +213,9 @@ class Signature:
         if len(self.inputs) != 1 or self.mode is BatchMode.WHOLE or not self.has_fixed_rows:
             return None
         (spec,) = self.inputs
-        return (spec.name, spec.dtype.numpy, spec.shape[1:]) if spec.shape else None
+        if not self.has_row_axis or 0 in spec.shape[1:]:
+            return None
+        return spec.name, spec.dtype.numpy, spec.shape[1:]
 
     def check(self, inputs: Tensors, outputs: Sequence[str] = ()) -> int:
         """Verify names, dtypes and shapes and return the number of rows.
@@ -209,9 +237,11 @@ class Signature:
                 message = f"expected {spec.dtype.label}, got {array.dtype.name}"
                 raise InvalidInput(message, (name,))
             wanted = self.wanted_shape(spec)
-            if not shape_fits(array.shape, wanted):
+            if spec.ranked and not shape_fits(array.shape, wanted):
                 message = f"expected shape {render_shape(wanted)}, got {render_shape(array.shape)}"
                 raise InvalidInput(message, (name,))
+            if array.size == 0:
+                _check_empty(name, array.shape)
         for name in outputs:
             if name not in self.output_names:
                 known = quoted(self.output_names)
@@ -219,8 +249,8 @@ class Signature:
         return 1 if self.mode is BatchMode.WHOLE else self._rows(inputs)
 
     def _rows(self, inputs: Tensors) -> int:
-        rows: dict[str, int] = {name: array.shape[0] for name, array in inputs.items()}
-        first = next(iter(rows.values()))
+        rows = self.rows.counts(inputs)
+        first = next(iter(rows.values()), 1)
         if any(count != first for count in rows.values()):
             counts = ", ".join(f"{name} has {count}" for name, count in rows.items())
             raise InvalidInput(f"all inputs must have the same number of rows: {counts}")
@@ -230,6 +260,19 @@ class Signature:
 
     def _wrong_names(self, inputs: Tensors) -> InvalidInput:
         return wrong_names(self, inputs)
+
+
+def _check_empty(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor without elements whose other axes cost without holding anything."""
+    elements = 1
+    for length in shape:
+        elements *= length or 1
+        if elements > _MOST_EMPTY:
+            raise InvalidInput(
+                f"shape {render_shape(shape)} holds no element, and the lengths of its other axes "
+                f"multiply to more than {_MOST_EMPTY}",
+                (name,),
+            )
 
 
 def wrong_names(signature: Signature, given: Iterable[str]) -> InvalidInput:
