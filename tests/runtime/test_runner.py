@@ -14,14 +14,14 @@ from inference_service.core.tensors import BatchMode
 from inference_service.engine.interfaces import Job, RunResult
 from inference_service.runtime import runner as module
 from inference_service.runtime.loader import LoadOptions, load
-from inference_service.runtime.runner import OrtRunner
+from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models
 
 
 def open_runner(model: Any, folder: Path, mode: BatchMode, *, inline: bool) -> OrtRunner:
     opened = open_model(onnx_models.save(model, folder / "m.onnx"), RuntimeOptions(1))
-    return OrtRunner("m", {1: opened}, mode, 1, inline=inline)
+    return OrtRunner("m", {1: opened}, Shaping(mode), 1, inline=inline)
 
 
 async def run(runner: OrtRunner, *parts: Any) -> tuple[RunResult, threading.Thread]:

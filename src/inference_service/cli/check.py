@@ -56,7 +56,7 @@ def _reports(settings: Any, *, profile: bool) -> Iterator[dict[str, Any]]:
 
 
 def _report(options: Any, *, profile: bool) -> dict[str, Any]:
-    from inference_service.runtime import loader
+    from inference_service.runtime import loader, warmup
     from inference_service.runtime.profile import knee_of
 
     report: dict[str, Any] = {"model": options.name, "version": options.version, "error": "",
@@ -101,7 +101,7 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
                     for rows, seconds in found.points
                 ],
             }
-            for found in loader.profile(loaded, options)
+            for found in warmup.profile(loaded, options)
         ]
     return report
 

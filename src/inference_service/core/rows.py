@@ -58,6 +58,10 @@ class RowLayout:
         """The batch axis of an input; None: it has no rows."""
         return self.inputs.get(name, 0)
 
+    def output_axis(self, name: str) -> int | None:
+        """The batch axis of an output; None: it is the same for all rows."""
+        return self.outputs.get(name, _PLAIN).axis
+
     def counts(self, inputs: Tensors) -> dict[str, int]:
         """The rows of every input that has rows. Each has the batch axis."""
         axes = ((name, self.inputs.get(name, 0)) for name in inputs)

@@ -131,7 +131,7 @@ class TensorSpec:
 
     def __str__(self) -> str:
         if not self.ranked:
-            return f"{self.name} {self.dtype.label} of any shape"
+            return f"{self.name} {self.dtype.label}[...]"
         axes = [
             str(n) if n is not None else (symbol or "any")
             for n, symbol in zip(self.shape, self.symbols or [""] * len(self.shape), strict=True)

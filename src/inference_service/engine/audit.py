@@ -37,7 +37,7 @@ class Auditor:
         self._timer: asyncio.TimerHandle | None = None
         self._tries = 0
         self._audit: Audit | None = None
-        self.due = clock() + _INTERVAL
+        self.due = 0.0
 
     def take(self, job: Job, outcomes: list[Outcome], rows: list[int]) -> None:
         """Remember a row of this run, in turn one of the first, second … request."""

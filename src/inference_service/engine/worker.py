@@ -106,7 +106,7 @@ class Worker:
             raise ModelNotReady(f"model {self.info.ref} is being unloaded")
         rows = self.info.signature.check(request.inputs, request.outputs)
         guard = self.info.guard
-        alone = guard is not None and guard.alone(request.inputs) or self._apart
+        alone = (guard is not None and guard.alone(request.inputs)) or self._apart
         if alone and not self.info.policy.sizes:
             rows = 1  # it isn't cut
         now = self._dispatcher.clock()

@@ -213,7 +213,6 @@ class PrometheusObserver:
         if record.compute_seconds is not None:
             children.compute.observe(record.compute_seconds)
 
-
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
         self._violations.labels(model.name, str(model.version)).inc()

@@ -1,0 +1,230 @@
+"""The verdict of the analysis on a file, kept between starts by the file's content."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from inference_service import safety
+from inference_service.core.errors import InvalidModel
+from inference_service.runtime.graph_reader import read_graph
+from inference_service.safety.by_row import without_dynamic_quantisation
+from inference_service.safety.graph import Graph
+from inference_service.safety.verdict import Cost, OutputRows, Status, Verdict
+
+log = logging.getLogger(__name__)
+
+ANALYSIS = 1
+"""To be raised whenever a rule of the analysis, or what is kept here, changes."""
+_MOST_SIBLINGS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the file itself says of batching.
+
+    ``by_row`` is the verdict on the graph without its dynamic quantisation, where that alone mixes
+    rows and the rest is proven: rows may be told apart and run one by one. ``unranked`` are inputs
+    and outputs whose number of axes the file doesn't tell.
+    """
+
+    verdict: Verdict
+    by_row: Verdict | None = None
+    unranked: frozenset[str] = frozenset()
+
+
+Analyse = Callable[[Path], Analysis]
+
+
+def analysed(path: Path) -> Analysis:
+    """Read and analyse a file. What can't be read or followed is unproven, with the reason."""
+    try:
+        graph = read_graph(path)
+    except (InvalidModel, ValueError) as error:
+        return Analysis(_unproven(f"the file can't be analysed: {error}"))
+    try:
+        verdict = safety.analyse(graph)
+    # A fault of the analysis must not keep a model from being served; nothing is claimed then.
+    except Exception as error:
+        log.exception("the analysis of %s failed", path)
+        verdict = _unproven(f"the analysis failed: {type(error).__name__}: {error}")
+    by_row = None
+    if verdict.status is Status.MIXING and (relaxed := without_dynamic_quantisation(graph)):
+        try:
+            found = safety.analyse(relaxed)
+            by_row = found if found.status is Status.PROVEN else None
+        except Exception:
+            log.exception("the analysis of %s without dynamic quantisation failed", path)
+    return Analysis(verdict, by_row, _unranked(graph))
+
+
+def _unproven(reason: str) -> Verdict:
+    return Verdict(Status.UNPROVEN, reason=reason)
+
+
+def _unranked(graph: Graph) -> frozenset[str]:
+    values = (*graph.inputs, *graph.outputs)
+    return frozenset(v.name for v in values if v.kind == "tensor" and v.shape is None)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, _changed: int, _size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, read once for as long as the file stays as it is."""
+    stat = path.stat()
+    return _digest(path, stat.st_mtime_ns, stat.st_size)
+
+
+def user_cache() -> Path | None:
+    """The user's cache folder for this service, if it can be made and written; else None."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = (Path(base) if base else Path.home() / ".cache") / "inference-service"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+class VerdictCache:
+    """Verdicts, and results of the check on load, in one JSON file for each model file.
+
+    A verdict that holds functions (conditions on lengths, a bound on memory) is kept without them:
+    who needs them has the file analysed again.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def key(self, path: Path) -> str:
+        """Whatever changes a verdict: the file, its external data, the runtime, the analysis."""
+        if self._folder is None:
+            return ""
+        siblings = sorted(path.parent.iterdir())[:_MOST_SIBLINGS]
+        data = [
+            (other.name, stat.st_size, stat.st_mtime_ns)
+            for other in siblings
+            if other != path and other.is_file() and (stat := other.stat())
+        ]
+        about = repr((file_digest(path), data, ort.__version__, ANALYSIS))
+        return hashlib.sha256(about.encode()).hexdigest()[:32]
+
+    def read(self, key: str) -> dict[str, Any]:
+        """What was written under this key; empty where that is nothing or can't be used."""
+        if self._folder is None:
+            return {}
+        path = self._folder / f"{key}.verdict.json"
+        try:
+            content = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning("the verdict %s can't be used and is made again: %s", path, error)
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def remembered(self, path: Path, about: str, compute: Callable[[], str]) -> str:
+        """A text that follows from the file and ``about``: computed once."""
+        if self._folder is None:
+            return compute()
+        key = self.key(path)
+        texts = self.read(key).get("texts")
+        known = dict(texts) if isinstance(texts, dict) else {}
+        name = hashlib.sha256(about.encode()).hexdigest()[:32]
+        text = known.get(name)
+        if not isinstance(text, str):
+            text = compute()
+            self.write(key, {"texts": {**known, name: text}})
+        return text
+
+    def write(self, key: str, content: Mapping[str, Any]) -> None:
+        """Keep it, with what is already there. A folder that can't be written costs a warning."""
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part = self._folder / f".{key}.{os.getpid()}.part"
+            part.write_text(json.dumps({**self.read(key), **content}, indent=1))
+            part.replace(self._folder / f"{key}.verdict.json")
+        except OSError as error:
+            log.warning("the verdict on a model can't be kept: %s", error)
+
+
+def analysis_of(path: Path, cache: VerdictCache, analyse: Analyse) -> Analysis:
+    """The analysis of a file, from the cache where it is there."""
+    key = cache.key(path)
+    try:
+        return _read(cache.read(key)["analysis"])
+    except (KeyError, TypeError, ValueError):
+        found = analyse(path)
+        cache.write(key, {"analysis": _written(found)})
+        return found
+
+
+def _written(found: Analysis) -> dict[str, Any]:
+    return {
+        "verdict": _verdict_written(found.verdict),
+        "by_row": None if found.by_row is None else _verdict_written(found.by_row),
+        "unranked": sorted(found.unranked),
+        "incomplete": bool(found.verdict.conditions) or found.verdict.cost.peak_bytes is not None,
+    }
+
+
+def _verdict_written(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "status": verdict.status.value,
+        "inputs": dict(verdict.inputs),
+        "outputs": {name: [rows.axis, rows.entries] for name, rows in verdict.outputs.items()},
+        "equal": sorted(verdict.equal),
+        "max_rows": verdict.max_rows,
+        "fixed_rows": verdict.fixed_rows,
+        "partial": verdict.partial,
+        "node": verdict.node,
+        "reason": verdict.reason,
+        "cost": [verdict.cost.by_shape, verdict.cost.reason],
+    }
+
+
+def _read(content: Mapping[str, Any]) -> Analysis:
+    """Raises KeyError, TypeError or ValueError for what was not written here, or is incomplete."""
+    if content["incomplete"]:
+        raise ValueError("it holds functions")
+    by_row = content["by_row"]
+    return Analysis(
+        _verdict_read(content["verdict"]),
+        None if by_row is None else _verdict_read(by_row),
+        frozenset(content["unranked"]),
+    )
+
+
+def _verdict_read(content: Mapping[str, Any]) -> Verdict:
+    by_shape, why = content["cost"]
+    return Verdict(
+        Status(content["status"]),
+        inputs={str(name): int(axis) for name, axis in content["inputs"].items()},
+        outputs={
+            name: OutputRows(axis, int(entries))
+            for name, (axis, entries) in content["outputs"].items()
+        },
+        equal=frozenset(content["equal"]),
+        max_rows=content["max_rows"],
+        fixed_rows=content["fixed_rows"],
+        partial=bool(content["partial"]),
+        node=str(content["node"]),
+        reason=str(content["reason"]),
+        cost=Cost(by_shape=bool(by_shape), reason=str(why)),
+    )
