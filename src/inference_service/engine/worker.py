@@ -187,7 +187,8 @@ class Worker:
     def _kind(self, request: InferenceRequest) -> tuple[Hashable, int, int]:
         """What must be equal for two requests to share a run, a row's volume and its length."""
         signature = self.info.signature
-        if signature.mode is BatchMode.WHOLE:
+        given = len(request.inputs) > len(signature.inputs)  # a default is replaced
+        if signature.mode is BatchMode.WHOLE or given:
             return next(self._unique), quantised(_numbers(request.inputs)), 0
         if self._fixed_volume:
             return request.outputs, self._fixed_volume, 0

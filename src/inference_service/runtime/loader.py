@@ -11,7 +11,7 @@ from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout, Profile, worth_having
 from inference_service.core.scheduling.lengths import quantised
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.tasks import PayloadPipeline
+from inference_service.core.tasks import PayloadPipeline, labels_of
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.probe import Probe, probe
@@ -112,7 +112,7 @@ def inspect(options: LoadOptions) -> LoadedModel:
         signature=_signature(model, mode, found.sizes),
         policy=_policy(options, mode, sizes),
         description=options.description,
-        labels=options.labels,
+        labels={**model.labels, **options.labels},
         version_labels=options.version_labels,
         metadata=options.metadata,
         example=options.example,
@@ -125,6 +125,7 @@ def inspect(options: LoadOptions) -> LoadedModel:
     if payloads is not None:
         tasks = payloads.tasks(info.signature)
         info = replace(info, tasks=tasks, text=payloads.embedder)
+        info = replace(info, labels={**info.labels, **labels_of(tasks)})
     return LoadedModel(info, model, found, padding)
 
 
@@ -142,7 +143,7 @@ def _with_padding(
 def _signature(model: OpenModel, mode: BatchMode, fixed: tuple[int, ...]) -> Signature:
     """As clients see it: a fixed batch is ours to fill up, theirs has any number of rows."""
     if not fixed:
-        return Signature(model.inputs, model.outputs, mode)
+        return Signature(model.inputs, model.outputs, mode, model.optional)
 
     def freed(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         return tuple(
@@ -152,7 +153,7 @@ def _signature(model: OpenModel, mode: BatchMode, fixed: tuple[int, ...]) -> Sig
             for spec in specs
         )
 
-    return Signature(freed(model.inputs), freed(model.outputs), mode)
+    return Signature(freed(model.inputs), freed(model.outputs), mode, model.optional)
 
 
 def _policy(options: LoadOptions, mode: BatchMode, sizes: tuple[int, ...]) -> BatchPolicy:
