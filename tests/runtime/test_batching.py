@@ -5,6 +5,7 @@ Verdicts are made by hand; the right values are computed by ONNX Runtime itself.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -327,7 +328,7 @@ async def test_a_wrong_verdict_costs_nobody_an_answer(tmp_path: Path) -> None:
     served = Served(given)
     # The check on load would have found it.
     assert served.loaded.signature.mode is BatchMode.WHOLE
-    served = Served(LoadOptions(**{**vars_of(given), "verdicts": _Trusting()}))
+    served = Served(trusting(given))
     assert served.loaded.signature.mode is BatchMode.MERGE
     for inputs, got in zip(
         (DROPPED, KEPT, KEPT), await served.ask(DROPPED, KEPT, KEPT), strict=True
@@ -343,7 +344,7 @@ async def test_a_merged_run_that_fails_without_a_guilty_request_is_a_violation(
 ) -> None:
     model = onnx_models.fixed_reshape()
     given = options(model, tmp_path, says(proven({"x": 0}, {"y": 0})), warm_up=False)
-    served = Served(LoadOptions(**{**vars_of(given), "verdicts": _Trusting()}))
+    served = Served(trusting(given))
     asked = [{"x": floats(1, 2, 2, seed=seed)} for seed in range(3)]
     for inputs, got in zip(asked, await served.ask(*asked), strict=True):
         same(got, right(model, inputs))
@@ -360,8 +361,10 @@ async def test_a_row_whose_values_fail_fails_alone_and_is_no_violation(tmp_path:
     assert not served.notebook.violations
 
 
-def vars_of(given: LoadOptions) -> dict[str, Any]:
-    return {name: getattr(given, name) for name in LoadOptions.__dataclass_fields__}
+def trusting(given: LoadOptions) -> LoadOptions:
+    """The same without a check on load."""
+    verdicts: Any = _Trusting()
+    return replace(given, verdicts=verdicts)
 
 
 class _Trusting:

@@ -63,7 +63,7 @@ class Guard:
         if self.peak_bytes(as_run) > self.memory:
             return (
                 f"a run with inputs of these shapes may take {self.peak_bytes(as_run) // _MIB} MiB "
-                f"of memory, and at most {self.memory // _MIB} MiB are allowed (runtime.max_run_bytes)"
+                f"of memory; {self.memory // _MIB} MiB are allowed (setting runtime.max_run_bytes)"
             )
         if alone or self.largest_batch is None:
             return alone

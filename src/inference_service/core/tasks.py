@@ -117,6 +117,24 @@ class FileTask(Protocol):
         """The inputs, with one row. Raises InvalidInput."""
 
 
+@runtime_checkable
+class LabellingTask(Protocol):
+    """A `Task` that names the classes of an output of its model."""
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """Names of classes by output."""
+
+
+def labels_of(tasks: Mapping[str, Task]) -> dict[str, Sequence[str]]:
+    """The names of classes that a model's tasks know, by output."""
+    found: dict[str, Sequence[str]] = {}
+    for task in tasks.values():
+        if isinstance(task, LabellingTask):
+            found |= {name: labels for name, labels in task.labels.items() if labels}
+    return found
+
+
 class PayloadPipeline(Protocol):
     """What a model's ``[pipeline]`` makes of it.
 

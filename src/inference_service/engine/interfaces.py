@@ -22,10 +22,10 @@ from inference_service.core.text import TextEmbedder
 class BatchSafety:
     """Why requests share runs, or why not, for people.
 
-    ``verdict`` is that of the analysis ("proven", "mixing", "unproven", "single", "frozen"; "" where
-    there was none), with the ``node`` and ``reason`` where it isn't "proven". ``conditions`` are the
-    relations between lengths without which a request runs alone, ``equal`` the inputs that must be
-    equal for two requests to share a run. ``declared``: model.toml sets the mode. ``refuted`` says
+    ``verdict`` is that of the analysis ("proven", "mixing", "unproven", "single", "frozen"; "" is
+    none), with the ``node`` and ``reason`` where it isn't "proven". ``conditions`` are relations of
+    lengths without which a request runs alone, ``equal`` the inputs that must be equal for two
+    requests to share a run. ``declared``: model.toml sets the mode. ``refuted`` says
     what a comparison of real runs found wrong, at the start or in production; "" nothing.
     ``advice`` is a line for model.toml.
     """

@@ -44,7 +44,7 @@ class BatchKeys:
         equal = self._layout.equal
         shared: Hashable = ()
         if equal:
-            shared = equal_key([request.inputs[name] for name in equal])
+            shared = equal_key([request.inputs.get(name) for name in equal])
             if shared is None:
                 return Kind(next(self._unique), quantised(_numbers(request.inputs)))
         if self.fixed_volume:
@@ -75,13 +75,19 @@ class BatchKeys:
         return tuple(shapes)
 
 
-def equal_key(arrays: Sequence[Array]) -> Hashable | None:
-    """A key that is equal for bytewise equal arrays alone; None: too much to compare."""
-    if sum(array.nbytes for array in arrays) > _LARGEST_HASHED:
+def equal_key(arrays: Sequence[Array | None]) -> Hashable | None:
+    """A key that is equal for bytewise equal arrays alone; None: too much to compare.
+
+    An array that isn't there is one whose default holds.
+    """
+    if sum(array.nbytes for array in arrays if array is not None) > _LARGEST_HASHED:
         return None
     parts: list[Hashable] = []
     for array in arrays:
         content: Hashable
+        if array is None:
+            parts.append(None)
+            continue
         if array.dtype.hasobject:
             values = array.ravel().tolist()
             if sum(map(len, values)) > _LARGEST_HASHED:

@@ -59,6 +59,7 @@ class ClassifyImage:
     def __init__(self, options: ImageOptions, place: Place, signature: Signature) -> None:
         self._options = options
         self._scorer = Scorer(options, place, signature)
+        self.labels = self._scorer.labels
         self._spec = tensor(signature.inputs, options.input, "input")
         if len(signature.inputs) != 1:
             raise InvalidModel(f"pipeline: {_KIND} needs a model of one input")

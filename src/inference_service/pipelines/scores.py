@@ -1,6 +1,6 @@
 """Scores of classes to labels: what classifiers of images and of texts share. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -78,6 +78,11 @@ class Scorer:
         self._labels = _labels(options, place, spec.name)
         if self._labels and classes not in {None, len(self._labels)}:
             raise InvalidModel(f"pipeline.labels: {len(self._labels)} labels for {classes} classes")
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """See `LabellingTask`."""
+        return {self.output: self._labels}
 
     def __call__(self, row: Array, parameters: ClassifyParameters) -> Classification:
         """The likeliest classes of [classes]."""

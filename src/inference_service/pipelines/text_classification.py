@@ -87,6 +87,7 @@ class ClassifyText:
     def __init__(self, options: TextOptions, place: Place, signature: Signature) -> None:
         self._options = options
         self._scorer = Scorer(options, place, signature)
+        self.labels = self._scorer.labels
         self._spec = tensor(signature.inputs, options.input, "input")
         if len(signature.inputs) != 1 or not self._spec.dtype.is_integer:
             raise InvalidModel(

@@ -119,6 +119,7 @@ def layout_of(model: OpenModel, verdict: Verdict) -> RowLayout:
             axis = 0
         if axis != 0:
             inputs[spec.name] = axis
+    inputs |= dict.fromkeys(spec.name for spec in model.optional)
     outputs = {}
     for name, rows in verdict.outputs.items():
         axis = 0 if name in model.axes else rows.axis
@@ -180,7 +181,7 @@ def _declared(
         found = sample(model.inputs, RowLayout(), shapes, model.run)
         return Decision(declared, RowLayout(), safety, (), found.inputs, _unsampled(found))
     proven = _mergeable(model, verdict)
-    layout = layout_of(model, verdict) if proven else _assumed(model.inputs)
+    layout = layout_of(model, verdict) if proven else _assumed(model)
     sizes = _sizes(verdict) if proven else _fixed(model.inputs)
     if declared is BatchMode.SPLIT:
         sizes = ()
@@ -194,9 +195,10 @@ def _declared(
     return Decision(declared, layout, safety, sizes, row, warnings, proven)
 
 
-def _assumed(inputs: Sequence[TensorSpec]) -> RowLayout:
-    """Rows on axis 0; scalars are equal for all rows of a run."""
-    return RowLayout({spec.name: None for spec in inputs if not spec.shape and spec.ranked})
+def _assumed(model: OpenModel) -> RowLayout:
+    """Rows on axis 0; scalars, and inputs that have a default, are equal for all rows of a run."""
+    scalars = [spec for spec in model.inputs if spec.scalar]
+    return RowLayout({spec.name: None for spec in (*scalars, *model.optional)})
 
 
 def _fixed(inputs: Sequence[TensorSpec]) -> tuple[int, ...]:
@@ -227,7 +229,7 @@ def _not_merged(
             mode = BatchMode.SPLIT
         elif first == {None} and found.inputs is not None and one_each:
             safety, mode = _tried(model, found.inputs, safety)
-    return Decision(mode, RowLayout(), safety, (), found.inputs, _unsampled(found))
+    return Decision(mode, _assumed(model), safety, (), found.inputs, _unsampled(found))
 
 
 def _tried(model: OpenModel, row: Tensors, safety: BatchSafety) -> tuple[BatchSafety, BatchMode]:

@@ -43,7 +43,7 @@ def largest_difference(
 ) -> Difference:
     """The largest difference between a row's answers.
 
-    ``columns`` are magnitudes of the outputs' columns: see `magnitudes`; by default from ``wanted``.
+    ``columns`` are magnitudes of the outputs' columns (`magnitudes`), by default of ``wanted``.
     """
     worst = Difference("", 0.0)
     for name, array in wanted.items():

@@ -10,7 +10,7 @@ from inference_service.core.padding import PaddedAxis, Padding
 from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.tasks import BoundedPipeline, PayloadPipeline
+from inference_service.core.tasks import BoundedPipeline, PayloadPipeline, labels_of
 from inference_service.core.tensors import BatchMode, Shape, Signature, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.batching import Decision, checked, decide
@@ -98,11 +98,6 @@ def inspect(options: LoadOptions) -> LoadedModel:
     """
     model = open_model(options.path, options.runtime(options.layouts[0]))
     analysis = analysis_of(options.path, options.verdicts, options.analyse)
-    model = replace(
-        model,
-        inputs=_ranked(model.inputs, analysis.unranked),
-        outputs=_ranked(model.outputs, analysis.unranked),
-    )
     decision = decide(model, analysis, options.mode, options.row_shapes)
     turned = _Turned(options.frame.axes, {name: a.shape for name, a in model.constants.items()})
     conditions = tuple(_Holds(turned, one.holds) for one in analysis.verdict.conditions)
@@ -120,16 +115,12 @@ def inspect(options: LoadOptions) -> LoadedModel:
     options.pipeline.check(info.signature)
     if payloads is not None:
         tasks = payloads.tasks(info.signature)
-        info = replace(info, tasks=tasks, text=payloads.embedder)
+        labels = {**info.labels, **labels_of(tasks)}
+        info = replace(info, tasks=tasks, text=payloads.embedder, labels=labels)
     peak = analysis.verdict.cost.peak_bytes
     bounds = _Bounds(conditions, None if peak is None else _Peak(turned, peak))
     guard = _guard(options, payloads, info, decision, bounds)
     return LoadedModel(replace(info, guard=guard), model, decision, analysis)
-
-
-def _ranked(specs: tuple[TensorSpec, ...], unranked: frozenset[str]) -> tuple[TensorSpec, ...]:
-    """onnxruntime says [] of a scalar and of an input of any rank; the file tells them apart."""
-    return tuple(replace(spec, ranked=spec.name not in unranked) for spec in specs)
 
 
 def _info(
@@ -145,7 +136,7 @@ def _info(
         signature=_signature(model, decision),
         policy=_policy(options, decision, padding.sizes),
         description=options.description,
-        labels=options.labels,
+        labels={**model.labels, **options.labels},
         version_labels=options.version_labels,
         metadata=options.metadata,
         example=options.example,
@@ -196,7 +187,7 @@ def _signature(model: OpenModel, decision: Decision) -> Signature:
     if decision.sizes:
         inputs = tuple(freed(spec, rows.axis(spec.name)) for spec in inputs)
         outputs = tuple(freed(spec, rows.output_axis(spec.name)) for spec in outputs)
-    return Signature(inputs, outputs, decision.mode, rows=rows)
+    return Signature(inputs, outputs, decision.mode, model.optional, rows)
 
 
 def _policy(options: LoadOptions, decision: Decision, sizes: tuple[int, ...]) -> BatchPolicy:

@@ -50,6 +50,7 @@ def random_row(
     free: int,
     shapes: Mapping[str, Sequence[int]],
     layout: RowLayout | None = None,
+    *,
     seed: int = 0,
     scale: float = 1.0,
 ) -> Tensors:

@@ -25,6 +25,7 @@ from inference_service.core.tensors import (
     render_shape,
     shape_fits,
 )
+from inference_service.runtime.graph import Declared, read_declared
 
 _Axis = TypeVar("_Axis")
 
@@ -133,14 +134,28 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
-    """A session with its specs. ``maps`` names the outputs that come as lists of dicts (ZipMap)."""
+    """A session with its specs.
+
+    ``maps`` are the outputs that come as lists of dicts (ZipMap), with their classes in the order
+    of the scores; none where the file doesn't name them. ``optional`` inputs have a default.
+    """
 
     session: ort.InferenceSession
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    maps: frozenset[str]
+    maps: Mapping[str, tuple[int, ...] | tuple[str, ...]]
     axes: Mapping[str, int] = field(default_factory=dict)
     constants: Tensors = field(default_factory=dict)
+    optional: tuple[TensorSpec, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Names of classes by output, where a class isn't named by its place."""
+        return {
+            output: tuple(map(str, classes))
+            for output, classes in self.maps.items()
+            if classes != tuple(range(len(classes)))
+        }
 
     def run(
         self, inputs: Tensors, outputs: Sequence[str] = (), stop: Stop | None = None
@@ -159,7 +174,7 @@ class OpenModel:
                 raise RunStopped("nobody waited for it any more") from error
             raise translate(error) from error
         return {
-            name: self._unmap(value) if name in self.maps else self._turned(name, value)
+            name: self._unmap(name, value) if name in self.maps else self._turned(name, value)
             for name, value in zip(names, values, strict=True)
         }
 
@@ -188,9 +203,14 @@ class OpenModel:
         axis = self.axes.get(name)
         return value if axis is None else np.moveaxis(value, axis, 0)
 
-    def _unmap(self, rows: Sequence[Mapping[str | int, float]]) -> Array:
-        """A ZipMap's list of {class: score} as an array [rows, classes] in the map's order."""
-        return np.array([list(row.values()) for row in rows], np.float32)
+    def _unmap(self, name: str, rows: Sequence[Mapping[str | int, float]]) -> Array:
+        """A ZipMap's list of {class: score} as an array [rows, classes] in the classes' order.
+
+        The maps themselves are sorted by the classes' names.
+        """
+        classes = self.maps[name]
+        values = [[row[one] for one in classes or row] for row in rows]
+        return np.array(values, np.float32).reshape(len(rows), -1 if rows else len(classes))
 
 
 def open_model(
@@ -222,30 +242,52 @@ def open_model(
     except Exception as error:
         raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
     frame = options.frame
-    whole = [_spec(arg, "input") for arg in session.get_inputs()]
+    declared = _declared(source, session)
+    whole = [_spec(arg, "input", declared) for arg in session.get_inputs()]
     inputs = tuple(frame.turned(spec) for spec in whole if spec.name not in frame.constants)
     if not inputs:
         raise InvalidModel("it takes no inputs, so there is nothing to predict from")
-    maps = frozenset(arg.name for arg in session.get_outputs() if _ZIPMAP.match(arg.type))
+    maps = {
+        arg.name: declared.classes.get(arg.name, ())
+        for arg in session.get_outputs()
+        if _ZIPMAP.match(arg.type)
+    }
     outputs = tuple(
-        TensorSpec(arg.name, DType.FP32, (None, None), ("", "classes"))
+        TensorSpec(arg.name, DType.FP32, (None, len(maps[arg.name]) or None), ("", "classes"))
         if arg.name in maps
-        else frame.turned(_spec(arg, "output"))
+        else frame.turned(_spec(arg, "output", declared))
         for arg in session.get_outputs()
     )
     frame.check(whole, outputs)
+    optional = tuple(
+        _spec(arg, "input", declared)
+        for arg in session.get_overridable_initializers()
+        if arg.type in _DTYPES and arg.name not in frame.constants
+    )
     constants = {spec.name: frame.array(spec) for spec in whole if spec.name in frame.constants}
-    return OpenModel(session, inputs, outputs, maps, frame.axes, constants)
+    return OpenModel(session, inputs, outputs, maps, frame.axes, constants, optional)
 
 
-def _spec(arg: ort.NodeArg, kind: str) -> TensorSpec:
+def _declared(source: Path | bytes, session: ort.InferenceSession) -> Declared:
+    """What the file says besides, read only where there is something to ask."""
+    tensors = [*session.get_inputs(), *session.get_outputs()]
+    if all(arg.shape and not _ZIPMAP.match(arg.type) for arg in tensors):
+        return Declared()
+    try:
+        return read_declared(source)
+    except (ValueError, OSError):  # onnxruntime's own format (.ort)
+        return Declared()
+
+
+def _spec(arg: ort.NodeArg, kind: str, declared: Declared) -> TensorSpec:
     dtype = _DTYPES.get(arg.type)
     if dtype is None:
         known = ", ".join(sorted(d.label for d in DType))
         raise InvalidModel(f"{kind} '{arg.name}' is a {arg.type}; supported are tensors of {known}")
     shape: Shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in arg.shape)
     symbols = tuple(n if isinstance(n, str) else "" for n in arg.shape)
-    return TensorSpec(arg.name, dtype, shape, symbols)
+    ranked = bool(shape) or arg.name not in declared.shapeless
+    return TensorSpec(arg.name, dtype, shape, symbols, ranked)
 
 
 def failed_node(error: BaseException) -> str | None:

@@ -64,21 +64,15 @@ def refuted(tried: Tried, budget: float = BUDGET) -> str:
     """How rows have been found to depend on each other; "" where nothing was found."""
     try:
         _try_outputs(tried, budget)
-        if tried.inner and tried.path.stat().st_size <= _LARGEST_FILE:
-            node = mixing_node(tried)
-            if node:
-                raise _Refuted(
-                    f"a row's values at the {node} depend on the other rows of its batch"
-                )
     except _Refuted as found:
-        text = str(found)
-        if " node '" in text:
-            return text
         node = mixing_node(tried)
-        return f"{text}; the first node where it shows is the {node}" if node else text
+        return f"{found}; the first node where it shows is the {node}" if node else str(found)
     except InferenceServiceError as error:
         return "" if out_of_memory(error) else f"a batch fails: {error}"
-    return ""
+    if not tried.inner or tried.path.stat().st_size > _LARGEST_FILE:
+        return ""
+    node = mixing_node(tried)
+    return f"a row's values at the {node} depend on the other rows of its batch" if node else ""
 
 
 def _try_outputs(tried: Tried, budget: float) -> None:

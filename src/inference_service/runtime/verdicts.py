@@ -16,7 +16,6 @@ from inference_service import safety
 from inference_service.core.errors import InvalidModel
 from inference_service.runtime.graph_reader import read_graph
 from inference_service.safety.by_row import without_dynamic_quantisation
-from inference_service.safety.graph import Graph
 from inference_service.safety.verdict import Cost, OutputRows, Status, Verdict
 
 log = logging.getLogger(__name__)
@@ -31,13 +30,11 @@ class Analysis:
     """What the file itself says of batching.
 
     ``by_row`` is the verdict on the graph without its dynamic quantisation, where that alone mixes
-    rows and the rest is proven: rows may be told apart and run one by one. ``unranked`` are inputs
-    and outputs whose number of axes the file doesn't tell.
+    rows and the rest is proven: rows may be told apart and run one by one.
     """
 
     verdict: Verdict
     by_row: Verdict | None = None
-    unranked: frozenset[str] = frozenset()
 
 
 Analyse = Callable[[Path], Analysis]
@@ -62,16 +59,11 @@ def analysed(path: Path) -> Analysis:
             by_row = found if found.status is Status.PROVEN else None
         except Exception:
             log.exception("the analysis of %s without dynamic quantisation failed", path)
-    return Analysis(verdict, by_row, _unranked(graph))
+    return Analysis(verdict, by_row)
 
 
 def _unproven(reason: str) -> Verdict:
     return Verdict(Status.UNPROVEN, reason=reason)
-
-
-def _unranked(graph: Graph) -> frozenset[str]:
-    values = (*graph.inputs, *graph.outputs)
-    return frozenset(v.name for v in values if v.kind == "tensor" and v.shape is None)
 
 
 @lru_cache(maxsize=256)
@@ -179,7 +171,6 @@ def _written(found: Analysis) -> dict[str, Any]:
     return {
         "verdict": _verdict_written(found.verdict),
         "by_row": None if found.by_row is None else _verdict_written(found.by_row),
-        "unranked": sorted(found.unranked),
         "incomplete": bool(found.verdict.conditions) or found.verdict.cost.peak_bytes is not None,
     }
 
@@ -207,7 +198,6 @@ def _read(content: Mapping[str, Any]) -> Analysis:
     return Analysis(
         _verdict_read(content["verdict"]),
         None if by_row is None else _verdict_read(by_row),
-        frozenset(content["unranked"]),
     )
 
 

@@ -244,8 +244,8 @@ def model_metadata_of(engine: Engine, info: ModelInfo) -> ModelMetadata:
         versions=[str(other.version) for other in engine.models() if other.name == info.name],
         platform=info.platform,
         inputs=[
-            _tensor(replace(spec, shape=info.signature.wanted_shape(spec)))
-            for spec in info.signature.inputs
+            _tensor(replace(spec, shape=info.signature.wanted_shape(spec) or ()))
+            for spec in info.signature.accepted
         ],
         outputs=[_tensor(spec) for spec in info.served.outputs],
     )

@@ -37,7 +37,8 @@ def decode(value: Any, signature: Signature, *, rules: Rules = STRICT) -> tuple[
         raise InvalidInput(f"expected an object with one key per input: {names}")
     lone = _is_one_row(named, signature)
     if lone:
-        named = {name: [tensor] for name, tensor in named.items()}
+        rows = {spec.name for spec in specs}
+        named = {name: [value] if name in rows else value for name, value in named.items()}
     try:
         tensors = from_columns(named, signature, (), rules=rules)
     except InvalidInput as error:
@@ -53,6 +54,8 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
         return None
     spec = signature.inputs[0]
     shape = signature.wanted_shape(spec)
+    if shape is None:
+        return None
     lone = quick.rank(quick.value) == len(shape) - 1
     array = quick.numbers(quick.value, spec.dtype, shape[1:] if lone else shape)
     if array is None or not quick.accounted:
@@ -62,22 +65,27 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
 
 def encode(outputs: Tensors, *, one_row: bool, non_finite: NonFinite = NonFinite.NULL) -> bytes:
     """The outputs by name; those of a lone row without the batch axis."""
-    answer = {name: encodable(name, array) for name, array in outputs.items()}
     if one_row:
-        answer = {
-            name: value[0] if isinstance(value, list) or value.ndim else value
-            for name, value in answer.items()
+        # What has more or fewer entries than the one row has no batch axis to leave out.
+        outputs = {
+            name: array.reshape(array.shape[1:]) if array.shape[:1] == (1,) else array
+            for name, array in outputs.items()
         }
-    return dump(answer, non_finite)
+    return dump({name: encodable(name, array) for name, array in outputs.items()}, non_finite)
 
 
 def _is_one_row(named: dict[str, Any], signature: Signature) -> bool:
-    if not signature.has_row_axis:
-        return False
+    """Whether every input comes without its batch axis.
+
+    Where a row is one value in a list, several of them in a flat list are several rows.
+    """
+    given = [(spec, named[spec.name]) for spec in signature.inputs if spec.name in named]
     return all(
-        _rank(named[spec.name]) == len(spec.shape) - 1
-        for spec in signature.inputs
-        if spec.name in named
+        spec.ranked
+        and spec.shape
+        and (_rank(value) == len(spec.shape) - 1 or (spec.shape[1:] == (1,) and _rank(value) == 0))
+        and not (spec.shape[1:] == (1,) and isinstance(value, list) and len(value) != 1)
+        for spec, value in given
     )
 
 

@@ -25,9 +25,9 @@ from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.scheduling.tickets import Priority
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import RequestRecord
-from inference_service.protocols.oip.codec import Reply
 from inference_service.protocols.oip.extensions import model_config, statistics
 from inference_service.protocols.oip.infer import call as call_of
+from inference_service.protocols.oip.infer import reply_to
 from inference_service.protocols.oip.repository import check_admin, index_of
 from inference_service.protocols.oip.routes import Server, model_metadata_of
 from inference_service.protocols.oip.rpc import codec
@@ -221,7 +221,7 @@ class InferenceService:
             course.queue, course.compute = response.timing.queue, response.timing.compute
             course.rows = response.rows
             begun = perf_counter()
-            reply = Reply(info.name, info.version, decoded, info.labels)
+            reply = reply_to(decoded, info, NonFinite.BARE)
             encoded = codec.encode(reply, info.pipeline.postprocess(response.outputs))
             course.encode = perf_counter() - begun
             return encoded
