@@ -1,0 +1,197 @@
+"""Where rows go: broadcasting, and the algebra of Reshape. Shared by the rules of all families."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import mul
+
+from inference_service.safety import poly
+from inference_service.safety.call import Call, Frozen, Mixing, joined
+from inference_service.safety.poly import Expr, Taint, Unfollowed, divide, taint_of
+from inference_service.safety.value import (
+    CONST,
+    Count,
+    Rows,
+    Shape,
+    Shared,
+    Value,
+)
+
+LARGEST_COMPARED = 2**20
+"""Elements of a stored tensor that are compared along a fixed batch."""
+
+
+def product(lengths: Sequence[Expr]) -> Expr:
+    """The number of elements."""
+    return reduce(mul, lengths, 1)
+
+
+# Broadcasting
+
+
+def broadcast_shape(*shapes: Shape) -> Shape:
+    """Multidirectional broadcasting. Raises Unfollowed for lengths that never fit."""
+    rank = max(len(shape) for shape in shapes)
+    result: list[Expr] = [1] * rank
+    for shape in shapes:
+        for place, length in enumerate(shape, rank - len(shape)):
+            known = result[place]
+            if known != length:
+                if isinstance(known, int) and isinstance(length, int) and 1 not in {known, length}:
+                    raise Unfollowed(f"lengths {known} and {length} do not broadcast")
+                result[place] = poly.broadcast(known, length)
+    return tuple(result)
+
+
+def broadcast_rows(
+    call: Call, indices: Sequence[int], shape: Shape, keep: int = 0
+) -> "Shared | Count | Rows":
+    """The dependence of an element-wise result of ``shape`` on inputs ``indices``.
+
+    The last ``keep`` axes of the inputs are not broadcast (matrices of a stack).
+    """
+    found: Rows | None = None
+    free = False  # what was found is uniform along its axis: any layout may replace it
+    rest: Shared | Count = CONST
+    for index in indices:
+        value, flow = call.value(index), call.flow(index)
+        if not isinstance(flow, Rows):
+            rest = joined(rest, flow)
+            continue
+        moved = Rows(flow.axis + len(shape) - len(call.shape(index)), flow.outer, flow.group)
+        uniform = flow.axis in value.uniform
+        if found is None or (free and moved.axis == found.axis):
+            found, free = moved, uniform
+        elif moved.axis != found.axis:
+            raise Mixing("it combines rows along one axis with rows along another")
+        elif moved != found and not uniform:
+            raise Unfollowed("its inputs hold their rows in different orders")
+    if found is None:
+        return rest
+    if isinstance(rest, Count):
+        raise Mixing("it computes with the number of rows")
+    if found.axis >= len(shape) - keep:
+        raise Mixing("it combines the entries of the axis of the rows")
+    for index in indices:
+        if isinstance(call.flow(index), Shared):
+            refuse_own_entries(call, index, found.axis - len(shape))
+    return found
+
+
+def refuse_own_entries(call: Call, index: int, axis: int) -> None:
+    """A `Shared` input that meets rows must have no entries of its own along their axis.
+
+    ``axis`` is counted from the end (negative).
+    """
+    shape = call.shape(index)
+    if -axis > len(shape) or shape[axis] == 1:
+        return
+    length = shape[axis]
+    if length == call.host.batch and is_uniform(call, index, axis + len(shape)):
+        return
+    if isinstance(length, int):
+        raise Mixing(f"its input {index} has {length} entries of its own along the axis of rows")
+    raise Unfollowed(f"its input {index} may have entries of its own along the axis of the rows")
+
+
+def is_uniform(call: Call, index: int, axis: int) -> bool:
+    """Whether all entries of a `Shared` input along an axis are equal: known, or compared."""
+    value = call.value(index)
+    if axis in value.uniform or (value.shape is not None and value.shape[axis] == 1):
+        return True
+    constant = value.constant
+    if constant is None or constant.size > LARGEST_COMPARED:
+        return False
+    try:
+        array = constant.read()
+    except ValueError:
+        return False
+    return bool((array == array.take([0], axis=axis)).all()) if array.size else True
+
+
+def broadcast_uniform(values: Sequence[Value], rank: int) -> frozenset[int]:
+    """Axes of an element-wise result along which all inputs are uniform."""
+    if not any(value.uniform for value in values):
+        return frozenset()
+    axes = set(range(rank))
+    for value in values:
+        shape = value.shape or ()
+        shift = rank - len(shape)
+        own = {a + shift for a, length in enumerate(shape) if length == 1 or a in value.uniform}
+        axes &= own | set(range(shift))
+    return frozenset(axes)
+
+
+# Reshape
+
+
+def resolve_sizes(shape: Shape, target: Sequence[Expr], copy_zero: bool) -> Shape:
+    """The lengths that Reshape's ``target`` (with 0 and -1) gives for a tensor of ``shape``."""
+    result: list[Expr] = []
+    for place, length in enumerate(target):
+        if length == 0 and copy_zero:
+            if place >= len(shape):
+                raise Unfollowed("it copies a length that its input does not have")
+            result.append(shape[place])
+        else:
+            result.append(length)
+    if -1 in result:
+        others = product([length for length in result if length != -1])
+        total = product(shape)
+        exact = divide(total, others) if others != 0 else 0
+        result[result.index(-1)] = poly.floor_divide(total, others) if exact is None else exact
+    return tuple(result)
+
+
+def reshaped_rows(rows: Rows, batch: Expr, shape: Shape, target: Shape) -> tuple[Rows, Shape]:
+    """Where rows are after a Reshape, and the lengths of the result, made exact.
+
+    Of the tensor's flat places, place p belongs to row (p // S) mod B, where S = group * the
+    product of the lengths behind the axis; before it there are P = outer * the product of the
+    lengths in front. The result keeps its rows along axis k if its own P and S are these. A Reshape
+    keeps the number of elements (otherwise the run fails), so of "the lengths in front divide P",
+    "the lengths behind divide S" and "the length at k is outer' * B * group'" any two suffice.
+
+    Raises Frozen if the target admits one number of rows only, Unfollowed if no axis fits.
+    """
+    before = product(shape[: rows.axis]) * rows.outer
+    behind = rows.group * product(shape[rows.axis + 1 :])
+    folds: list[tuple[Expr | None, Expr | None]] = []
+    prefix: Expr = 1
+    for axis, length in enumerate(target):
+        folds.append((divide(before, prefix), divide(behind, product(target[axis + 1 :]))))
+        prefix = prefix * length
+    for layout in (_by_all, _by_front, _by_back, _by_sides):
+        for axis, (outer, group) in enumerate(folds):
+            found = layout(batch, outer, group, target[axis])
+            if found is not None:
+                lengths = (*target[:axis], batch * found[0] * found[1], *target[axis + 1 :])
+                return Rows(axis, *found), lengths
+    if taint_of(product(target)) is Taint.FREE and taint_of(batch) is Taint.BATCH:
+        raise Frozen("it reshapes to a size that admits one number of rows only")
+    raise Unfollowed("the rows can't be followed through its change of shape")
+
+
+Fold = tuple[Expr, Expr] | None
+"""``outer`` and ``group``."""
+
+
+def _by_all(batch: Expr, outer: Expr | None, group: Expr | None, length: Expr) -> Fold:
+    if outer is None or group is None or batch * outer * group != length:
+        return None
+    return outer, group
+
+
+def _by_front(batch: Expr, outer: Expr | None, group: Expr | None, length: Expr) -> Fold:
+    found = None if outer is None else divide(length, batch * outer)
+    return None if outer is None or found is None else (outer, found)
+
+
+def _by_back(batch: Expr, outer: Expr | None, group: Expr | None, length: Expr) -> Fold:
+    found = None if group is None else divide(length, batch * group)
+    return None if group is None or found is None else (found, group)
+
+
+def _by_sides(batch: Expr, outer: Expr | None, group: Expr | None, length: Expr) -> Fold:
+    """Only where the length holds the batch: a constant would admit one number of rows."""
+    fits = taint_of(length) is taint_of(batch)
+    return (outer, group) if fits and outer is not None and group is not None else None
