@@ -89,8 +89,10 @@ def checked(
         return decision
     if decision.proven and not all(holds(shapes_of(row)) for holds in conditions):
         return decision  # a request of this shape runs alone
-    tried = Tried(model, path, decision.rows, decision.sizes, row, inner=True)
-    about = repr((decision.rows, decision.sizes, sorted(shapes_of(row).items()), model.axes))
+    tried = Tried(model, path, decision.rows, decision.sizes, row, decision.proven)
+    about = repr(
+        (decision.proven, decision.rows, decision.sizes, sorted(shapes_of(row).items()), model.axes)
+    )
     found = cache.remembered(path, f"trial {about}", lambda: refuted(tried))
     if not found:
         return decision
