@@ -1,12 +1,13 @@
 """Where rows go: broadcasting, and the algebra of Reshape. Shared by the rules of all families."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import mul
 
-from inference_service.safety import poly
+from inference_service.safety import algebra
+from inference_service.safety.algebra import divide
 from inference_service.safety.call import Call, Frozen, Mixing, joined
-from inference_service.safety.poly import Expr, Taint, Unfollowed, divide, taint_of
+from inference_service.safety.poly import Expr, Taint, Unfollowed, taint_of
 from inference_service.safety.value import (
     CONST,
     Count,
@@ -38,41 +39,53 @@ def broadcast_shape(*shapes: Shape) -> Shape:
             if known != length:
                 if isinstance(known, int) and isinstance(length, int) and 1 not in {known, length}:
                     raise Unfollowed(f"lengths {known} and {length} do not broadcast")
-                result[place] = poly.broadcast(known, length)
+                result[place] = algebra.broadcast(known, length)
     return tuple(result)
 
 
-def broadcast_rows(
-    call: Call, indices: Sequence[int], shape: Shape, keep: int = 0
-) -> "Shared | Count | Rows":
-    """The dependence of an element-wise result of ``shape`` on inputs ``indices``.
+def parted(call: Call, indices: Iterable[int]) -> tuple[dict[int, Rows], Shared | Count]:
+    """The inputs that carry rows, and what the others depend on.
 
-    The last ``keep`` axes of the inputs are not broadcast (matrices of a stack).
+    Raises Mixing where rows meet the number of rows.
     """
-    found: Rows | None = None
-    free = False  # what was found is uniform along its axis: any layout may replace it
+    rows: dict[int, Rows] = {}
     rest: Shared | Count = CONST
     for index in indices:
-        value, flow = call.value(index), call.flow(index)
-        if not isinstance(flow, Rows):
+        flow = call.flow(index)
+        if isinstance(flow, Rows):
+            rows[index] = flow
+        else:
             rest = joined(rest, flow)
-            continue
-        moved = Rows(flow.axis + len(shape) - len(call.shape(index)), flow.outer, flow.group)
-        uniform = flow.axis in value.uniform
-        if found is None or (free and moved.axis == found.axis):
-            found, free = moved, uniform
-        elif moved.axis != found.axis:
-            raise Mixing("it combines rows along one axis with rows along another")
-        elif moved != found and not uniform:
-            raise Unfollowed("its inputs hold their rows in different orders")
-    if found is None:
-        return rest
-    if isinstance(rest, Count):
+    if rows and isinstance(rest, Count):
         raise Mixing("it computes with the number of rows")
-    if found.axis >= len(shape) - keep:
-        raise Mixing("it combines the entries of the axis of the rows")
+    return rows, rest
+
+
+def meet(rows: Iterable[Rows]) -> Rows:
+    """The one place at which all of some inputs hold their rows."""
+    first, *others = rows
+    if any(other.axis != first.axis for other in others):
+        raise Mixing("it combines rows along one axis with rows along another")
+    if any(other != first for other in others):
+        raise Unfollowed("its inputs hold their rows in different orders")
+    return first
+
+
+def broadcast_rows(call: Call, indices: Sequence[int], shape: Shape) -> "Shared | Count | Rows":
+    """The dependence of an element-wise result of ``shape`` on inputs ``indices``."""
+    rows, rest = parted(call, indices)
+    if not rows:
+        return rest
+    moved = {
+        index: Rows(flow.axis + len(shape) - len(call.shape(index)), flow.outer, flow.group)
+        for index, flow in rows.items()
+    }
+    if len({flow.axis for flow in moved.values()}) > 1:
+        raise Mixing("it combines rows along one axis with rows along another")
+    loose = {i for i, flow in rows.items() if flow.axis in call.value(i).uniform}
+    found = meet([flow for i, flow in moved.items() if i not in loose] or [*moved.values()][:1])
     for index in indices:
-        if isinstance(call.flow(index), Shared):
+        if index not in rows:
             refuse_own_entries(call, index, found.axis - len(shape))
     return found
 
@@ -138,7 +151,7 @@ def resolve_sizes(shape: Shape, target: Sequence[Expr], copy_zero: bool) -> Shap
         others = product([length for length in result if length != -1])
         total = product(shape)
         exact = divide(total, others) if others != 0 else 0
-        result[result.index(-1)] = poly.floor_divide(total, others) if exact is None else exact
+        result[result.index(-1)] = algebra.floor_divide(total, others) if exact is None else exact
     return tuple(result)
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from inference_service.safety import rules
+from inference_service.safety.algebra import evaluate
 from inference_service.safety.evaluation import Budget, Evaluation, Exhausted, Fork
 from inference_service.safety.graph import Dim, Graph
 from inference_service.safety.graph import Value as Entry
 from inference_service.safety.memory import captured, largest, peak
-from inference_service.safety.poly import Expr, Poly, Symbols, Taint, evaluate
+from inference_service.safety.poly import Expr, Poly, Symbols, Taint
 from inference_service.safety.search import Assignment, assignments
 from inference_service.safety.value import GIVEN, Count, Fault, Lost, Rows, Shared, Value
 from inference_service.safety.verdict import Condition, Cost, OutputRows, Shapes, Status, Verdict
@@ -65,9 +66,9 @@ def _is_single(entry: Entry) -> bool:
 
 
 def _lone_cost(graph: Graph) -> Cost:
-    found = _Attempt(graph, Assignment({}))
-    found.run({}, Budget(VISITS + VISITS_PER_NODE * len(graph.nodes)))
-    return found.cost()
+    attempt = _Attempt(graph, Assignment({}))
+    evaluation, _ = attempt.run({}, Budget(VISITS + VISITS_PER_NODE * len(graph.nodes)))
+    return attempt.cost(evaluation)
 
 
 def _needed(graph: Graph) -> Graph:
@@ -92,12 +93,12 @@ def _attempted(graph: Graph, assignment: Assignment, budget: Budget) -> Verdict:
     while waiting:
         decisions = waiting.pop()
         try:
-            outputs = attempt.run(decisions, budget)
+            evaluation, outputs = attempt.run(decisions, budget)
         except Fork as fork:
             if len(decisions) < MOST_FORKS:
                 waiting += [decisions | {fork.condition: way} for way in (False, True)]
             continue
-        verdict = attempt.verdict(outputs, decisions)
+        verdict = attempt.verdict(evaluation, outputs)
         if verdict.status is Status.PROVEN:
             return verdict
         first = first or verdict
@@ -120,19 +121,16 @@ class _Attempt:
         self._assignment = assignment
         self._symbols = Symbols()
         self._batch: Expr = assignment.fixed or self._symbols.variable(
-            "batch", "rows", Taint.BATCH, lower=1, measured=True
+            "batch", "rows", taint=Taint.BATCH, lower=1, measured=True
         )
         self._places: dict[int, list[_Place]] = {}
         """The input axes whose length a symbol is, by the symbol's number."""
         self._inputs = {entry.name: self._input(entry) for entry in graph.inputs}
-        self._evaluation: Evaluation | None = None
 
-    def run(self, decisions: Mapping[Expr, bool], budget: Budget) -> list[Value]:
+    def run(self, decisions: Mapping[Expr, bool], budget: Budget) -> tuple[Evaluation, list[Value]]:
         """The values of the outputs. Raises Fork and Exhausted."""
-        self._evaluation = Evaluation(
-            self._symbols, self._batch, self._graph.opsets, decisions, budget
-        )
-        return self._evaluation.run(self._graph, self._inputs)
+        evaluation = Evaluation(self._symbols, self._batch, self._graph.opsets, decisions, budget)
+        return evaluation, evaluation.run(self._graph, self._inputs)
 
     def _input(self, entry: Entry) -> Value:
         axis = self._assignment.axes.get(entry.name)
@@ -159,15 +157,15 @@ class _Attempt:
 
     # The verdict
 
-    def verdict(self, outputs: Sequence[Value], decisions: Mapping[Expr, bool]) -> Verdict:
+    def verdict(self, evaluation: Evaluation, outputs: Sequence[Value]) -> Verdict:
         """What the values of the outputs say."""
-        assert self._evaluation is not None  # noqa: S101
         found: dict[str, OutputRows] = {}
+        cost = self.cost(evaluation)
+        decided = (self._condition(*decision) for decision in evaluation.decisions.items())
         for entry, value in zip(self._graph.outputs, outputs, strict=True):
             rows = _output_rows(entry.name, value, self._graph)
             if isinstance(rows, Lost):
-                status = _STATUS[rows.fault]
-                return Verdict(status, node=rows.node, reason=rows.reason, cost=self.cost())
+                return Verdict(_STATUS[rows.fault], node=rows.node, reason=rows.reason, cost=cost)
             found[entry.name] = rows
         used = {name for node in self._graph.nodes for name in (*node.inputs, *captured(node))}
         used |= {entry.name for entry in self._graph.outputs}
@@ -177,11 +175,14 @@ class _Attempt:
             inputs=dict(axes),
             outputs=found,
             equal=frozenset(e.name for e in self._graph.inputs if e.name in used - axes.keys()),
-            conditions=(*self._same_names(), *(self._condition(*d) for d in decisions.items())),
-            max_rows=self._evaluation.max_rows,
+            conditions=(
+                *self._same_names(),
+                *decided,
+            ),
+            max_rows=evaluation.max_rows,
             fixed_rows=self._assignment.fixed,
-            partial=self._evaluation.partial,
-            cost=self.cost(),
+            partial=evaluation.partial,
+            cost=cost,
         )
 
     def _same_names(self) -> list[Condition]:
@@ -209,11 +210,10 @@ class _Attempt:
             for number, places in self._places.items()
         }
 
-    def cost(self) -> Cost:
+    def cost(self, evaluation: Evaluation) -> Cost:
         """Whether shapes tell the cost, and the memory."""
-        assert self._evaluation is not None  # noqa: S101
-        reason = self._evaluation.by_value
-        sizes = peak(self._graph, self._evaluation.values, self._evaluation.body_values)
+        reason = evaluation.by_value
+        sizes = peak(self._graph, evaluation.values, evaluation.body_values)
         if sizes is None:
             return Cost(not reason, reason)
 
@@ -227,7 +227,9 @@ class _Attempt:
         return Cost(not reason, reason, peak_bytes)
 
 
-def _output_rows(name: str, value: Value, graph: Graph) -> OutputRows | Lost:
+def _output_rows(  # noqa: PLR0911  one per kind of result
+    name: str, value: Value, graph: Graph
+) -> OutputRows | Lost:
     """Where the rows of an output are, or why they can't be told apart."""
     flow = value.flow
     if isinstance(flow, Lost):

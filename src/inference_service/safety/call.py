@@ -36,15 +36,15 @@ FINEST_FRACTION = 4096
 """Numbers of a float tensor are followed if they are multiples of 1/4096: exact in float32."""
 
 
-class Mixing(Exception):
+class Mixing(Exception):  # noqa: N818
     """The node makes rows depend on each other or on their number. Only where a rule knows it."""
 
 
-class Frozen(Exception):
+class Frozen(Exception):  # noqa: N818
     """A constant of the graph admits one number of rows only."""
 
 
-class Spoiled(Exception):
+class Spoiled(Exception):  # noqa: N818
     """An input has lost its rows already; ``flow`` says where."""
 
     def __init__(self, flow: Lost) -> None:
@@ -219,7 +219,7 @@ class Call:
                 taint = max(taint, Taint.BATCH)
         key = (id(self.node), slot, taint, lower)
         label = f"size {slot} of {self.node}"
-        return self.host.symbols.variable(key, label, taint, lower, origin)
+        return self.host.symbols.variable(key, label, taint=taint, lower=lower, origin=origin)
 
     def body(self, name: str) -> Graph:
         """A graph attribute."""

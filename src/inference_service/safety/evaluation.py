@@ -5,6 +5,7 @@ undecided conditions on lengths go.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from inference_service.safety.call import (
     RULES,
@@ -43,14 +44,13 @@ from inference_service.safety.value import (
     Shape,
     Shared,
     Value,
-    replace,
 )
 
 DEEPEST_BODY = 12
 """Bodies within bodies."""
 
 
-class Fork(Exception):
+class Fork(Exception):  # noqa: N818
     """The proof depends on which way a condition on lengths goes."""
 
     def __init__(self, condition: Expr) -> None:
@@ -58,7 +58,7 @@ class Fork(Exception):
         self.condition = condition
 
 
-class Exhausted(Exception):
+class Exhausted(Exception):  # noqa: N818
     """The budget of node visits is used up."""
 
 
@@ -119,9 +119,8 @@ class Evaluation:
         try:
             for node in graph.nodes:
                 results = self._apply(node)
-                for name, value in zip(node.outputs, results, strict=False):
-                    if name:
-                        scope[name] = value
+                scope.update(zip(node.outputs, results, strict=False))
+                scope.pop("", None)  # an absent output
             return [self._lookup(output.name) for output in graph.outputs], scope
         finally:
             self._scopes.pop()
@@ -161,7 +160,9 @@ class Evaluation:
         values = _values(call, result, flow)
         return [self._settled(call, value) for value in values]
 
-    def _ruled(self, call: Call, found: Rule) -> tuple[Result | None, Flow | None]:
+    def _ruled(  # noqa: PLR0911  one return per kind of refusal
+        self, call: Call, found: Rule
+    ) -> tuple[Result | None, Flow | None]:
         """What the rule says: its result, or the dependence that its refusal leaves."""
         try:
             result = found.function(call)
@@ -194,7 +195,7 @@ class Evaluation:
             value = replace(value, contents=None)
         elif contents is not None and not call.scanned:
             value = replace(value, flow=_flow_of(contents, value.flow))
-        flow = self._checked(call, value.flow, value.shape)
+        flow = self._checked(call, value)
         if call.scanned and not isinstance(flow, Lost):
             if not isinstance(flow, Shared):
                 flow = call.lost(Fault.UNFOLLOWED, "rows meet inside of a scan over rows")
@@ -203,7 +204,8 @@ class Evaluation:
                 return replace(value, flow=GIVEN, marks=marks, contents=None)
         return value if flow is value.flow else replace(value, flow=flow)
 
-    def _checked(self, call: Call, flow: Flow, shape: Shape | None) -> Flow:
+    def _checked(self, call: Call, value: Value) -> Flow:  # noqa: PLR0911  one per refusal
+        flow, shape = value.flow, value.shape
         if isinstance(flow, Lost):
             return flow
         if shape is None:
@@ -217,7 +219,7 @@ class Evaluation:
             if taint is Taint.FREE or (place == axis and taint is Taint.BATCH):
                 continue
             if taint is Taint.ROWS:
-                if call.scanned and not isinstance(flow, Rows):
+                if Mark.PADDED in value.marks or (call.scanned and isinstance(flow, Shared)):
                     continue
                 origin = origin_of(length)
                 return origin if isinstance(origin, Lost) else _unknown_size(call)
@@ -333,15 +335,14 @@ def _unknown_size(call: Call) -> Lost:
 def _values(call: Call, result: Result | None, flow: Flow | None) -> list[Value]:
     """The outputs; after a refusal those shapes are kept that the rule stated before it."""
     count = len(call.node.outputs)
-    shapes = call.shapes + [None] * (count - len(call.shapes))
-    dtypes = call.dtypes + [""] * (count - len(call.dtypes))
-    if flow is None and isinstance(result, list):
-        if len(result) < count:
-            lost = call.lost(Fault.UNFOLLOWED, "one of its outputs is not known to the analysis")
-            result = result + [Value(lost)] * (count - len(result))
-        return result[:count]
-    if flow is None and isinstance(result, Value):
-        return [result] if count == 1 else _values(call, [result], None)
     known = result if flow is None else flow
-    assert not isinstance(known, list | Value) and known is not None  # noqa: S101, PT018
-    return [Value(known, s, d) for s, d in zip(shapes[:count], dtypes, strict=False)]
+    if isinstance(known, Value):
+        known = [known]
+    if isinstance(known, list):
+        lost = call.lost(Fault.UNFOLLOWED, "one of its outputs is not known to the analysis")
+        return (known + [Value(lost)] * count)[:count]
+    if known is None:
+        known = call.lost(Fault.UNFOLLOWED, "its rule says nothing")
+    shapes = call.shapes + [None] * count
+    dtypes = call.dtypes + [""] * count
+    return [Value(known, shapes[place], dtypes[place]) for place in range(count)]

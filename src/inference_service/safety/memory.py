@@ -6,9 +6,10 @@ need inside are not counted, and neither are the weights.
 
 from collections.abc import Iterable, Mapping
 
+from inference_service.safety.algebra import evaluate
 from inference_service.safety.align import product
 from inference_service.safety.graph import Graph, Node
-from inference_service.safety.poly import Expr, Poly, Unfollowed, at_least, evaluate
+from inference_service.safety.poly import Expr, Poly, Unfollowed, at_least
 from inference_service.safety.value import SIZES, Value
 
 MOST_CANDIDATES = 24
@@ -24,8 +25,8 @@ def peak(graph: Graph, values: Mapping[str, Value], bodies: Bodies) -> list[Expr
         return None
 
 
-class _UnknownSize(Exception):
-    pass
+class _UnknownSize(Exception):  # noqa: N818
+    """The bytes of a tensor are not known."""
 
 
 def _peak(
@@ -88,7 +89,7 @@ def _keep(sizes: list[Expr], size: Expr) -> None:
 
 
 def largest(sizes: Iterable[Expr], lengths: Mapping[int, int]) -> int:
-    """The largest of some sizes for given lengths. Raises KeyError as `poly.evaluate` does."""
+    """The largest of some sizes for given lengths. Raises KeyError as `algebra.evaluate` does."""
     return max(
         int(evaluate(size, lengths)) if isinstance(size, Poly) else int(size) for size in sizes
     )

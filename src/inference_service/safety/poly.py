@@ -7,11 +7,11 @@ equal computations give equal symbols. All symbols of one analysis live in one `
 Two polynomials are equal exactly if their terms are. Nothing here decides by trying values.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
-from math import floor, lcm, prod
+from math import floor, prod
 from typing import TypeAlias, Union
 
 Number: TypeAlias = int | Fraction
@@ -21,13 +21,14 @@ Expr: TypeAlias = Union[int, Fraction, "Poly"]
 
 MOST_TERMS = 48
 HIGHEST_DEGREE = 16
-LARGEST_COEFFICIENT = 2**80
+LARGEST = 2**80
+"""Of a coefficient."""
 DEEPEST = 100
 """Operations nested in operations; keeps every recursion here short."""
 LONGEST_LABEL = 200
 
 
-class Unfollowed(Exception):
+class Unfollowed(Exception):  # noqa: N818
     """The analysis does not follow this; ``str`` says what. Nothing is claimed."""
 
 
@@ -68,6 +69,7 @@ class Symbols:
     def __init__(self) -> None:
         self._all: list[Symbol] = []
         self._known: dict[object, Poly] = {}
+        self._lengths: set[Poly] = set()
 
     def __getitem__(self, number: int) -> Symbol:
         return self._all[number]
@@ -80,6 +82,7 @@ class Symbols:
         self,
         key: object,
         label: str,
+        *,
         taint: Taint = Taint.FREE,
         lower: int | None = 0,
         origin: object = None,
@@ -117,13 +120,19 @@ class Symbols:
 
     def assume_length(self, expr: Expr) -> None:
         """A tensor has an axis of this length, so it is not negative."""
-        if not isinstance(expr, Poly) or lower_bound(expr) is not None:
+        if not isinstance(expr, Poly) or at_least(expr, 0):
             return
         constant = expr.terms.get((), 0)
         others = [monomial for monomial in expr.terms if monomial]
         if len(others) == 1 and len(others[0]) == 1 and expr.terms[others[0]] == 1:
             number = others[0][0]
             self._all[number] = replace(self._all[number], lower=-floor(constant))
+        else:
+            self._lengths.add(expr)
+
+    def is_length(self, poly: "Poly") -> bool:
+        """Whether a tensor is known to have an axis of this length."""
+        return poly in self._lengths
 
     def _intern(self, key: object, symbol: Symbol) -> "Poly":
         found = self._known.get(key)
@@ -158,9 +167,9 @@ class Poly:
         if other == 0:
             return self
         terms = dict(self.terms)
-        for monomial, coefficient in _terms(other):
+        for monomial, coefficient in terms_of(other):
             terms[monomial] = terms.get(monomial, 0) + coefficient
-        return _made(self.symbols, terms)
+        return made(self.symbols, terms)
 
     __radd__ = __add__
 
@@ -182,15 +191,15 @@ class Poly:
                 for two, coefficient in other.terms.items():
                     monomial = tuple(sorted(one + two))
                     terms[monomial] = terms.get(monomial, 0) + factor * coefficient
-            return _made(self.symbols, terms)
+            return made(self.symbols, terms)
         if other == 1:
             return self
-        return _made(self.symbols, {m: c * other for m, c in self.terms.items()})
+        return made(self.symbols, {m: c * other for m, c in self.terms.items()})
 
     __rmul__ = __mul__
 
     def __str__(self) -> str:
-        parts = [_term_text(self.symbols, m, c) for m, c in sorted(self.terms.items())]
+        parts = [_term_text(self.symbols, m, self.terms[m]) for m in sorted(self.terms)]
         return "+".join(parts).replace("+-", "-")
 
     __repr__ = __str__
@@ -202,20 +211,22 @@ class Poly:
                 yield self.symbols[number]
 
 
-def _terms(expr: Expr) -> Iterator[tuple[Monomial, Number]]:
+def terms_of(expr: Expr) -> Iterator[tuple[Monomial, Number]]:
+    """Products and their coefficients; a number is that of the empty product."""
     if isinstance(expr, Poly):
         yield from expr.terms.items()
     else:
         yield (), expr
 
 
-def _made(symbols: Symbols, terms: dict[Monomial, Number]) -> Expr:
-    kept = {m: _whole(c) for m, c in terms.items() if c}
+def made(symbols: Symbols, terms: dict[Monomial, Number]) -> Expr:
+    """The expression of some terms. Raises Unfollowed beyond the bounds of this module."""
+    kept = {m: whole(c) for m, c in terms.items() if c}
     if len(kept) > MOST_TERMS:
         raise Unfollowed("a length of too many terms")
     taint = Taint.FREE
     for monomial, coefficient in kept.items():
-        if len(monomial) > HIGHEST_DEGREE or abs(coefficient) > LARGEST_COEFFICIENT:
+        if len(monomial) > HIGHEST_DEGREE or max(coefficient, -coefficient) > LARGEST:
             raise Unfollowed("a length that is too large a product")
         for number in monomial:
             taint = max(taint, symbols[number].taint)
@@ -226,7 +237,8 @@ def _made(symbols: Symbols, terms: dict[Monomial, Number]) -> Expr:
     return Poly(symbols, kept, taint)
 
 
-def _whole(number: Number) -> Number:
+def whole(number: Number) -> Number:
+    """A whole fraction as an int."""
     return number.numerator if number.denominator == 1 else number
 
 
@@ -234,7 +246,9 @@ def _term_text(symbols: Symbols, monomial: Monomial, coefficient: Number) -> str
     names = "*".join(symbols[number].label for number in monomial)
     if not names:
         return str(coefficient)
-    return {1: names, -1: f"-{names}"}.get(coefficient, f"{coefficient}*{names}")  # type: ignore[call-overload, no-any-return]
+    if coefficient in {1, -1}:
+        return names if coefficient == 1 else f"-{names}"
+    return f"{coefficient}*{names}"
 
 
 # Facts
@@ -269,249 +283,17 @@ def lower_bound(expr: Expr) -> Number | None:
             for number in monomial
         ]
         lowest = [expr.symbols[number].lower for number in monomial]
-        if any(b is None for b in bounds) or any(b is None or b < 0 for b in lowest):
-            if len(monomial) != 1 or bounds[0] is None:
-                return None
-        total += coefficient * prod(b for b in bounds if b is not None)
+        known = [bound for bound in bounds if bound is not None]
+        positive = len(monomial) == 1 or all(b is not None and b >= 0 for b in lowest)
+        if len(known) < len(bounds) or not positive:
+            return None
+        total += coefficient * prod(known)
     return total
 
 
 def at_least(expr: Expr, bound: int) -> bool:
     """Whether an expression is provably never below a bound."""
     found = lower_bound(expr)
-    return found is not None and found >= bound
-
-
-# Operations
-
-
-def divide(a: Expr, b: Expr) -> Expr | None:
-    """The exact quotient where ``b`` divides ``a`` as a polynomial with whole coefficients."""
-    if b == 1:
-        return a
-    if a == b and b != 0:
-        return 1
-    if b == 0:
-        return None
-    if not isinstance(b, Poly):
-        return _divide_by_number(a, b)
-    if not isinstance(a, Poly):
-        return 0 if a == 0 else None
-    quotient: Expr = 0
-    rest: Expr = a
-    lead, leading = _leading(b)
-    for _ in range(MOST_TERMS):
-        if not isinstance(rest, Poly):
-            return quotient if rest == 0 else None
-        top, coefficient = _leading(rest)
-        monomial = _without(top, lead)
-        factor = _whole(Fraction(coefficient) / leading)
-        if monomial is None or not isinstance(factor, int):
-            return None
-        part: Expr = _made(a.symbols, {monomial: factor})
-        quotient, rest = quotient + part, rest - part * b
-    return None
-
-
-def _divide_by_number(a: Expr, b: Number) -> Expr | None:
-    quotients = {m: _whole(Fraction(c) / b) for m, c in _terms(a)}
-    if not all(isinstance(c, int) for c in quotients.values()):
-        return None
-    return _made(a.symbols, quotients) if isinstance(a, Poly) else quotients[()]
-
-
-def _leading(poly: Poly) -> tuple[Monomial, Number]:
-    """The largest term in graded lexical order, which multiplication keeps."""
-    top = max(poly.terms, key=lambda monomial: (len(monomial), monomial))
-    return top, poly.terms[top]
-
-
-def _without(monomial: Monomial, part: Monomial) -> Monomial | None:
-    left = list(monomial)
-    for number in part:
-        if number not in left:
-            return None
-        left.remove(number)
-    return tuple(left)
-
-
-def floor_divide(a: Expr, b: Expr) -> Expr:
-    """The quotient rounded down. Raises Unfollowed for a division by zero."""
-    if b == 0:
-        raise Unfollowed("a division by zero")
-    if not isinstance(b, Poly):
-        if b < 0:
-            a, b = -a, -b
-        return _floor_by_number(a, Fraction(b))
-    exact = divide(a, b)
-    if exact is not None:
-        return exact
-    lower = 0 if at_least(a, 0) and at_least(b, 0) else None
-    return b.symbols.operation("fd", (a, b), lower)
-
-
-def _floor_by_number(a: Expr, b: Fraction) -> Expr:
-    """Whole multiples of ``b`` leave the floor, which makes equal floors equal symbols."""
-    a = a * b.denominator
-    scale = lcm(*(c.denominator for _, c in _terms(a)))
-    a, b = a * scale, b * scale
-    whole = int(b)
-    if not isinstance(a, Poly):
-        return int(a // whole)
-    outside = {m: c // whole for m, c in a.terms.items()}
-    inside = _made(a.symbols, {m: c % whole for m, c in a.terms.items()})
-    quotient = _made(a.symbols, dict(outside))
-    if not isinstance(inside, Poly):
-        return quotient
-    nested = _sole_floor(inside)
-    if nested is not None:
-        return quotient + _floor_by_number(nested[0], Fraction(nested[1] * whole))
-    lower = 0 if at_least(inside, 0) else None
-    return quotient + a.symbols.operation("fd", (inside, whole), lower)
-
-
-def _sole_floor(poly: Poly) -> tuple[Expr, int] | None:
-    """Numerator (the constant drawn in) and divisor of ``fd(a, n) + c``."""
-    constant = poly.terms.get((), 0)
-    others = [(m, c) for m, c in poly.terms.items() if m]
-    if len(others) != 1 or others[0][1] != 1 or len(others[0][0]) != 1:
-        return None
-    symbol = poly.symbols[others[0][0][0]]
-    if symbol.operation != "fd" or not isinstance(symbol.arguments[1], int):
-        return None
-    return symbol.arguments[0] + constant * symbol.arguments[1], symbol.arguments[1]
-
-
-def truncate_divide(a: Expr, b: Expr) -> Expr:
-    """The quotient rounded towards zero, as ONNX divides integers."""
-    if not isinstance(a, Poly) and not isinstance(b, Poly):
-        if b == 0:
-            raise Unfollowed("a division by zero")
-        quotient = abs(a) // abs(b)
-        return int(quotient if (a < 0) == (b < 0) else -quotient)
-    exact = divide(a, b)
-    if exact is not None:
-        return exact
-    if at_least(a, 0) and at_least(b, 0):
-        return floor_divide(a, b)
-    return _symbols(a, b).operation("td", (a, b))
-
-
-def modulo(a: Expr, b: Expr) -> Expr:
-    """The rest of the floor division (its sign is the divisor's)."""
-    return a - b * floor_divide(a, b)
-
-
-def minimum(a: Expr, b: Expr) -> Expr:
-    """The smaller of two."""
-    if at_least(b - a, 0):
-        return a
-    if at_least(a - b, 0):
-        return b
-    a, b = _ordered(a, b)
-    lower = 0 if at_least(a, 0) and at_least(b, 0) else None
-    return _symbols(a, b).operation("min", (a, b), lower)
-
-
-def maximum(a: Expr, b: Expr) -> Expr:
-    """The larger of two."""
-    if at_least(b - a, 0):
-        return b
-    if at_least(a - b, 0):
-        return a
-    a, b = _ordered(a, b)
-    lower = 0 if at_least(a, 0) or at_least(b, 0) else None
-    return _symbols(a, b).operation("max", (a, b), lower)
-
-
-def broadcast(a: Expr, b: Expr) -> Expr:
-    """The length that two lengths broadcast to: equal ones, or one of them is 1."""
-    if a == b or b == 1:
-        return a
-    if a == 1:
-        return b
-    if not isinstance(a, Poly) or not isinstance(b, Poly):
-        return b if isinstance(a, Poly) else a
-    a, b = _ordered(a, b)
-    lower = 0 if at_least(a, 0) and at_least(b, 0) else None
-    return _symbols(a, b).operation("bc", (a, b), lower)
-
-
-def equal(a: Expr, b: Expr) -> Expr:
-    """1 where two are equal, 0 where they never are, else an opaque truth value."""
-    difference = a - b
-    if not isinstance(difference, Poly):
-        return int(difference == 0)
-    if at_least(difference, 1) or at_least(-difference, 1):
-        return 0
-    a, b = _ordered(a, b)
-    return difference.symbols.operation("eq", (a, b), 0, 1)
-
-
-def less(a: Expr, b: Expr) -> Expr:
-    """1 where ``a < b``, 0 where never, else an opaque truth value."""
-    difference = b - a
-    if not isinstance(difference, Poly):
-        return int(difference > 0)
-    if at_least(difference - 1, 0) and _is_whole(difference):
-        return 1
-    if at_least(-difference, 0):
-        return 0
-    return difference.symbols.operation("lt", (a, b), 0, 1)
-
-
-def _is_whole(poly: Poly) -> bool:
-    return all(isinstance(c, int) for c in poly.terms.values())
-
-
-def _ordered(a: Expr, b: Expr) -> tuple[Expr, Expr]:
-    return (a, b) if _order(a) <= _order(b) else (b, a)
-
-
-def _order(expr: Expr) -> list[tuple[Monomial, Number]]:
-    return sorted(_terms(expr))
-
-
-def _symbols(*exprs: Expr) -> Symbols:
-    return next(expr.symbols for expr in exprs if isinstance(expr, Poly))
-
-
-# Numbers for symbols
-
-_OPERATIONS: Mapping[str, Callable[[Number, Number], Number]] = {
-    "fd": lambda a, b: a // b,
-    "td": lambda a, b: abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1),
-    "min": min,
-    "max": max,
-    "bc": lambda a, b: b if a == 1 else a,
-    "eq": lambda a, b: int(a == b),
-    "lt": lambda a, b: int(a < b),
-}
-
-
-def evaluate(expr: Expr, values: Mapping[int, int]) -> Number:
-    """The number that an expression takes for numbers of its symbols (by `Symbol.number`).
-
-    Raises KeyError for a symbol without a number, ZeroDivisionError for a division by zero.
-    """
-    if not isinstance(expr, Poly):
-        return expr
-    return _evaluate(expr, dict(values))
-
-
-def _evaluate(poly: Poly, values: dict[int, Number]) -> Number:
-    total: Number = 0
-    for monomial, coefficient in poly.terms.items():
-        for number in monomial:
-            if number not in values:
-                values[number] = _symbol_value(poly.symbols[number], values)
-            coefficient *= values[number]
-        total += coefficient
-    return total
-
-
-def _symbol_value(symbol: Symbol, values: dict[int, Number]) -> Number:
-    if not symbol.operation:
-        raise KeyError(symbol.label)
-    numbers = (_evaluate(a, values) if isinstance(a, Poly) else a for a in symbol.arguments)
-    return _OPERATIONS[symbol.operation](*numbers)
+    if found is not None and found >= bound:
+        return True
+    return bound <= 0 and isinstance(expr, Poly) and expr.symbols.is_length(expr)

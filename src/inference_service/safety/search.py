@@ -83,11 +83,8 @@ def _fixed(tensors: Sequence[Value]) -> Iterator[Assignment]:
     An input with another first axis may hold them further behind (the state of an LSTM); every
     matrix must hold them.
     """
-    sizes = dict.fromkeys(
-        v.shape[0] for v in tensors if v.shape and isinstance(v.shape[0], int) and v.shape[0] > 1
-    )
-    for size in islice(sizes, MOST_FIXED):
-        assert isinstance(size, int)  # noqa: S101  filtered above
+    sizes = dict.fromkeys(v.shape[0] for v in tensors if v.shape)
+    for size in [n for n in sizes if isinstance(n, int) and n > 1][:MOST_FIXED]:
         first = {v.name: 0 for v in tensors if v.shape and v.shape[0] == size}
         behind = {v.name: v.shape.index(size) for v in tensors if v.shape and size in v.shape}
         if all(v.name in behind for v in tensors if len(v.shape or ()) > 1):

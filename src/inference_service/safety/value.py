@@ -113,6 +113,8 @@ class Value:
     uniform: frozenset[int] = field(default_factory=frozenset)
     constant: Constant | None = None
     kind: str = "tensor"
+    padding: str | None = None
+    """What rows with the mark PADDED are filled up with."""
 
     def with_flow(self, flow: Flow) -> "Value":
         """The same tensor with another dependence."""

@@ -19,7 +19,7 @@ of this package; import the module below. The function
    - ``spatial.on_axis_0`` / ``together``: [batch, …] tensors whose other axes are combined;
    - ``recurrent.per_row``: inputs with an own batch axis each;
    - ``reduction.without_axes``, ``layer_normalized``, ``quantisation.scaled``;
-   - ``pieces.cut_rows``, ``shapes.spread`` (`Shared` entries repeated per row);
+   - ``pieces.cut_rows``, ``repetition.spread`` (`Shared` entries repeated per row);
    - ``call.unknown(slot, i, …)``: a length that comes from the values of inputs i;
    - ``call.number(i)``, ``call.contents(i)``: numbers that are known;
    - ``align.refuse_own_entries``, ``align.is_uniform``;
@@ -37,27 +37,45 @@ number of rows.
 """
 
 from inference_service.safety.rules import (
+    attention,
     control,
     elementwise,
     index,
     linear,
+    microsoft,
+    microsoft_quantised,
+    ml,
     pieces,
     quantisation,
     recurrent,
     reduction,
+    repetition,
+    sequences,
     shapes,
+    slicing,
     spatial,
+    text,
+    various,
 )
 
 __all__ = [
+    "attention",
     "control",
     "elementwise",
     "index",
     "linear",
+    "microsoft",
+    "microsoft_quantised",
+    "ml",
     "pieces",
     "quantisation",
     "recurrent",
     "reduction",
+    "repetition",
+    "sequences",
     "shapes",
+    "slicing",
     "spatial",
+    "text",
+    "various",
 ]

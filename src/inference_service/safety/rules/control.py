@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from inference_service.safety import poly
+from inference_service.safety import algebra
 from inference_service.safety.align import is_uniform
 from inference_service.safety.call import Call, Mixing, Result, Spoiled, joined, normal_axis, rule
 from inference_service.safety.poly import Expr, Poly, Taint, Unfollowed, is_measured, taint_of
@@ -39,15 +39,15 @@ def merged(call: Call, slot: object, one: Value, other: Value) -> Value:
         flow = call.lost(Fault.UNFOLLOWED, "it gives tensors of unlike kinds")
     shape = _merged_shape(call, slot, one, other)
     dtype = one.dtype if one.dtype == other.dtype else ""
-    contents = None
-    if one.contents is not None and other.contents is not None:
-        if one.contents.shape == other.contents.shape and bool(
-            (one.contents == other.contents).all()
-        ):
-            contents = one.contents
+    contents = one.contents if _equal_contents(one, other) else None
     return Value(
         flow, shape, dtype, contents, one.marks, one.uniform & other.uniform, None, one.kind
     )
+
+
+def _equal_contents(one: Value, other: Value) -> bool:
+    a, b = one.contents, other.contents
+    return a is not None and b is not None and a.shape == b.shape and bool((a == b).all())
 
 
 def _merged_flow(call: Call, one: Value, other: Value) -> Flow:
@@ -187,7 +187,7 @@ def _refuse_steering(condition: Value) -> bool:
 
 def _trips(call: Call, count: Expr | None, endless: bool) -> Expr:
     if count is not None and endless and is_measured(count):
-        return poly.maximum(count, 0)
+        return algebra.maximum(count, 0)
     call.host.cost_by_value(f"the number of rounds of the {call.node} depends on values")
     return call.unknown("rounds")
 

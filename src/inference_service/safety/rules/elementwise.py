@@ -1,11 +1,12 @@
 """Element-wise operators with broadcasting, casts and selections."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from inference_service.safety import poly
+from inference_service.safety import algebra
 from inference_service.safety.align import broadcast_rows, broadcast_shape, broadcast_uniform
 from inference_service.safety.call import Call, Mixing, Result, joined, normal_axis, rule
 from inference_service.safety.poly import Expr, Unfollowed
@@ -58,15 +59,15 @@ def identity(call: Call) -> Result:
 
 
 def _absolute(a: Expr) -> Expr:
-    return poly.maximum(a, -a)
+    return algebra.maximum(a, -a)
 
 
 def _floor(a: Expr) -> Expr:
-    return poly.floor_divide(a, 1)
+    return algebra.floor_divide(a, 1)
 
 
 def _ceil(a: Expr) -> Expr:
-    return -poly.floor_divide(-a, 1)
+    return -algebra.floor_divide(-a, 1)
 
 
 UNARY: dict[str, Callable[[Expr], Expr]] = {
@@ -117,14 +118,14 @@ def _cast(call: Call, dtype: str) -> Result:
 
 def _cast_numbers(contents: Contents, dtype: str) -> Contents | None:
     if dtype == "bool":
-        return _map(lambda a: 1 - poly.equal(a, 0), contents)
+        return _map(lambda a: 1 - algebra.equal(a, 0), contents)
     if dtype in {"int64", "int32"}:
-        return _map(lambda a: poly.truncate_divide(a, 1) if _fraction(a) else a, contents)
+        return _map(lambda a: algebra.truncate_divide(a, 1) if _fraction(a) else a, contents)
     return contents if dtype in {"float", "double"} else None
 
 
 def _fraction(a: Expr) -> bool:
-    return poly.floor_divide(a, 1) != a
+    return algebra.floor_divide(a, 1) != a
 
 
 def _map(function: Callable[..., Expr], *arrays: Contents) -> Contents | None:
@@ -149,13 +150,13 @@ BINARY: dict[str, tuple[str, Callable[..., Expr]]] = {
     "Add": ("", lambda a, b: a + b),
     "Sub": ("", lambda a, b: a - b),
     "Mul": ("", lambda a, b: a * b),
-    "Max": ("", poly.maximum),
-    "Min": ("", poly.minimum),
-    "Equal": ("bool", poly.equal),
-    "Less": ("bool", poly.less),
-    "Greater": ("bool", lambda a, b: poly.less(b, a)),
-    "LessOrEqual": ("bool", lambda a, b: 1 - poly.less(b, a)),
-    "GreaterOrEqual": ("bool", lambda a, b: 1 - poly.less(a, b)),
+    "Max": ("", algebra.maximum),
+    "Min": ("", algebra.minimum),
+    "Equal": ("bool", algebra.equal),
+    "Less": ("bool", algebra.less),
+    "Greater": ("bool", lambda a, b: algebra.less(b, a)),
+    "LessOrEqual": ("bool", lambda a, b: 1 - algebra.less(b, a)),
+    "GreaterOrEqual": ("bool", lambda a, b: 1 - algebra.less(a, b)),
     "And": ("bool", lambda a, b: a * b),
     "Or": ("bool", lambda a, b: a + b - a * b),
     "Xor": ("bool", lambda a, b: a + b - 2 * a * b),
@@ -186,14 +187,14 @@ def divide(call: Call) -> Result:
     """Integers are divided towards zero; one row's zero makes the run fail."""
     whole = call.dtype(0) in INTEGERS
     _integer_division(call)
-    return _broadcast(call, poly.truncate_divide if whole else _quotient)
+    return _broadcast(call, algebra.truncate_divide if whole else _quotient)
 
 
 @rule("Mod")
 def modulo(call: Call) -> Result:
     """The rest has the divisor's sign, with ``fmod`` the dividend's."""
     _integer_division(call)
-    return _broadcast(call, None if call.int_("fmod", 0) else poly.modulo)
+    return _broadcast(call, None if call.int_("fmod", 0) else algebra.modulo)
 
 
 def _integer_division(call: Call) -> None:
@@ -202,9 +203,9 @@ def _integer_division(call: Call) -> None:
 
 
 def _quotient(a: Expr, b: Expr) -> Expr:
-    if isinstance(b, poly.Poly) or b == 0:
+    if not isinstance(b, int | Fraction) or b == 0:
         raise Unfollowed("a quotient that is no whole number")
-    return a * (1 / poly.Fraction(b))
+    return a * (1 / Fraction(b))
 
 
 def _folding(function: Callable[[Expr, Expr], Expr]) -> Callable[..., Expr]:

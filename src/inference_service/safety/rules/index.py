@@ -3,11 +3,10 @@
 An index out of range makes the whole run fail, so rows that index are partial.
 """
 
-from inference_service.safety.align import is_uniform
+from inference_service.safety.align import is_uniform, meet, parted
 from inference_service.safety.call import Call, Mixing, Result, joined, normal_axis, rule
 from inference_service.safety.poly import Expr, Unfollowed
 from inference_service.safety.value import (
-    CONST,
     INTEGERS,
     Contents,
     Count,
@@ -89,29 +88,20 @@ def scatter_elements(call: Call) -> Result:
 
 def _elements(call: Call, indices: tuple[int, ...], axis: int) -> Flow:
     """Inputs of one rank that are walked place by place; the axis ``axis`` is indexed."""
-    flows = [call.flow(index) for index in indices]
-    rows = [flow for flow in flows if isinstance(flow, Rows)]
+    rows, rest = parted(call, indices)
     if not rows:
-        result: Shared | Count = CONST
-        for flow in flows:
-            result = result if isinstance(flow, Rows) else joined(result, flow)
-        return result
-    if isinstance(flows[1], Rows):
+        return rest
+    if 1 in rows:
         call.host.can_fail()
-    if any(flow.axis != rows[0].axis for flow in rows):
-        raise Mixing("it combines rows along one axis with rows along another")
-    if any(isinstance(flow, Count) for flow in flows):
-        raise Mixing("it computes with the number of rows")
-    if len(indices) == 2 and isinstance(flows[0], Shared) and rows[0].axis == axis:
-        return rows[0]  # rows choose among shared entries
-    if rows[0].axis == axis:
+    if rows.keys() == {1} and len(indices) == 2 and rows[1].axis == axis:
+        return rows[1]  # rows choose among shared entries
+    found = meet(rows.values())
+    if found.axis == axis:
         raise Mixing("the index chooses among the rows")
-    if any(flow != rows[0] for flow in rows):
-        raise Unfollowed("its inputs hold their rows in different orders")
-    for index, flow in zip(indices, flows, strict=True):
-        if isinstance(flow, Shared):
-            _refuse_own(call, index, rows[0].axis)
-    return rows[0]
+    for index in indices:
+        if index not in rows:
+            _refuse_own(call, index, found.axis)
+    return found
 
 
 def _refuse_own(call: Call, index: int, axis: int) -> None:
@@ -134,43 +124,38 @@ def gather_nd(call: Call) -> Result:
     data, indices = call.shape(0), call.shape(1)
     first, depth = call.int_("batch_dims", 0), _depth(call)
     call.out((*indices[:-1], *data[first + depth :]))
-    picked, by = call.flow(0), call.flow(1)
-    if not isinstance(picked, Rows) and not isinstance(by, Rows):
-        return joined(picked, by)
-    if isinstance(picked, Count) or isinstance(by, Count):
-        raise Mixing("it computes with the number of rows")
-    if isinstance(by, Rows):
-        call.host.can_fail()
-        if by.axis == len(indices) - 1:
-            raise Mixing("rows are the components of its index")
+    rows, rest = parted(call, (0, 1))
+    if not rows:
+        return rest
     if Mark.ROW_INDEX in call.value(1).marks:
-        if first == 0 and picked == Rows(0) == by:
-            return Rows(0)
-        raise Unfollowed("it picks by the row's own number")
-    if not isinstance(picked, Rows):
-        assert isinstance(by, Rows)  # noqa: S101
-        if by.axis < first:
-            _refuse_own(call, 0, by.axis)
-        return by
+        if first or rows != {0: Rows(0), 1: Rows(0)}:
+            raise Unfollowed("it picks by the row's own number")
+        call.host.can_fail()
+        return Rows(0)
+    if 1 in rows:
+        call.host.can_fail()
+        if rows[1].axis == len(indices) - 1:
+            raise Mixing("rows are the components of its index")
+    if 0 not in rows:
+        if rows[1].axis < first:
+            _refuse_own(call, 0, rows[1].axis)
+        return rows[1]
+    return _nd_picked(call, rows, first, depth)
+
+
+def _nd_picked(call: Call, rows: dict[int, Rows], first: int, depth: int) -> Rows:
+    """Data of rows: along an axis that both walk together, one that is indexed, one behind."""
+    picked = rows[0]
     if picked.axis < first:
-        return _nd_per_row(call, picked, by)
+        if 1 not in rows:
+            _refuse_own(call, 1, picked.axis)
+        return meet(rows.values())
     if picked.axis < first + depth:
         raise Mixing("its index chooses among the rows")
-    if isinstance(by, Rows):
+    if 1 in rows:
         raise Mixing("rows choose among the entries of all rows")
-    return Rows(len(indices) - 1 + picked.axis - first - depth, picked.outer, picked.group)
-
-
-def _nd_per_row(call: Call, picked: Rows, by: Flow) -> Rows:
-    """Rows on an axis that data and indices walk together (``batch_dims``)."""
-    if isinstance(by, Rows):
-        if by.axis != picked.axis:
-            raise Mixing("it combines rows along one axis with rows along another")
-        if by != picked:
-            raise Unfollowed("its inputs hold their rows in different orders")
-    else:
-        _refuse_own(call, 1, picked.axis)
-    return picked
+    shift = len(call.shape(1)) - 1 - first - depth
+    return Rows(picked.axis + shift, picked.outer, picked.group)
 
 
 @rule("ScatterND", accepts=[Mark.ROW_INDEX])
@@ -178,41 +163,27 @@ def scatter_nd(call: Call) -> Result:
     """data with entries replaced at the places that the last axis of ``indices`` holds."""
     data, indices, depth = call.shape(0), call.shape(1), _depth(call)
     call.out(data)
-    old, by, new = call.flow(0), call.flow(1), call.flow(2)
-    if not any(isinstance(flow, Rows) for flow in (old, by, new)):
-        return _joined_all(old, by, new)
-    if isinstance(by, Rows):
-        call.host.can_fail()
-    if any(isinstance(flow, Count) for flow in (old, by, new)):
-        raise Mixing("it computes with the number of rows")
+    rows, rest = parted(call, (0, 1, 2))
+    if not rows:
+        return rest
     if Mark.ROW_INDEX in call.value(1).marks:
-        if old == by == new == Rows(0):
-            return Rows(0)
-        raise Unfollowed("it replaces by the row's own number")
-    if not isinstance(old, Rows):
+        if rows != dict.fromkeys(range(3), Rows(0)):
+            raise Unfollowed("it replaces by the row's own number")
+        call.host.can_fail()
+        return Rows(0)
+    if 0 not in rows:
         raise Unfollowed("it writes rows into a tensor that is none")
-    if old.axis < depth:
+    if rows[0].axis < depth:
         raise Mixing("its index chooses among the rows")
-    if isinstance(by, Rows):
+    if 1 in rows:
         raise Mixing("rows choose the places that all rows are written to")
-    expected = Rows(len(indices) - 1 + old.axis - depth, old.outer, old.group)
-    if isinstance(new, Rows):
-        if new.axis != expected.axis:
-            raise Mixing("it combines rows along one axis with rows along another")
-        if new != expected:
-            raise Unfollowed("its inputs hold their rows in different orders")
+    shift = len(indices) - 1 - depth
+    expected = Rows(rows[0].axis + shift, rows[0].outer, rows[0].group)
+    if 2 in rows:
+        meet((rows[2], expected))
     else:
         _refuse_own(call, 2, expected.axis)
-    return old
-
-
-def _joined_all(*flows: Flow) -> Shared | Count:
-    result: Shared | Count = CONST
-    for flow in flows:
-        if isinstance(flow, Rows):
-            raise Unfollowed("rows where none were expected")
-        result = joined(result, flow)
-    return result
+    return rows[0]
 
 
 @rule("OneHot")

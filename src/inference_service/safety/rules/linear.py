@@ -2,11 +2,11 @@
 
 from collections.abc import Hashable, Sequence
 
-from inference_service.safety import poly
-from inference_service.safety.align import broadcast_shape, is_uniform
-from inference_service.safety.call import Call, Mixing, Result, joined, rule
+from inference_service.safety import algebra
+from inference_service.safety.align import broadcast_shape, is_uniform, meet, parted
+from inference_service.safety.call import Call, Mixing, Result, rule
 from inference_service.safety.poly import Expr, Unfollowed
-from inference_service.safety.value import CONST, Count, Rows, Shape, Shared
+from inference_service.safety.value import Count, Rows, Shape, Shared
 
 Labels = tuple[Hashable, ...]
 """A name for each axis of a tensor; axes of one name are walked together, as in Einsum."""
@@ -19,32 +19,23 @@ def contracted(
 
     An axis whose name is not in ``output`` is summed over. Lengths of 1 broadcast.
     """
-    found: Rows | None = None
-    shared: Hashable = None
-    rest: Shared | Count = CONST
-    for index, labels in operands:
-        flow = call.flow(index)
-        if not isinstance(flow, Rows):
-            rest = joined(rest, flow)
-            continue
-        label = labels[flow.axis]
+    named = dict(operands)
+    rows, rest = parted(call, named)
+    if not rows:
+        return rest
+    for index, flow in rows.items():
+        label = named[index][flow.axis]
         if label not in output:
             raise Mixing("it sums over the axis of the rows")
-        if labels.count(label) > 1:
+        if named[index].count(label) > 1:
             raise Mixing("it combines the axis of the rows with another")
-        if found is not None and label != shared:
-            raise Mixing("it combines rows along one axis with rows along another")
-        moved = Rows(output.index(label), flow.outer, flow.group)
-        if found is not None and found != moved:
-            raise Unfollowed("its inputs hold their rows in different orders")
-        found, shared = moved, label
-    if found is None:
-        return rest
-    if isinstance(rest, Count):
-        raise Mixing("it computes with the number of rows")
+    found = meet(
+        Rows(output.index(named[index][flow.axis]), flow.outer, flow.group)
+        for index, flow in rows.items()
+    )
     for index, labels in operands:
-        if isinstance(call.flow(index), Shared) and shared in labels:
-            _refuse_entries(call, index, labels.index(shared))
+        if index not in rows and output[found.axis] in labels:
+            _refuse_entries(call, index, labels.index(output[found.axis]))
     return found
 
 
@@ -151,7 +142,7 @@ def einsum(call: Call) -> Result:
     lengths: dict[Hashable, Expr] = {}
     for index, labels in operands:
         for label, length in zip(labels, call.shape(index), strict=True):
-            lengths[label] = poly.broadcast(lengths.get(label, 1), length)
+            lengths[label] = algebra.broadcast(lengths.get(label, 1), length)
     call.out(tuple(lengths[label] for label in output))
     return contracted(call, operands, output)
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from inference_service.safety.align import is_uniform
-from inference_service.safety.call import Call, Frozen, Mixing, Result, joined, rule
+from inference_service.safety.align import is_uniform, parted
+from inference_service.safety.call import Call, Frozen, Mixing, Result, rule
 from inference_service.safety.poly import Expr, Taint, Unfollowed, taint_of
-from inference_service.safety.value import CONST, Count, Rows, Shared, Value
+from inference_service.safety.value import Count, Rows, Shared, Value
 
 WEIGHTS = {"GRU": (1, 2, 3), "LSTM": (1, 2, 3, 7), "RNN": (1, 2, 3)}
 STATES = {"GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
@@ -51,26 +51,19 @@ def per_row(call: Call, axes: Mapping[int, int]) -> Shared | Count | Rows:
 
     A `Shared` input beside rows must be uniform along its axis.
     """
-    found: Rows | None = None
-    rest: Shared | Count = CONST
-    for index, axis in axes.items():
-        flow = call.flow(index)
-        if not isinstance(flow, Rows):
-            rest = joined(rest, flow)
-            continue
-        if flow.axis != axis:
-            raise Mixing(f"its input {index} holds the rows along axis {flow.axis}, not {axis}")
-        if found is None:
-            found = flow
-        elif (found.outer, found.group) != (flow.outer, flow.group):
-            if axis not in call.value(index).uniform:
-                raise Unfollowed("its inputs hold their rows in different orders")
-    if found is None:
+    rows, rest = parted(call, axes)
+    if not rows:
         return rest
-    if isinstance(rest, Count):
-        raise Mixing("it computes with the number of rows")
+    for index, flow in rows.items():
+        if flow.axis != axes[index]:
+            held, meant = flow.axis, axes[index]
+            raise Mixing(f"its input {index} holds the rows along axis {held}, not {meant}")
+    firm = [flow for i, flow in rows.items() if flow.axis not in call.value(i).uniform]
+    found = firm[0] if firm else next(iter(rows.values()))
+    if any((flow.outer, flow.group) != (found.outer, found.group) for flow in firm):
+        raise Unfollowed("its inputs hold their rows in different orders")
     for index, axis in axes.items():
-        if isinstance(call.flow(index), Shared):
+        if index not in rows:
             _refuse_unlike(call, index, axis, call.host.batch * found.outer * found.group)
     return found
 

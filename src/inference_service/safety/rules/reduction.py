@@ -5,7 +5,7 @@ from functools import reduce as fold
 
 import numpy as np
 
-from inference_service.safety import poly
+from inference_service.safety import algebra
 from inference_service.safety.align import refuse_own_entries
 from inference_service.safety.call import Call, Mixing, Result, joined, normal_axis, rule
 from inference_service.safety.poly import Expr, Unfollowed
@@ -15,8 +15,8 @@ from inference_service.safety.value import Count, Rows, Shape, Shared, Value
 Flow = Shared | Count | Rows
 
 NUMBERS: dict[str, Callable[[Expr, Expr], Expr]] = {
-    "ReduceMax": poly.maximum,
-    "ReduceMin": poly.minimum,
+    "ReduceMax": algebra.maximum,
+    "ReduceMin": algebra.minimum,
     "ReduceProd": lambda a, b: a * b,
     "ReduceSum": lambda a, b: a + b,
 }
@@ -214,7 +214,7 @@ def unique(call: Call) -> Result:
     """The number of results depends on the values of all rows."""
     call.host.cost_by_value(f"the {call.node} keeps as many values as there are")
     count = call.unknown("found", 0)
-    shape = (count,)
+    shape: Shape = (count,)
     if "axis" in call.node.attributes:
         data = call.shape(0)
         axis = normal_axis(call.int_("axis", 0), len(data))

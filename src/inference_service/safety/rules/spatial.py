@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from inference_service.safety import poly
+from inference_service.safety import algebra
 from inference_service.safety.call import Call, Mixing, Result, normal_axis, rule
 from inference_service.safety.poly import Expr, Unfollowed
 from inference_service.safety.rules.linear import scales, single
@@ -33,12 +33,12 @@ def window_shape(call: Call, spatial: Shape, kernel: Sequence[Expr]) -> Shape:
     for place, length in enumerate(spatial):
         stride, reach = strides[place], dilations[place] * (kernel[place] - 1) + 1
         if mode.startswith("SAME"):
-            result.append(-poly.floor_divide(-length, stride))
+            result.append(-algebra.floor_divide(-length, stride))
         elif call.int_("ceil_mode", 0):
             result.append(call.unknown(f"ceil {place}"))
         else:
             padding = pads[place] + pads[place + count] if mode == "NOTSET" else 0
-            result.append(poly.floor_divide(length + padding - reach, stride) + 1)
+            result.append(algebra.floor_divide(length + padding - reach, stride) + 1)
     return tuple(result)
 
 
@@ -239,7 +239,7 @@ def _resized_shape(call: Call, shape: Shape) -> Shape:
         if known is None:
             new[axis] = call.unknown(axis, scale_input)
         elif known[place] != 1:
-            new[axis] = poly.floor_divide(shape[axis] * known[place], 1)
+            new[axis] = algebra.floor_divide(shape[axis] * known[place], 1)
     return tuple(new)
 
 
@@ -268,9 +268,9 @@ def blocks(call: Call) -> Result:
         raise Unfollowed("its input is no picture")
     n, c, h, w = shape
     if call.node.op_type == "DepthToSpace":
-        call.out((n, poly.floor_divide(c, size * size), h * size, w * size))
+        call.out((n, algebra.floor_divide(c, size * size), h * size, w * size))
     else:
-        call.out((n, c * size * size, poly.floor_divide(h, size), poly.floor_divide(w, size)))
+        call.out((n, c * size * size, algebra.floor_divide(h, size), algebra.floor_divide(w, size)))
     return on_axis_0(call)
 
 
@@ -282,6 +282,6 @@ def col2im(call: Call) -> Result:
     total: Expr = 1
     for length in block:
         total = total * length
-    call.out((shape[0], poly.floor_divide(shape[1], total), *image))
+    call.out((shape[0], algebra.floor_divide(shape[1], total), *image))
     call.whole(1, 2, what="size")
     return on_axis_0(call)
