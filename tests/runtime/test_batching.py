@@ -23,7 +23,7 @@ from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.engine.worker import Worker
 from inference_service.runtime.loader import LoadOptions, inspect, load
-from inference_service.runtime.verdicts import Analyse
+from inference_service.runtime.verdicts import Analyse, VerdictCache
 from inference_service.safety.verdict import Cost, Status, Verdict
 from tests import onnx_models
 from tests.engine.puppets import Notebook
@@ -363,21 +363,14 @@ async def test_a_row_whose_values_fail_fails_alone_and_is_no_violation(tmp_path:
 
 def trusting(given: LoadOptions) -> LoadOptions:
     """The same without a check on load."""
-    verdicts: Any = _Trusting()
-    return replace(given, verdicts=verdicts)
+    return replace(given, verdicts=_Trusting())
 
 
-class _Trusting:
+class _Trusting(VerdictCache):
     """A cache in which the check on load has found nothing."""
 
-    def key(self, path: Path) -> str:
-        return ""
-
-    def read(self, key: str) -> dict[str, Any]:
-        return {}
-
-    def write(self, key: str, content: object) -> None:
-        pass
+    def __init__(self) -> None:
+        super().__init__(None)
 
     def remembered(self, path: Path, about: str, compute: object) -> str:
         return ""

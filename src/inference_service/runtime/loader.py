@@ -97,7 +97,7 @@ def inspect(options: LoadOptions) -> LoadedModel:
     Raises InvalidModel.
     """
     model = open_model(options.path, options.runtime(options.layouts[0]))
-    analysis = analysis_of(options.path, options.verdicts, options.analyse)
+    analysis = analysis_of(options.path, model.constants, options.verdicts, options.analyse)
     decision = decide(model, analysis, options.mode, options.row_shapes)
     turned = _Turned(options.frame.axes, {name: a.shape for name, a in model.constants.items()})
     conditions = tuple(_Holds(turned, one.holds) for one in analysis.verdict.conditions)

@@ -1,22 +1,27 @@
 """The verdict of the analysis on a file, kept between starts by the file's content."""
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from inference_service import safety
 from inference_service.core.errors import InvalidModel
+from inference_service.core.tensors import Tensors
 from inference_service.runtime.graph_reader import read_graph
 from inference_service.safety.by_row import without_dynamic_quantisation
-from inference_service.safety.verdict import Cost, OutputRows, Status, Verdict
+from inference_service.safety.formula import EqualLengths, Largest, Relation, formulas_read
+from inference_service.safety.graph import Constant, Graph
+from inference_service.safety.verdict import Condition, Cost, OutputRows, Status, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +42,14 @@ class Analysis:
     by_row: Verdict | None = None
 
 
-Analyse = Callable[[Path], Analysis]
+Analyse = Callable[[Path, Tensors], Analysis]
+"""Of a file, some of whose inputs are constants."""
 
 
-def analysed(path: Path) -> Analysis:
+def analysed(path: Path, constants: Tensors) -> Analysis:
     """Read and analyse a file. What can't be read or followed is unproven, with the reason."""
     try:
-        graph = read_graph(path)
+        graph = _with_constants(read_graph(path), constants)
     except (InvalidModel, ValueError) as error:
         return Analysis(_unproven(f"the file can't be analysed: {error}"))
     try:
@@ -60,6 +66,19 @@ def analysed(path: Path) -> Analysis:
         except Exception:
             log.exception("the analysis of %s without dynamic quantisation failed", path)
     return Analysis(verdict, by_row)
+
+
+def _with_constants(graph: Graph, constants: Tensors) -> Graph:
+    """The graph with inputs that model.toml fixes turned into constants."""
+    if not constants:
+        return graph
+    known = dict(graph.constants)
+    for entry in graph.inputs:
+        array = constants.get(entry.name)
+        if array is not None:
+            known[entry.name] = Constant(array.shape, entry.dtype, partial(np.asarray, array))
+    inputs = tuple(entry for entry in graph.inputs if entry.name not in constants)
+    return replace(graph, inputs=inputs, constants=known)
 
 
 def _unproven(reason: str) -> Verdict:
@@ -93,11 +112,7 @@ def user_cache() -> Path | None:
 
 
 class VerdictCache:
-    """Verdicts, and results of the check on load, in one JSON file for each model file.
-
-    A verdict that holds functions (conditions on lengths, a bound on memory) is kept without them:
-    who needs them has the file analysed again.
-    """
+    """Verdicts, and results of the check on load, in one JSON file for each model file."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -156,26 +171,46 @@ class VerdictCache:
             log.warning("the verdict on a model can't be kept: %s", error)
 
 
-def analysis_of(path: Path, cache: VerdictCache, analyse: Analyse) -> Analysis:
+def analysis_of(path: Path, constants: Tensors, cache: VerdictCache, analyse: Analyse) -> Analysis:
     """The analysis of a file, from the cache where it is there."""
     key = cache.key(path)
+    values = repr(sorted((name, array.tolist()) for name, array in constants.items()))
+    name = "analysis" + hashlib.sha256(values.encode()).hexdigest()[:16] * bool(constants)
     try:
-        return _read(cache.read(key)["analysis"])
+        return _read(cache.read(key)[name])
     except (KeyError, TypeError, ValueError):
-        found = analyse(path)
-        cache.write(key, {"analysis": _written(found)})
-        return found
+        found = analyse(path, constants)
+    with contextlib.suppress(TypeError):
+        cache.write(key, {name: _written(found)})
+    return found
 
 
 def _written(found: Analysis) -> dict[str, Any]:
     return {
         "verdict": _verdict_written(found.verdict),
         "by_row": None if found.by_row is None else _verdict_written(found.by_row),
-        "incomplete": bool(found.verdict.conditions) or found.verdict.cost.peak_bytes is not None,
     }
 
 
+def _condition_written(holds: object) -> list[Any]:
+    if isinstance(holds, Relation):
+        return [holds.way, holds.formulas.plain()]
+    if isinstance(holds, EqualLengths):
+        return [None, [list(place) for place in holds.places]]
+    raise TypeError(f"a condition that can't be kept: {holds}")
+
+
+def _condition_read(text: str, way: bool | None, content: Any) -> Condition:
+    if way is None:
+        return Condition(text, EqualLengths([(str(name), int(axis)) for name, axis in content]))
+    return Condition(text, Relation(formulas_read(content), bool(way)))
+
+
 def _verdict_written(verdict: Verdict) -> dict[str, Any]:
+    """Raises TypeError for a verdict with functions that are not the analysis's."""
+    peak = verdict.cost.peak_bytes
+    if peak is not None and not isinstance(peak, Largest):
+        raise TypeError(f"a bound that can't be kept: {peak}")
     return {
         "status": verdict.status.value,
         "inputs": dict(verdict.inputs),
@@ -186,14 +221,14 @@ def _verdict_written(verdict: Verdict) -> dict[str, Any]:
         "partial": verdict.partial,
         "node": verdict.node,
         "reason": verdict.reason,
+        "conditions": [[one.text, *_condition_written(one.holds)] for one in verdict.conditions],
         "cost": [verdict.cost.by_shape, verdict.cost.reason],
+        "peak": None if peak is None else peak.formulas.plain(),
     }
 
 
 def _read(content: Mapping[str, Any]) -> Analysis:
-    """Raises KeyError, TypeError or ValueError for what was not written here, or is incomplete."""
-    if content["incomplete"]:
-        raise ValueError("it holds functions")
+    """Raises KeyError, TypeError or ValueError for what was not written here."""
     by_row = content["by_row"]
     return Analysis(
         _verdict_read(content["verdict"]),
@@ -203,6 +238,7 @@ def _read(content: Mapping[str, Any]) -> Analysis:
 
 def _verdict_read(content: Mapping[str, Any]) -> Verdict:
     by_shape, why = content["cost"]
+    peak = content["peak"]
     return Verdict(
         Status(content["status"]),
         inputs={str(name): int(axis) for name, axis in content["inputs"].items()},
@@ -216,5 +252,10 @@ def _verdict_read(content: Mapping[str, Any]) -> Verdict:
         partial=bool(content["partial"]),
         node=str(content["node"]),
         reason=str(content["reason"]),
-        cost=Cost(by_shape=bool(by_shape), reason=str(why)),
+        conditions=tuple(_condition_read(*one) for one in content["conditions"]),
+        cost=Cost(
+            by_shape=bool(by_shape),
+            reason=str(why),
+            peak_bytes=None if peak is None else Largest(formulas_read(peak)),
+        ),
     )
