@@ -33,7 +33,7 @@ from tests.verdicts import mixing, proven, says
 
 def options(model: onnx.ModelProto, folder: Path, analyse: Analyse, **changes: Any) -> LoadOptions:
     path = onnx_models.save(model, folder / "m.onnx")
-    values = {"policy": BatchPolicy(64), "analyse": analyse, **changes}
+    values: dict[str, Any] = {"policy": BatchPolicy(64), "analyse": analyse, **changes}
     return LoadOptions("m", 1, path, **values)
 
 
@@ -260,12 +260,13 @@ def fixed_one(kind: str) -> onnx.ModelProto:
         "suppressed": ["n", 3], "compressed": [1, "n", 2],
     }  # fmt: skip
     dtype = INT64 if kind in {"boxes", "suppressed"} else FLOAT
-    constants = {
+    every: dict[str, dict[str, Any]] = {
         "boxes": {"zero": np.float32(0)},
         "compressed": {"zero": np.float32(0)},
         "suppressed": {"zero1": np.array([0]), "one1": np.array([1]), "two1": np.array([2]),
                        "most": np.array([3]), "overlap": np.array([0.5], np.float32)},
-    }.get(kind, {})  # fmt: skip
+    }  # fmt: skip
+    constants = every.get(kind, {})
     return onnx_models.build(nodes, inputs, [("y", dtype, shapes[kind])], **constants)
 
 

@@ -120,7 +120,7 @@ async def test_a_graph_with_a_fixed_batch_serves_any_number_of_rows(tmp_path: Pa
 def test_a_fixed_batch_whose_rows_depend_on_each_other_is_left_alone(tmp_path: Path) -> None:
     info = inspect(options(onnx_models.fixed_batch(4, mixing=True), tmp_path)).info
     assert info.signature.mode is BatchMode.WHOLE
-    assert "depends on the other rows" in info.warnings[0]
+    assert "the ReduceMean node 'mean' mixes rows" in info.warnings[0]
 
 
 async def test_allowed_batch_sizes_are_filled_up(tmp_path: Path) -> None:

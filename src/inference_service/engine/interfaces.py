@@ -39,6 +39,15 @@ class BatchSafety:
     refuted: str = ""
     advice: str = ""
 
+    @property
+    def why(self) -> str:
+        """The verdict and its reason in one line."""
+        if self.refuted:
+            return f"refuted: {self.refuted}"
+        because = ": ".join(part for part in (self.node, self.reason) if part)
+        words = f"{self.verdict}, {because}" if because else self.verdict
+        return f"set in model.toml; {words}" if self.declared else words
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:

@@ -4,7 +4,8 @@
 |---|---|
 | proven | merged; a fixed batch is filled up with copies |
 | mixing by dynamic quantisation alone | row by row: the rest is proven, and one row is exact |
-| mixing, unproven, frozen | whole; row by row where the graph runs one row, and not two |
+| mixing | whole: as it was sent |
+| unproven, frozen | whole; row by row where the graph runs one row, and no more |
 | single (all first axes are 1) | row by row; whole where an output has no row axis |
 
 model.toml may set another mode. Then rows are where the verdict has found them, or on axis 0.
@@ -26,7 +27,9 @@ from inference_service.runtime.verdicts import Analysis, VerdictCache
 from inference_service.safety.verdict import Status, Verdict
 
 KNOWN = '[batching] mode = "merge"'
-"""The line of model.toml for those who know that rows are independent."""
+"""The line of model.toml that states that rows are independent."""
+
+_MORE_ROWS = (2, 3, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,35 +226,39 @@ def _not_merged(
         return Decision(BatchMode.SPLIT, layout, safety, (), found.inputs, _unsampled(found))
     found = sample(model.inputs, RowLayout(), shapes, model.run)
     mode = BatchMode.WHOLE
+    mixing = analysis.verdict.status is Status.MIXING  # a request is run as it was sent
     first = {spec.shape[0] if spec.shape else -1 for spec in model.inputs}
     if all(spec.ranked for spec in model.inputs):
         outputs = [spec.shape[0] if spec.shape else -1 for spec in model.outputs if spec.ranked]
         one_each = all(n in {1, None} for n in outputs)
         if first == {1} and one_each:
             mode = BatchMode.SPLIT
-        elif first == {None} and found.inputs is not None and one_each:
+        elif first == {None} and found.inputs is not None and one_each and not mixing:
             safety, mode = _tried(model, found.inputs, safety)
     return Decision(mode, _assumed(model), safety, (), found.inputs, _unsampled(found))
 
 
 def _tried(model: OpenModel, row: Tensors, safety: BatchSafety) -> tuple[BatchSafety, BatchMode]:
-    """Row by row, where the graph has an answer of one entry for one row, and none for two rows."""
-    try:
-        answer = model.run(row)
-        if any(array.ndim == 0 or len(array) != 1 for array in answer.values()):
+    """Row by row, where the graph has an answer of one entry for one row, and none for more."""
+    answer = model.run(row)
+    if any(array.ndim == 0 or len(array) != 1 for array in answer.values()):
+        return safety, BatchMode.WHOLE
+    node: str | None = None
+    for rows in _MORE_ROWS:
+        try:
+            model.run(RowLayout().repeated(row, rows))
+        except InferenceServiceError as error:
+            node = node or failed_node(error)
+        else:
             return safety, BatchMode.WHOLE
-        model.run(RowLayout().repeated(row, 2))
-    except InferenceServiceError as error:
-        node = failed_node(error)
-        if node is None:
-            return safety, BatchMode.WHOLE
-        reason = f"a batch of 2 rows fails in the {node}"
-        return replace(safety, node=safety.node or node, reason=reason), BatchMode.SPLIT
-    return safety, BatchMode.WHOLE
+    reason = safety.reason or "its size is that of one row"
+    if node is not None:
+        reason = f"{reason} (a batch of {_MORE_ROWS[0]} rows fails in the {node})"
+    return replace(safety, node=safety.node or node or "", reason=reason), BatchMode.SPLIT
 
 
 def _safety(verdict: Verdict, declared: BatchMode | None) -> BatchSafety:
-    unproven = verdict.status in {Status.MIXING, Status.UNPROVEN, Status.FROZEN}
+    unproven = verdict.status is Status.UNPROVEN
     return BatchSafety(
         verdict.status.value,
         verdict.node,
@@ -276,8 +283,12 @@ def _why(decision: Decision, verdict: Verdict) -> str:
         why = "the file doesn't tell the number of axes, or has no rows on the axes of model.toml"
     else:
         why = safety.reason or f"the verdict is '{verdict.status}'"
-        if safety.node and safety.node not in why:
+        if verdict.status is Status.MIXING:
             why = f"the {safety.node} mixes rows: {why}"
+        elif verdict.status is Status.FROZEN:
+            why = f"the {safety.node} admits one number of rows: {why}"
+        elif safety.node:
+            why = f"rows are not proven to be independent: {safety.node}: {why}"
     hint = ""
     if verdict.status is Status.UNPROVEN:
         hint = f" (if rows are known to be independent, model.toml: {KNOWN})"

@@ -290,9 +290,14 @@ def _longest(
 
 
 def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, OrtRunner]:
-    """Open, decide, check and warm up. Raises InvalidModel."""
+    """Open, decide, check and warm up. Raises InvalidModel, or what a run raises."""
     loaded = inspect(options)
     warming()
+    return warmed(loaded, options)
+
+
+def warmed(loaded: LoadedModel, options: LoadOptions) -> tuple[ModelInfo, OrtRunner]:
+    """Warm up and measure: the model as it is served. Raises what a run raises."""
     models = {options.layouts[0].threads: loaded.model}
     profiles: tuple[Profile, ...] = (Profile(options.layouts[0]),)
     info, row = loaded.info, loaded.found.row
