@@ -22,8 +22,9 @@ from inference_service.core.tensors import BatchMode, Tensors
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.engine.worker import Worker
+from inference_service.runtime import verdicts
 from inference_service.runtime.loader import LoadOptions, inspect, load
-from inference_service.runtime.verdicts import Analyse, VerdictCache
+from inference_service.runtime.verdicts import Analyse, Analysis, VerdictCache, analysed
 from inference_service.safety.verdict import Cost, Status, Verdict
 from tests import onnx_models
 from tests.engine.puppets import Notebook
@@ -491,3 +492,132 @@ def test_what_fails_alone_must_fail_in_a_batch(tmp_path: Path) -> None:
     info = inspect(options(model, tmp_path, says(verdict))).info
     assert info.signature.mode is BatchMode.WHOLE
     assert "fails alone" in info.safety.refuted
+
+
+# With the analysis itself
+
+
+async def served(model: onnx.ModelProto, folder: Path, *asked: Tensors, **changes: Any) -> Served:
+    """Serve with the verdict of the analysis; every answer must be ONNX Runtime's own."""
+    given = replace(options(model, folder, analysed), **changes)
+    found = Served(given)
+    for inputs, got in zip(asked, await found.ask(*asked), strict=True):
+        same(got, right(model, inputs))
+    return found
+
+
+async def test_a_run_that_would_take_too_much_memory_is_refused_before(tmp_path: Path) -> None:
+    given = replace(options(onnx_models.squared(), tmp_path, analysed), max_run_bytes=2**22)
+    found = Served(given)
+    fits, too_long = await found.ask({"x": floats(1, 700)}, {"x": floats(1, 3000)})
+    same(fits, right(onnx_models.squared(), {"x": floats(1, 700)}))
+    assert isinstance(too_long, InvalidInput)
+    assert "MiB of memory; 4 MiB are allowed" in str(too_long)
+
+
+async def test_time_in_the_first_axis_runs_as_sent(tmp_path: Path) -> None:
+    """Cumulative sums along axis 0, and differences of steps that lie apart."""
+    model = onnx_models.build(
+        [helper.make_node("CumSum", ["x", "first"], ["y"], "sum")],
+        [("x", FLOAT, ["time", 2])], [("y", FLOAT, ["time", 2])], first=np.array(0),
+    )  # fmt: skip
+    found = await served(model, tmp_path, {"x": floats(4, 2)}, {"x": floats(3, 2)})
+    assert found.info.signature.mode is BatchMode.WHOLE
+    assert found.info.safety.node == "CumSum node 'sum'"
+
+
+async def test_any_shape_runs_where_the_file_tells_no_rank(tmp_path: Path) -> None:
+    model = onnx_models.doubler()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    shapes = [(3,), (2, 3), (2, 0, 4), (), (1, 1, 1, 1)]
+    await served(model, tmp_path, *({"x": floats(*shape)} for shape in shapes))
+
+
+async def test_rows_of_a_dynamically_quantised_graph_run_one_by_one(tmp_path: Path) -> None:
+    """A row's answer depends on no other row, not even of its own request."""
+    model = onnx_models.dynamically_quantised()
+    found = await served(model, tmp_path)
+    assert found.loaded.signature.mode is BatchMode.SPLIT
+    quiet, loud = floats(1, 8), 30 * floats(1, 8, seed=1)
+    (got,) = await Served(options(model, tmp_path, analysed)).ask(
+        {"x": np.concatenate([quiet, loud])}
+    )
+    wanted = [right(model, {"x": row})["y"] for row in (quiet, loud)]
+    same(got, {"y": np.concatenate(wanted)})
+
+
+async def test_a_matrix_that_is_turned_around_is_merged_on_its_second_axis(tmp_path: Path) -> None:
+    model = onnx_models.build(
+        [helper.make_node("Transpose", ["x"], ["y"], "turn", perm=[1, 0])],
+        [("x", FLOAT, ["batch", 3])], [("y", FLOAT, [3, "batch"])],
+    )  # fmt: skip
+    found = await served(model, tmp_path, {"x": floats(1, 3)}, {"x": floats(2, 3, seed=1)})
+    assert found.most_rows == 3
+    assert not found.info.signature.has_row_outputs
+
+
+async def test_a_scalar_is_shared_by_requests_that_agree_about_it(tmp_path: Path) -> None:
+    model = onnx_models.scalar_switch()
+    asked = [{"x": floats(1, 3, seed=i), "factor": np.array(f, np.float32)}
+             for i, f in enumerate((1.0, 2.0, 1.0, 3.0))]  # fmt: skip
+    found = await served(model, tmp_path, *asked)
+    assert sorted(batch.rows for batch in found.notebook.batches) == [1, 1, 2]
+
+
+async def test_a_default_that_is_given_is_shared_by_requests_that_agree(tmp_path: Path) -> None:
+    model = onnx_models.doubler()
+    model.graph.input.append(helper.make_tensor_value_info("two", FLOAT, []))
+    three = np.array(3, np.float32)
+    asked = [{"x": floats(1, 3, seed=1)}, {"x": floats(2, 3, seed=2), "two": three},
+             {"x": floats(1, 3, seed=3), "two": three}, {"x": floats(1, 3, seed=4)}]  # fmt: skip
+    found = await served(model, tmp_path, *asked)
+    assert sorted(batch.rows for batch in found.notebook.batches) == [2, 3]
+
+
+def test_verdicts_are_kept_by_the_content_of_the_file(tmp_path: Path) -> None:
+    cache = VerdictCache(tmp_path / "cache")
+    asked: list[Path] = []
+
+    def counted(path: Path, constants: Tensors) -> Analysis:
+        asked.append(path)
+        return analysed(path, constants)
+
+    given = replace(options(onnx_models.tokens(), tmp_path, counted), verdicts=cache)
+    first, again = inspect(given), inspect(given)
+    assert len(asked) == 1
+    assert again.info.safety == first.info.safety
+    shapes = {"ids": (2, 5), "mask": (2, 5)}
+    bound, kept = (one.analysis.verdict.cost.peak_bytes for one in (first, again))
+    assert bound is not None
+    assert kept is not None
+    assert kept(shapes) == bound(shapes) > 0
+    for kind in ((shapes, True), ({"ids": (2, 5), "mask": (2, 6)}, False)):
+        for one in (first, again):
+            held = [condition.holds(kind[0]) for condition in one.analysis.verdict.conditions]
+            assert all(held) is kind[1]
+    onnx_models.save(onnx_models.tokens(masked=False), given.path)
+    inspect(given)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"analysis": {"verdict": 3}}', "\x00"])
+def test_a_broken_cache_is_made_again(content: str, tmp_path: Path) -> None:
+    cache = VerdictCache(tmp_path / "cache")
+    given = replace(options(onnx_models.doubler(), tmp_path, analysed), verdicts=cache)
+    first = inspect(given).info
+    for path in (tmp_path / "cache").iterdir():
+        path.write_text(content)
+    assert inspect(given).info.safety == first.safety
+
+
+def test_an_analysis_that_fails_claims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(verdicts.safety, "analyse", fail)
+    info = inspect(options(onnx_models.doubler(), tmp_path, analysed)).info
+    assert info.signature.mode is BatchMode.WHOLE
+    assert "the analysis failed: RuntimeError: a fault" in info.safety.reason
