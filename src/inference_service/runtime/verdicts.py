@@ -25,8 +25,6 @@ from inference_service.safety.verdict import Condition, Cost, OutputRows, Status
 
 log = logging.getLogger(__name__)
 
-ANALYSIS = 1
-"""To be raised whenever a rule of the analysis, or what is kept here, changes."""
 _MOST_SIBLINGS = 256
 
 
@@ -100,6 +98,16 @@ def file_digest(path: Path) -> str:
     return _digest(path, stat.st_mtime_ns, stat.st_size)
 
 
+@lru_cache(maxsize=1)
+def _analysis_digest() -> str:
+    """Changes with the analysis and with the check on load: verdicts of an older one are void."""
+    digest = hashlib.sha256()
+    for package in (Path(safety.__file__).parent, Path(__file__).parent):
+        for source in sorted(package.rglob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
 def user_cache() -> Path | None:
     """The user's cache folder for this service, if it can be made and written; else None."""
     base = os.environ.get("XDG_CACHE_HOME")
@@ -127,7 +135,7 @@ class VerdictCache:
             for other in siblings
             if other != path and other.is_file() and (stat := other.stat())
         ]
-        about = repr((file_digest(path), data, ort.__version__, ANALYSIS))
+        about = repr((file_digest(path), data, ort.__version__, _analysis_digest()))
         return hashlib.sha256(about.encode()).hexdigest()[:32]
 
     def read(self, key: str) -> dict[str, Any]:
