@@ -92,11 +92,11 @@ def to_array(
 
 def from_rows(rows: Any, signature: Signature, at: Path, *, rules: Rules = STRICT) -> Tensors:
     """The row form: a list of instances, each a bare value or an object with one key per input."""
+    check_rows(signature, at)
     if not isinstance(rows, list):
         raise InvalidInput(f"expected an array of instances, got {noun(rows)}", at)
     if not rows:
         raise InvalidInput("the batch is empty: at least one row is expected", at)
-    check_rows(signature, at)
     specs = signature.inputs
     if is_bare(rows[0]):
         if len(specs) > 1:

@@ -28,7 +28,7 @@ from inference_service.protocols.json_tensors import dump, encodable, parse, rul
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.schema import InferBody, InferInput
+from inference_service.protocols.oip.schema import MOST_TENSORS, InferBody, InferInput
 
 DTYPES = {dtype.value: dtype for dtype in DType}
 _NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTES}
@@ -156,7 +156,7 @@ def _quickly(text: bytes, tail: _Tail) -> Infer | None:
         return None
     members = quick.items(quick.value)
     inputs = None if members is None else quick.elements(members.pop("inputs", None))
-    if members is None or inputs is None:
+    if members is None or inputs is None or len(inputs) > MOST_TENSORS:
         return None
     plain: dict[str, Any] = {key: quick.plain(value) for key, value in members.items()}
     held = []
