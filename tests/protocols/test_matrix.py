@@ -322,7 +322,9 @@ def mode_fits(mode: BatchMode, axes: Axes) -> bool:
     """Rows need an axis that is free, or one of length 1 where each row runs alone."""
     if mode is BatchMode.WHOLE:
         return True
-    return bool(axes) and (axes[0] == "b" or (mode is BatchMode.SPLIT and axes[0] == 1))
+    return axes is not None and (
+        axes[:1] == ("b",) or (mode is BatchMode.SPLIT and axes[:1] == (1,))
+    )
 
 
 @pytest.mark.parametrize("mode", list(BatchMode))
@@ -416,7 +418,11 @@ def made(*outputs: tuple[str, str, tuple[int | str, ...]]) -> OpenModel:
     """From x float32 [b, 3]: outputs (operator, name, axes)."""
     nodes, infos = [], []
     for operator, name, axes in outputs:
-        attributes = {"ReduceSum": {"keepdims": 0}, "Transpose": {"perm": [1, 0]}}.get(operator, {})
+        known: dict[str, dict[str, Any]] = {
+            "ReduceSum": {"keepdims": 0},
+            "Transpose": {"perm": [1, 0]},
+        }
+        attributes = known.get(operator, {})
         nodes.append(helper.make_node(operator, ["x"], [name], **attributes))
         element = (
             onnx.TensorProto.INT64 if operator in {"Shape", "NonZero"} else ELEMENTS[DType.FP32]

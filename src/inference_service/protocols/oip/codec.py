@@ -349,11 +349,8 @@ class Reply:
     non_finite: NonFinite = NonFinite.NULL
     without_rows: Collection[str] = ()
 
-    def read(self, output: Wanted, outputs: Tensors) -> Array:
-        """An output as it is wanted. Raises InvalidInput where it can't be classified."""
-        array = outputs[output.name]
-        if not output.classes:
-            return array
+    def classified(self, output: Wanted, array: Array) -> Array:
+        """The best classes of an output. Raises InvalidInput where it has none."""
         has_rows = output.name not in self.without_rows
         labels = self.labels.get(output.name, ())
         try:
@@ -369,7 +366,9 @@ class Reply:
             wanted = tuple(Wanted(name, request.binary) for name in outputs)
         entries, tail = [], []
         for output in wanted:
-            array = self.read(output, outputs)
+            array = outputs[output.name]
+            if output.classes:
+                array = self.classified(output, array)
             entry = described(output.name, array)
             if output.binary:
                 data = to_bytes(array)

@@ -38,8 +38,10 @@ def decode(value: Any, signature: Signature, *, rules: Rules = STRICT) -> tuple[
         raise InvalidInput(f"expected an object with one key per input: {names}")
     if not _is_one_row(named, signature):
         return from_columns(named, signature, (), rules=rules), False
-    rows = {spec.name for spec in specs}
-    lone = {name: [value] if name in rows else value for name, value in named.items()}
+    lone = {name: [value] for name, value in named.items()}
+    for spec in signature.optional:  # they have no batch axis
+        if spec.name in lone:
+            lone[spec.name] = named[spec.name]
     try:
         return from_columns(lone, signature, (), rules=rules), True
     except InvalidInput as error:
@@ -79,11 +81,12 @@ def encode(outputs: Tensors, *, one_row: bool, non_finite: NonFinite = NonFinite
 
 def _is_one_row(named: dict[str, Any], signature: Signature) -> bool:
     """Whether every input comes without its batch axis."""
-    given = [(spec, named[spec.name]) for spec in signature.inputs if spec.name in named]
-    return all(
-        len(spec.shape) - 1 == _rank(value) or (spec.shape[1:] == (1,) and _rank(value) == 0)
-        for spec, value in given
-    )
+    for spec in signature.inputs:
+        if spec.name in named:
+            rank = _rank(named[spec.name])
+            if rank != len(spec.shape) - 1 and (rank or spec.shape[1:] != (1,)):
+                return False
+    return True
 
 
 def _rank(value: Any) -> int:
