@@ -141,7 +141,7 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
         tfserving.router(edge),
         oip.router(edge, service.health, server),
         openai.router(edge),
-        tei.router(edge, __version__),
+        tei.router(edge, __version__, service.health),
         transcriptions.router(edge, pool, openai.failure, openai.FAILURES),
         tasks.router(edge, pool, settings.limits.stream_idle_timeout),
     )

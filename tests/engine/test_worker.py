@@ -392,7 +392,7 @@ async def test_the_highest_version_answers_unless_another_is_asked_for() -> None
 @story
 async def test_unknown_models_and_versions_are_told_with_what_there_is() -> None:
     engine, _ = await engine_with(1, 3)
-    with pytest.raises(ModelNotFound, match="unknown model 'n'; loaded are: 'm'"):
+    with pytest.raises(ModelNotFound, match="unknown model: 'n' is not found; loaded are: 'm'"):
         engine.describe(ModelRef("n"))
     with pytest.raises(ModelNotFound, match="no version 2 loaded; loaded versions: 1, 3"):
         engine.describe(ModelRef("m", 2))

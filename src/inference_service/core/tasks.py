@@ -118,6 +118,15 @@ class FileTask(Protocol):
 
 
 @runtime_checkable
+class PictureTask(Protocol):
+    """A `Task` that makes the model's only input of a picture."""
+
+    @property
+    def layout(self) -> str:
+        """``nchw`` or ``nhwc``."""
+
+
+@runtime_checkable
 class LabellingTask(Protocol):
     """A `Task` that names the classes of an output of its model."""
 

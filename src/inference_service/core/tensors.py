@@ -235,6 +235,16 @@ class Signature:
         return tuple(spec.name for spec in self.outputs)
 
     @cached_property
+    def scalars(self) -> tuple[str, ...]:
+        """Inputs and outputs without axes: ``input 'x'``."""
+        return tuple(
+            f"{kind} '{spec.name}'"
+            for kind, specs in (("input", self.inputs), ("output", self.outputs))
+            for spec in specs
+            if spec.scalar
+        )
+
+    @cached_property
     def without_rows(self) -> frozenset[str]:
         """Outputs that have no batch axis, as far as their specs tell."""
         whole = self.mode is BatchMode.WHOLE

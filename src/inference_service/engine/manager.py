@@ -5,7 +5,12 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from inference_service.core.errors import InferenceServiceError, InvalidInput, ModelNotFound
+from inference_service.core.errors import (
+    InferenceServiceError,
+    InvalidInput,
+    ModelNotFound,
+    clipped,
+)
 from inference_service.core.lifecycle import State
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import ModelInfo, Observer, Runner
@@ -95,7 +100,7 @@ class Manager:
         """Serve no version of a model any more. Raises ModelNotFound for an unknown one."""
         async with self._changing:
             if all(status.name != name for status in self._engine.statuses()):
-                raise ModelNotFound(f"unknown model '{name}'")
+                raise ModelNotFound(f"Request for unknown model: '{clipped(name)}' is not found")
             await self._unload(name, ())
 
     async def _load_anew(self, source: VersionSource) -> str | None:

@@ -60,6 +60,7 @@ class ClassifyImage:
         self._options = options
         self._scorer = Scorer(options, place, signature)
         self.labels = self._scorer.labels
+        self.layout: str = options.layout
         self._spec = tensor(signature.inputs, options.input, "input")
         if len(signature.inputs) != 1:
             raise InvalidModel(f"pipeline: {_KIND} needs a model of one input")

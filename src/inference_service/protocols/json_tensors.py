@@ -32,7 +32,8 @@ from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, n
 # onnxruntime's int64 is C's long long, whose scalars orjson doesn't know: equal, but not the same.
 _KNOWN = {d.numpy: np.dtype(d.numpy.name) for d in DType if d is not DType.BYTES}
 _RULES = {key: Rules(*key) for key in product((True, False), repeat=3)}
-_QUOTES_OF_A_KEY = 2
+_SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in so many
+_FAR_APART = 256  # bytes between two quotes
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 
 
@@ -65,11 +66,29 @@ def _parse_bare(body: bytes) -> Any:
 def rules_for(body: bytes, *, non_finite: bool = False, null: bool = False) -> Rules:
     """How the values of a body are to be read.
 
-    The type of each value need not be looked at where the body holds no boolean, and no string but
-    one key.
+    The type of each value need not be looked at where the body is short or holds no strings but
+    keys, and no booleans.
     """
-    plain = body.count(b'"') <= _QUOTES_OF_A_KEY and b"true" not in body and b"false" not in body
+    plain = b"true" not in body and b"false" not in body and _holds_no_texts(body)
     return _RULES[not plain, non_finite, null]
+
+
+def _holds_no_texts(body: bytes) -> bool:
+    """Whether no string of the body can be a value, or they are too short to matter.
+
+    Looks at few quotes only: with many of them, looking at the values themselves is as quick.
+    """
+    if len(body) < _SHORT:
+        return True
+    if body.count(b'"') * _FAR_APART > len(body) or b"\\" in body:
+        return False
+    position = body.find(b'"')
+    while position >= 0:
+        end = body.find(b'"', position + 1)
+        if body[end + 1 : end + 2] != b":":
+            return False
+        position = body.find(b'"', end + 1)
+    return True
 
 
 def to_array(
@@ -92,11 +111,13 @@ def to_array(
 
 def from_rows(rows: Any, signature: Signature, at: Path, *, rules: Rules = STRICT) -> Tensors:
     """The row form: a list of instances, each a bare value or an object with one key per input."""
+    if signature.scalars:
+        text = f"{signature.scalars[0]} has no axis for rows: use the column form 'inputs'"
+        raise InvalidInput(text, at)
     if not isinstance(rows, list):
         raise InvalidInput(f"expected an array of instances, got {noun(rows)}", at)
     if not rows:
         raise InvalidInput("the batch is empty: at least one row is expected", at)
-    check_rows(signature, at)
     specs = signature.inputs
     if is_bare(rows[0]):
         if len(specs) > 1:
@@ -111,17 +132,6 @@ def from_rows(rows: Any, signature: Signature, at: Path, *, rules: Rules = STRIC
             raise InvalidInput(f"input '{spec.name}': {error.message}", error.path) from None
         return {spec.name: array}
     return {spec.name: _column(rows, spec, signature, at, rules=rules) for spec in specs}
-
-
-def check_rows(signature: Signature, at: Path) -> None:
-    """Raises InvalidInput for a model whose inputs or outputs the row form can't hold."""
-    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
-        for spec in specs:
-            if spec.scalar:
-                raise InvalidInput(
-                    f"{kind} '{spec.name}' has no axis for rows: use the column form 'inputs'",
-                    at,
-                )
 
 
 def _column(
@@ -196,10 +206,10 @@ def encodable(name: str, array: Array) -> Any:
     if array.dtype.kind in "OSU":
         return _encodable_strings(array.tolist(), as_base64=name.endswith("_bytes"))
     known = _KNOWN[array.dtype]
+    if array.dtype is known and array.ndim and array.flags.c_contiguous:
+        return array
     if not array.ndim:
         return array.astype(known)[()]  # orjson takes no arrays without axes
-    if array.flags.c_contiguous and array.dtype is known:
-        return array
     return np.ascontiguousarray(array).view(known)
 
 

@@ -28,7 +28,7 @@ from inference_service.protocols.json_tensors import dump, encodable, parse, rul
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.schema import InferBody, InferInput
+from inference_service.protocols.oip.schema import MOST_TENSORS, InferBody, InferInput
 
 DTYPES = {dtype.value: dtype for dtype in DType}
 _NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTES}
@@ -156,7 +156,7 @@ def _quickly(text: bytes, tail: _Tail) -> Infer | None:
         return None
     members = quick.items(quick.value)
     inputs = None if members is None else quick.elements(members.pop("inputs", None))
-    if members is None or inputs is None:
+    if members is None or inputs is None or len(inputs) > MOST_TENSORS:
         return None
     plain: dict[str, Any] = {key: quick.plain(value) for key, value in members.items()}
     held = []
@@ -349,11 +349,8 @@ class Reply:
     non_finite: NonFinite = NonFinite.NULL
     without_rows: Collection[str] = ()
 
-    def read(self, output: Wanted, outputs: Tensors) -> Array:
-        """An output as it is wanted. Raises InvalidInput where it can't be classified."""
-        array = outputs[output.name]
-        if not output.classes:
-            return array
+    def classified(self, output: Wanted, array: Array) -> Array:
+        """The best classes of an output. Raises InvalidInput where it has none."""
         has_rows = output.name not in self.without_rows
         labels = self.labels.get(output.name, ())
         try:
@@ -369,7 +366,9 @@ class Reply:
             wanted = tuple(Wanted(name, request.binary) for name in outputs)
         entries, tail = [], []
         for output in wanted:
-            array = self.read(output, outputs)
+            array = outputs[output.name]
+            if output.classes:
+                array = self.classified(output, array)
             entry = described(output.name, array)
             if output.binary:
                 data = to_bytes(array)

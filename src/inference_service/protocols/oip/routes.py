@@ -290,5 +290,6 @@ def _safety(info: ModelInfo) -> dict[str, Any]:
 
 
 def _tensor(spec: TensorSpec) -> TensorMetadata:
-    shape = [-1 if n is None else n for n in spec.shape]
+    # A list of lengths can't say that the rank is unknown: the nearest is one free axis.
+    shape = [-1 if n is None else n for n in spec.shape] if spec.ranked else [-1]
     return TensorMetadata(name=spec.name, datatype=spec.dtype.value, shape=shape)

@@ -13,6 +13,8 @@ Parameter = bool | int | float | str
 
 _Length = Annotated[int, Field(ge=0, lt=2**48, strict=True)]
 _MOST_PARAMETERS = 64
+MOST_TENSORS = 4096
+"""Inputs or outputs of a request."""
 
 
 def _parameters(value: Any) -> Any:
@@ -68,8 +70,8 @@ class InferBody(_Part):
         description="`binary_data_output`: all outputs as bytes; `timeout`: microseconds; "
         "`priority`: 1 is the highest, 0 the default",
     )
-    inputs: Annotated[list[InferInput], _First(), Field(min_length=1)]
-    outputs: Annotated[list[InferOutput], _First()] | None = Field(
+    inputs: Annotated[list[InferInput], _First(), Field(min_length=1, max_length=MOST_TENSORS)]
+    outputs: Annotated[list[InferOutput], _First(), Field(max_length=MOST_TENSORS)] | None = Field(
         None, description="the outputs wanted; none: all"
     )
 

@@ -4,6 +4,7 @@ The rank of what is sent says what it is: for a model that takes rows of 64 numb
 one row and its answer comes without a batch axis, a list of such rows is a batch.
 """
 
+import contextlib
 from typing import Any
 
 from inference_service.core.errors import InvalidInput
@@ -35,16 +36,20 @@ def decode(value: Any, signature: Signature, *, rules: Rules = STRICT) -> tuple[
     if not isinstance(named, dict):
         names = ", ".join(f"'{spec.name}'" for spec in specs)
         raise InvalidInput(f"expected an object with one key per input: {names}")
-    lone = _is_one_row(named, signature)
-    if lone:
-        rows = {spec.name for spec in specs}
-        named = {name: [value] if name in rows else value for name, value in named.items()}
+    if not _is_one_row(named, signature):
+        return from_columns(named, signature, (), rules=rules), False
+    lone = {name: [value] for name, value in named.items()}
+    for spec in signature.optional:  # they have no batch axis
+        if spec.name in lone:
+            lone[spec.name] = named[spec.name]
     try:
-        tensors = from_columns(named, signature, (), rules=rules)
+        return from_columns(lone, signature, (), rules=rules), True
     except InvalidInput as error:
-        path = (error.path[0], *error.path[2:]) if lone and len(error.path) > 1 else error.path
+        # A flat list can also be several rows of one value, an empty one several empty rows.
+        with contextlib.suppress(InvalidInput):
+            return from_columns(named, signature, (), rules=rules), False
+        path = (error.path[0], *error.path[2:]) if len(error.path) > 1 else error.path
         raise InvalidInput(error.message, path) from None
-    return tensors, lone
 
 
 def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | None:
@@ -75,18 +80,13 @@ def encode(outputs: Tensors, *, one_row: bool, non_finite: NonFinite = NonFinite
 
 
 def _is_one_row(named: dict[str, Any], signature: Signature) -> bool:
-    """Whether every input comes without its batch axis.
-
-    Where a row is one value in a list, several of them in a flat list are several rows.
-    """
-    given = [(spec, named[spec.name]) for spec in signature.inputs if spec.name in named]
-    return all(
-        spec.ranked
-        and spec.shape
-        and (_rank(value) == len(spec.shape) - 1 or (spec.shape[1:] == (1,) and _rank(value) == 0))
-        and not (spec.shape[1:] == (1,) and isinstance(value, list) and len(value) != 1)
-        for spec, value in given
-    )
+    """Whether every input comes without its batch axis."""
+    for spec in signature.inputs:
+        if spec.name in named:
+            rank = _rank(named[spec.name])
+            if rank != len(spec.shape) - 1 and (rank or spec.shape[1:] != (1,)):
+                return False
+    return True
 
 
 def _rank(value: Any) -> int:

@@ -132,9 +132,7 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
     specs = signature.inputs
     if members.keys() == {"inputs"}:
         tensors = quick.columns(members["inputs"], signature)
-    elif members.keys() == {"instances"} and len(specs) == 1 and signature.has_row_axis:
-        if signature.outputs and any(spec.scalar for spec in signature.outputs):
-            return None
+    elif members.keys() == {"instances"} and len(specs) == 1 and not signature.scalars:
         shape = signature.wanted_shape(specs[0])
         array = quick.numbers(members["instances"], specs[0].dtype, shape)
         tensors = None if array is None else {specs[0].name: array}
@@ -178,9 +176,10 @@ def encode_predict(
 def _check_rows(outputs: Tensors, rows: int | None) -> None:
     """Each prediction is of one instance: an output without rows has no place in this form."""
     for name, array in outputs.items():
-        if rows is None and array.ndim:
-            rows = array.shape[0]
-        if not array.ndim or array.shape[0] != rows:
+        shape = array.shape
+        if rows is None and shape:
+            rows = shape[0]
+        if not shape or shape[0] != rows:
             raise InvalidInput(
                 f"inconsistent batch size: output '{name}' of shape {render_shape(array.shape)} "
                 f"doesn't have one entry for each of {rows} instances; "

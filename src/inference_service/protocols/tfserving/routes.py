@@ -190,7 +190,7 @@ def _add_verbs(routes: APIRouter, edge: Edge) -> None:
                 route_class_override=lean_route(endpoints[verb.name]),
                 summary=verb.summary,
                 description=verb.text,
-                operation_id=f"{verb.name}{place.replace('/', '_')}",
+                operation_id=re.sub(r"\W+", "_", f"{verb.name}{place}").rstrip("_"),
                 responses={200: {"model": verb.reply}, **ERRORS},
                 openapi_extra={"requestBody": request_body(verb.body)},
             )
@@ -297,11 +297,10 @@ def _known(engine: Engine, model: str, version: str | None) -> list[ModelStatus]
     if _is_verb(version or model):
         raise HTTPException(405, headers={"Allow": "POST"})
     ref = parse_version(version, model)
-    found = [
-        entry
-        for entry in engine.statuses()
-        if entry.name == ref.name and ref.version in {None, entry.version}
-    ]
+    versions = [entry for entry in engine.statuses() if entry.name == ref.name]
+    found = [entry for entry in versions if ref.version in {None, entry.version}]
+    if not found and ref.version == 0:  # the latest, for TensorFlow Serving's clients
+        found = sorted(versions, key=lambda entry: entry.version)[-1:]
     if not found:
         wanted = clipped(model) + (f" version {clipped(version)}" if version else "")
         raise ModelNotFound(f"Could not find any versions of model {wanted}")

@@ -116,7 +116,9 @@ def encode(reply: Reply, outputs: Tensors) -> Any:
     wanted = request.outputs or tuple(Wanted(name) for name in outputs)
     response = _Response(model_name=reply.model, model_version=str(reply.version), id=request.id)
     for output in wanted:
-        array = reply.read(output, outputs)
+        array = outputs[output.name]
+        if output.classes:
+            array = reply.classified(output, array)
         response.outputs.add(**described(output.name, array))
         response.raw_output_contents.append(to_bytes(array))
     return response
