@@ -44,24 +44,34 @@ class Case:
         """The verdict of a careless rule: rows on axis 0 of every input and output."""
         inputs = {v.name: 0 for v in self.model.graph.input if v.name not in self.equal}
         outputs = {v.name: OutputRows(0) for v in self.model.graph.output}
-        return Verdict(Status.PROVEN, inputs, outputs, self.equal)
-
-
-Spec = tuple[int, Sequence[int | str]]
+        first = self.model.graph.input[0].type.tensor_type.shape.dim[:1]
+        fixed = next((dim.dim_value for dim in first if dim.dim_value > 1), None)
+        return Verdict(Status.PROVEN, inputs, outputs, self.equal, fixed_rows=fixed)
 
 
 def graph(
     nodes: Sequence[onnx.NodeProto],
-    inputs: Mapping[str, Spec],
+    inputs: Mapping[str, Any],
     outputs: Sequence[str] = ("y",),
     opsets: Mapping[str, int] = OPSETS,
     **constants: Any,
 ) -> onnx.ModelProto:
-    """A model; constants are arrays, outputs have no declared type."""
+    """A model; constants are arrays, outputs have no declared type.
+
+    An input is its element type and its shape: ``(FLOAT, ["n", 4])``.
+
+    The rows of an input are on its axis "n". Where that is not the first, the input has it first
+    all the same, and a Transpose moves it there: no other axis is then taken for the batch.
+    """
+    turns = [_moved(name, spec[1]) for name, spec in inputs.items() if "n" in spec[1][1:]]
+    front = {node.output[0]: node.input[0] for node in turns}
     made = helper.make_graph(
-        nodes,
+        [*turns, *nodes],
         "directed",
-        [helper.make_tensor_value_info(name, *spec) for name, spec in inputs.items()],
+        [
+            helper.make_tensor_value_info(front.get(name, name), kind, _first(shape))
+            for name, (kind, shape) in inputs.items()
+        ],
         [helper.make_empty_tensor_value_info(name) for name in outputs],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
     )
@@ -69,9 +79,19 @@ def graph(
     return helper.make_model(made, opset_imports=imports, ir_version=9)
 
 
+def _first(shape: Sequence[int | str]) -> list[int | str]:
+    return ["n", *(n for n in shape if n != "n")] if shape.count("n") == 1 else list(shape)
+
+
+def _moved(name: str, shape: Sequence[int | str]) -> onnx.NodeProto:
+    axis = list(shape).index("n", 1)
+    order = [*range(1, axis + 1), 0, *range(axis + 1, len(shape))]
+    return helper.make_node("Transpose", [f"{name}_rows"], [name], f"turn_{name}", perm=order)
+
+
 def one(
     op_type: str,
-    inputs: Mapping[str, Spec],
+    inputs: Mapping[str, Any],
     names: str | None = None,
     *,
     domain: str = "",

@@ -121,10 +121,10 @@ CASES = [
 
 # Strings
 
-POOL = {"mode": "TF", "min_gram_length": 1, "max_gram_length": 2, "max_skip_count": 1,
+POOL: dict[str, Any] = {"mode": "TF", "min_gram_length": 1, "max_gram_length": 2, "max_skip_count": 1,
         "ngram_counts": [0, 3], "ngram_indexes": [0, 1, 2, 3],
         "pool_strings": ["alpha", "bravo", "delta", "alpha", "bravo"]}  # fmt: skip
-PADDING_IN_POOL = {**POOL, "pool_strings": ["alpha", "#", "", "alpha", "#"]}
+PADDING_IN_POOL: dict[str, Any] = {**POOL, "pool_strings": ["alpha", "#", "", "alpha", "#"]}
 
 
 def words(splitter: onnx.NodeProto, *others: onnx.NodeProto, **pool: Any) -> onnx.ModelProto:

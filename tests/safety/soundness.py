@@ -188,7 +188,7 @@ def check(
         counts = [verdict.fixed_rows]
     elif verdict.max_rows is not None:
         counts = [count for count in counts if count <= verdict.max_rows]
-    for rows in _row_sets(trial):
+    for rows in row_sets(trial):
         runs: list[tuple[Row, Outputs]] = []
         fails: list[Row] = []
         for row in rows:
@@ -203,10 +203,22 @@ def check(
             _compare_failing(trial, fails, [row for row, _ in runs], report)
         if report.compared and not trial.verdict.equal:
             break
+    if not report.compared and verdict.fixed_rows is None:
+        _compare_hopeless(trial, report)
     return report
 
 
-def _row_sets(trial: Trial) -> Iterator[list[Row]]:
+def _compare_hopeless(trial: Trial, report: Report) -> None:
+    """No row runs alone: then none may run among others."""
+    for length in (None, *LENGTHS[:2]) if trial.examples else LENGTHS[:3]:
+        rows = list(_rows(trial, _lengths(trial, length), 0))
+        for members in (rows[:2], rows[:3], rows[1:6]):
+            if not isinstance(trial.run(trial.merged(members)), Exception):
+                detail = "fails alone and runs among others"
+                report.leaks.append(Leak("", len(members), 0, detail))
+
+
+def row_sets(trial: Trial) -> Iterator[list[Row]]:
     """Sets of rows that may meet: their inputs that must be equal are equal, as are their shapes."""
     found = 0
     for length in (None, *LENGTHS) if trial.examples else LENGTHS:

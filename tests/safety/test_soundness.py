@@ -71,8 +71,8 @@ def test_rows_that_meet_only_if_large_are_a_leak() -> None:
 
 def test_a_row_that_fails_alone_and_runs_among_others_is_a_leak() -> None:
     """Gather of row 1 of the batch: out of range for one row, another client's row for two."""
-    model = one("Gather", "i", i=np.array([0, 1]))
-    assert [leak.detail for leak in check(model, proven({"x": 0})).leaks] == []
+    model = one("Gather", "i", i=np.array([1]))
+    assert check(model, proven({"x": 0})).leaks
     table = onnx_models.build(
         [helper.make_node("GatherElements", ["x", "i"], ["y"])],
         [("x", FLOAT, ["n", 2]), ("i", INT64, ["n", 2])], [("y", FLOAT, ["n", 2])],

@@ -17,9 +17,6 @@ from inference_service.safety.value import (
     Value,
 )
 
-LARGEST_COMPARED = 2**20
-"""Elements of a stored tensor that are compared along a fixed batch."""
-
 
 def product(lengths: Sequence[Expr]) -> Expr:
     """The number of elements."""
@@ -111,14 +108,7 @@ def is_uniform(call: Call, index: int, axis: int) -> bool:
     value = call.value(index)
     if axis in value.uniform or (value.shape is not None and value.shape[axis] == 1):
         return True
-    constant = value.constant
-    if constant is None or constant.size > LARGEST_COMPARED:
-        return False
-    try:
-        array = constant.read()
-    except ValueError:
-        return False
-    return bool((array == array.take([0], axis=axis)).all()) if array.size else True
+    return value.constant is not None and call.host.is_uniform(value.constant, axis)
 
 
 def broadcast_uniform(values: Sequence[Value], rank: int) -> frozenset[int]:

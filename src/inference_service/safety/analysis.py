@@ -1,15 +1,16 @@
 """From a graph to a verdict: attempts on assignments of axes, conditions, outputs, cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from inference_service.safety import rules
-from inference_service.safety.evaluation import Budget, Evaluation, Exhausted, Fork
+from inference_service.safety.evaluation import Budget, Evaluation, Fork
 from inference_service.safety.formula import EqualLengths, Largest, Relation, formulas
 from inference_service.safety.graph import Dim, Graph
 from inference_service.safety.graph import Value as Entry
 from inference_service.safety.memory import captured, peak
-from inference_service.safety.poly import Expr, Poly, Symbols, Taint
+from inference_service.safety.poly import Exhausted, Expr, Poly, Symbols, Taint
 from inference_service.safety.search import Assignment, assignments
 from inference_service.safety.value import GIVEN, Count, Fault, Lost, Rows, Shared, Value
 from inference_service.safety.verdict import Condition, Cost, OutputRows, Status, Verdict
@@ -39,36 +40,32 @@ def analyse(graph: Graph) -> Verdict:
 
 
 def _analyse(graph: Graph) -> Verdict:
-    budget = Budget(VISITS + VISITS_PER_NODE * len(graph.nodes))
-    first: Verdict | None = None
+    first: _Found | None = None
     try:
+        budget = Budget(VISITS + VISITS_PER_NODE * len(graph.nodes))
         for assignment in assignments(graph.inputs):
-            verdict = _attempted(graph, assignment, budget)
-            if verdict.status is Status.PROVEN:
-                return verdict
-            first = first or verdict
+            found = _attempted(graph, assignment, budget)
+            if found.verdict.status is Status.PROVEN:
+                return found.priced()
+            first = first or found
+        if first is None:  # no input may hold rows; the cost is told all the same
+            first = _attempted(graph, Assignment({}), budget)
     except Exhausted:
-        reason = "the graph is too large for the analysis"
-        first = first or Verdict(Status.UNPROVEN, reason=reason)
+        first = first or _Found(Verdict(Status.UNPROVEN, reason="the graph is too large"))
     single = all(_is_single(entry) for entry in graph.inputs)
-    if first is not None and not single:
-        return first
+    verdict = first.priced()
+    if verdict.status is not Status.PROVEN and not single:
+        return verdict
     known = all(entry.kind == "tensor" and entry.shape is not None for entry in graph.inputs)
     return Verdict(
         Status.SINGLE if known else Status.UNPROVEN,
         reason="its inputs have no axis that may hold rows",
-        cost=first.cost if first is not None else _lone_cost(graph),
+        cost=verdict.cost,
     )
 
 
 def _is_single(entry: Entry) -> bool:
     return entry.kind == "tensor" and entry.shape is not None and entry.shape[:1] in {(), (1,)}
-
-
-def _lone_cost(graph: Graph) -> Cost:
-    attempt = _Attempt(graph, Assignment({}))
-    evaluation, _ = attempt.run({}, Budget(VISITS + VISITS_PER_NODE * len(graph.nodes)))
-    return attempt.cost(evaluation)
 
 
 def _needed(graph: Graph) -> Graph:
@@ -85,13 +82,25 @@ def _needed(graph: Graph) -> Graph:
 # One assignment
 
 
-def _attempted(graph: Graph, assignment: Assignment, budget: Budget) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A verdict without its cost, which is worked out for the final one alone."""
+
+    verdict: Verdict
+    cost: Callable[[], Cost] | None = None
+
+    def priced(self) -> Verdict:
+        """The verdict with its cost."""
+        return self.verdict if self.cost is None else replace(self.verdict, cost=self.cost())
+
+
+def _attempted(graph: Graph, assignment: Assignment, budget: Budget) -> _Found:
     """The verdict for one assignment; conditions on lengths are tried both ways."""
-    attempt = _Attempt(graph, assignment)
     waiting: list[dict[Expr, bool]] = [{}]
-    first: Verdict | None = None
+    first: _Found | None = None
     while waiting:
         decisions = waiting.pop()
+        attempt = _Attempt(graph, assignment)
         try:
             evaluation, outputs = attempt.run(decisions, budget)
         except Fork as fork:
@@ -99,10 +108,12 @@ def _attempted(graph: Graph, assignment: Assignment, budget: Budget) -> Verdict:
                 waiting += [decisions | {fork.condition: way} for way in (False, True)]
             continue
         verdict = attempt.verdict(evaluation, outputs)
+        found = _Found(verdict, partial(attempt.cost, evaluation))
         if verdict.status is Status.PROVEN:
-            return verdict
-        first = first or verdict
-    return first or Verdict(Status.UNPROVEN, reason="it has too many conditions on lengths")
+            return found
+        first = first or found
+    reason = "it has too many conditions on lengths"
+    return first or _Found(Verdict(Status.UNPROVEN, reason=reason))
 
 
 @dataclass(slots=True)
@@ -160,12 +171,11 @@ class _Attempt:
     def verdict(self, evaluation: Evaluation, outputs: Sequence[Value]) -> Verdict:
         """What the values of the outputs say."""
         found: dict[str, OutputRows] = {}
-        cost = self.cost(evaluation)
         decided = (self._condition(*decision) for decision in evaluation.decisions.items())
         for entry, value in zip(self._graph.outputs, outputs, strict=True):
             rows = _output_rows(entry.name, value, self._graph)
             if isinstance(rows, Lost):
-                return Verdict(_STATUS[rows.fault], node=rows.node, reason=rows.reason, cost=cost)
+                return Verdict(_STATUS[rows.fault], node=rows.node, reason=rows.reason)
             found[entry.name] = rows
         used = {name for node in self._graph.nodes for name in (*node.inputs, *captured(node))}
         used |= {entry.name for entry in self._graph.outputs}
@@ -182,7 +192,6 @@ class _Attempt:
             max_rows=evaluation.max_rows,
             fixed_rows=self._assignment.fixed,
             partial=evaluation.partial,
-            cost=cost,
         )
 
     def _same_names(self) -> list[Condition]:

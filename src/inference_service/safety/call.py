@@ -73,8 +73,14 @@ class Host(Protocol):
     def bound_rows(self, rows: int) -> None:
         """The proof holds for this many rows at most."""
 
+    def exists(self, length: Expr) -> bool:
+        """Whether a tensor that every run makes has an axis of this length: it is not negative."""
+
     def cost_by_value(self, reason: str) -> None:
         """The cost of a run depends on values."""
+
+    def is_uniform(self, constant: Constant, axis: int) -> bool:
+        """Whether the entries of a stored tensor along an axis are equal."""
 
     def read(self, constant: Constant) -> Contents | None:
         """The numbers of a small stored tensor."""

@@ -20,6 +20,7 @@ from inference_service.safety.call import (
 )
 from inference_service.safety.graph import Constant, Graph, Node
 from inference_service.safety.poly import (
+    Exhausted,
     Expr,
     Symbols,
     Taint,
@@ -46,6 +47,8 @@ from inference_service.safety.value import (
     Value,
 )
 
+LARGEST_COMPARED = 2**20
+"""Elements of a stored tensor that are compared along a fixed batch."""
 DEEPEST_BODY = 12
 """Bodies within bodies."""
 
@@ -58,19 +61,15 @@ class Fork(Exception):  # noqa: N818
         self.condition = condition
 
 
-class Exhausted(Exception):  # noqa: N818
-    """The budget of node visits is used up."""
-
-
 class Budget:
     """Node visits that are left for all attempts on one graph."""
 
     def __init__(self, visits: int) -> None:
         self.left = visits
 
-    def spend(self) -> None:
-        """One visit. Raises Exhausted."""
-        self.left -= 1
+    def spend(self, visits: int = 1) -> None:
+        """One visit, or work that is worth several. Raises Exhausted."""
+        self.left -= visits
         if self.left < 0:
             raise Exhausted
 
@@ -99,7 +98,10 @@ class Evaluation:
         self._opsets = opsets
         self._budget = budget
         self._scopes: list[dict[str, Value]] = []
+        self._lengths: list[set[Expr]] = []
+        """By scope: lengths that a tensor has, so they are not negative."""
         self._numbers: dict[int, Contents | None] = {}
+        self._uniform: dict[tuple[int, int], bool] = {}
 
     def run(self, graph: Graph, inputs: Mapping[str, Value]) -> list[Value]:
         """The values of the outputs of the main graph."""
@@ -116,6 +118,7 @@ class Evaluation:
         if len(self._scopes) >= DEEPEST_BODY:
             raise Exhausted
         self._scopes.append(scope)
+        self._lengths.append(set())
         try:
             for node in graph.nodes:
                 results = self._apply(node)
@@ -124,6 +127,7 @@ class Evaluation:
             return [self._lookup(output.name) for output in graph.outputs], scope
         finally:
             self._scopes.pop()
+            self._lengths.pop()
 
     def _lookup(self, name: str) -> Value:
         for scope in reversed(self._scopes):
@@ -195,6 +199,10 @@ class Evaluation:
             value = replace(value, contents=None)
         elif contents is not None and not call.scanned:
             value = replace(value, flow=_flow_of(contents, value.flow))
+        self._lengths[-1].update(value.shape or ())
+        if len(self._scopes) == 1:  # a branch that is not taken makes nothing
+            for length in value.shape or ():
+                self.symbols.assume_length(length)
         flow = self._checked(call, value)
         if call.scanned and not isinstance(flow, Lost):
             if not isinstance(flow, Shared):
@@ -214,7 +222,6 @@ class Evaluation:
             return call.lost(Fault.UNFOLLOWED, "the shape of its result is not known")
         axis = flow.axis if isinstance(flow, Rows) else None
         for place, length in enumerate(shape):
-            self.symbols.assume_length(length)
             taint = taint_of(length)
             if taint is Taint.FREE or (place == axis and taint is Taint.BATCH):
                 continue
@@ -269,9 +276,22 @@ class Evaluation:
         """See `call.Host`."""
         self.max_rows = rows if self.max_rows is None else min(self.max_rows, rows)
 
+    def exists(self, length: Expr) -> bool:
+        """See `call.Host`."""
+        return any(length in lengths for lengths in self._lengths)
+
     def cost_by_value(self, reason: str) -> None:
         """See `call.Host`."""
         self.by_value = self.by_value or reason
+
+    def is_uniform(self, constant: Constant, axis: int) -> bool:
+        """See `call.Host`."""
+        key = (id(constant), axis)
+        if key not in self._uniform:
+            small = constant.size <= LARGEST_COMPARED
+            self._budget.spend(constant.size // 1000 if small else 0)
+            self._uniform[key] = small and _is_uniform(constant, axis)
+        return self._uniform[key]
 
     def read(self, constant: Constant) -> Contents | None:
         """See `call.Host`."""
@@ -283,6 +303,14 @@ class Evaluation:
             except ValueError:
                 self._numbers[key] = None
         return self._numbers[key]
+
+
+def _is_uniform(constant: Constant, axis: int) -> bool:
+    try:
+        array = constant.read()
+    except ValueError:
+        return False
+    return bool((array == array.take([0], axis=axis)).all()) if array.size else True
 
 
 def stored(constant: Constant) -> Value:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from inference_service.safety.algebra import evaluate
 from inference_service.safety.align import product
 from inference_service.safety.graph import Graph, Node
-from inference_service.safety.poly import Expr, Poly, Unfollowed, at_least
+from inference_service.safety.poly import Expr, Monomial, Poly, Unfollowed, terms_of
 from inference_service.safety.value import SIZES, Value
 
 MOST_CANDIDATES = 24
@@ -80,12 +80,30 @@ def _bytes(value: Value) -> Expr:
 
 def _keep(sizes: list[Expr], size: Expr) -> None:
     """Add a size unless another is never smaller; drop those that are never larger."""
-    if any(size is other or at_least(other - size, 0) for other in sizes):
+    if any(covers(other, size) for other in sizes):
         return
-    sizes[:] = [other for other in sizes if not at_least(size - other, 0)]
+    sizes[:] = [other for other in sizes if not covers(size, other)]
     sizes.append(size)
     if len(sizes) > MOST_CANDIDATES:
         sizes[:] = [sum(sizes, 0)]
+
+
+def covers(one: Expr, other: Expr) -> bool:
+    """Whether a size is never smaller than another: term by term, for lengths from 0 on."""
+    if one is other:
+        return True
+    left, right = dict(terms_of(one)), dict(terms_of(other))
+    for monomial in left.keys() | right.keys():
+        difference = left.get(monomial, 0) - right.get(monomial, 0)
+        if difference < 0 or (difference > 0 and not _is_positive(one, other, monomial)):
+            return False
+    return True
+
+
+def _is_positive(one: Expr, other: Expr, monomial: Monomial) -> bool:
+    symbols = next((size.symbols for size in (one, other) if isinstance(size, Poly)), None)
+    bounds = [symbols[number].lower for number in monomial] if symbols is not None else []
+    return all(bound is not None and bound >= 0 for bound in bounds)
 
 
 def largest(sizes: Iterable[Expr], lengths: Mapping[int, int]) -> int:

@@ -23,6 +23,8 @@ MOST_TERMS = 48
 HIGHEST_DEGREE = 16
 LARGEST = 2**80
 """Of a coefficient."""
+MOST_WORK = 5_000_000
+"""Operations on terms in one attempt."""
 DEEPEST = 100
 """Operations nested in operations; keeps every recursion here short."""
 LONGEST_LABEL = 200
@@ -30,6 +32,10 @@ LONGEST_LABEL = 200
 
 class Unfollowed(Exception):  # noqa: N818
     """The analysis does not follow this; ``str`` says what. Nothing is claimed."""
+
+
+class Exhausted(Exception):  # noqa: N818
+    """The budget of the analysis is used up."""
 
 
 class Taint(IntEnum):
@@ -69,10 +75,16 @@ class Symbols:
     def __init__(self) -> None:
         self._all: list[Symbol] = []
         self._known: dict[object, Poly] = {}
-        self._lengths: set[Poly] = set()
+        self._work = 0
 
     def __getitem__(self, number: int) -> Symbol:
         return self._all[number]
+
+    def spend(self, work: int) -> None:
+        """Count operations on terms. Raises Exhausted beyond the budget."""
+        self._work += work
+        if self._work > MOST_WORK:
+            raise Exhausted
 
     def same(self, symbol: Symbol) -> "Poly":
         """The symbol as an expression."""
@@ -127,12 +139,6 @@ class Symbols:
         if len(others) == 1 and len(others[0]) == 1 and expr.terms[others[0]] == 1:
             number = others[0][0]
             self._all[number] = replace(self._all[number], lower=-floor(constant))
-        else:
-            self._lengths.add(expr)
-
-    def is_length(self, poly: "Poly") -> bool:
-        """Whether a tensor is known to have an axis of this length."""
-        return poly in self._lengths
 
     def _intern(self, key: object, symbol: Symbol) -> "Poly":
         found = self._known.get(key)
@@ -186,6 +192,7 @@ class Poly:
         if isinstance(other, Poly):
             if len(self.terms) * len(other.terms) > MOST_TERMS**2:
                 raise Unfollowed("a length of too many terms")
+            self.symbols.spend(len(self.terms) * len(other.terms))
             terms: dict[Monomial, Number] = {}
             for one, factor in self.terms.items():
                 for two, coefficient in other.terms.items():
@@ -221,6 +228,7 @@ def terms_of(expr: Expr) -> Iterator[tuple[Monomial, Number]]:
 
 def made(symbols: Symbols, terms: dict[Monomial, Number]) -> Expr:
     """The expression of some terms. Raises Unfollowed beyond the bounds of this module."""
+    symbols.spend(len(terms))
     kept = {m: whole(c) for m, c in terms.items() if c}
     if len(kept) > MOST_TERMS:
         raise Unfollowed("a length of too many terms")
@@ -294,6 +302,4 @@ def lower_bound(expr: Expr) -> Number | None:
 def at_least(expr: Expr, bound: int) -> bool:
     """Whether an expression is provably never below a bound."""
     found = lower_bound(expr)
-    if found is not None and found >= bound:
-        return True
-    return bound <= 0 and isinstance(expr, Poly) and expr.symbols.is_length(expr)
+    return found is not None and found >= bound

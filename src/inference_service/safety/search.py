@@ -9,6 +9,8 @@ from inference_service.safety.graph import Value
 MOST_TRIED = 60
 MOST_LISTED = 4096
 """Combinations of axes that are looked at."""
+MOST_COMBINED = 32
+"""Inputs of which combinations are tried."""
 MOST_FIXED = 3
 """Fixed batch sizes that are tried."""
 
@@ -56,6 +58,8 @@ def _of_name(tensors: Sequence[Value], name: str) -> dict[str, int]:
 
 
 def _combinations(tensors: Sequence[Value]) -> list[dict[str, int]]:
+    if len(tensors) > MOST_COMBINED:
+        return []
     options = [
         [axis for axis, dim in enumerate(v.shape or ()) if not isinstance(dim, int)] + [None]
         for v in tensors

@@ -8,11 +8,26 @@ import numpy as np
 
 from inference_service.safety import algebra
 from inference_service.safety.align import broadcast_rows, broadcast_shape, broadcast_uniform
-from inference_service.safety.call import Call, Mixing, Result, joined, normal_axis, rule
+from inference_service.safety.call import (
+    Call,
+    Mixing,
+    Result,
+    exact_number,
+    joined,
+    normal_axis,
+    rule,
+)
 from inference_service.safety.poly import Expr, Unfollowed
 from inference_service.safety.value import INTEGERS, Contents, Mark, Rows, Value, contents_of
 
 FOLLOWED = frozenset({Mark.ROW_NUMBER, Mark.ROW_INDEX})
+
+EXACT = frozenset({"int64", "int32"})
+"""Types that hold the number of every row."""
+FOLLOWED_TYPES = EXACT | {"bool", "float", "double"}
+"""Types of numbers of lengths: others wrap around or round early."""
+LIMITS = {"int32": 31, "float": 24, "double": 53}
+"""Bits of the numbers that a type holds exactly."""
 
 CAST_NAMES = (
     "undefined", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool",
@@ -84,7 +99,9 @@ def unary_number(call: Call) -> Result:
     """As `unary`, and numbers of lengths are followed."""
     value = call.value(0)
     call.out(call.shape(0))
-    contents = None if value.contents is None else _map(UNARY[call.node.op_type], value.contents)
+    contents = value.contents if value.dtype in FOLLOWED_TYPES else None
+    if contents is not None:
+        contents = _map(UNARY[call.node.op_type], contents)
     return Value(call.flow(0), value.shape, value.dtype, contents, uniform=value.uniform)
 
 
@@ -110,9 +127,11 @@ def bit_cast(call: Call) -> Result:
 def _cast(call: Call, dtype: str) -> Result:
     value = call.value(0)
     call.out(call.shape(0), dtype)
+    if value.marks and (value.dtype not in EXACT or dtype not in EXACT):
+        raise Unfollowed(f"it casts the row's own number to {dtype}, which can't hold each")
     contents = call.contents(0)
     if contents is not None:
-        contents = _cast_numbers(contents, dtype)
+        contents = within(_cast_numbers(contents, dtype), dtype)
     return Value(call.flow(0), value.shape, dtype, contents, value.marks, value.uniform)
 
 
@@ -126,6 +145,16 @@ def _cast_numbers(contents: Contents, dtype: str) -> Contents | None:
 
 def _fraction(a: Expr) -> bool:
     return algebra.floor_divide(a, 1) != a
+
+
+def within(contents: Contents | None, dtype: str) -> Contents | None:
+    """Numbers, unless one is beyond its type: it would wrap around."""
+    bound = 2 ** LIMITS.get(dtype, 63)
+    if contents is None or all(
+        not isinstance(n, int | Fraction) or -bound <= n < bound for n in contents.ravel()
+    ):
+        return contents
+    return None
 
 
 def _map(function: Callable[..., Expr], *arrays: Contents) -> Contents | None:
@@ -203,8 +232,8 @@ def _integer_division(call: Call) -> None:
 
 
 def _quotient(a: Expr, b: Expr) -> Expr:
-    if not isinstance(b, int | Fraction) or b == 0:
-        raise Unfollowed("a quotient that is no whole number")
+    if not isinstance(b, int | Fraction) or exact_number(1 / float(b or 3)) is None:
+        raise Unfollowed("a quotient that floats round")
     return a * (1 / Fraction(b))
 
 
@@ -233,11 +262,13 @@ def _numbers(call: Call, function: Callable[..., Expr]) -> Contents | None:
     """Followed where an input holds lengths, or where all are small stored integers."""
     values: list[Any] = [call.value(index) for index in range(len(call.inputs))]
     lengths = any(value.contents is not None for value in values)
-    if not lengths and any(value.dtype not in INTEGERS for value in values):
+    if any(value.dtype not in (FOLLOWED_TYPES if lengths else EXACT) for value in values):
         return None
     arrays = [call.contents(index) for index in range(len(values))]
     known = [array for array in arrays if array is not None]
-    return _map(function, *known) if len(known) == len(arrays) else None
+    if len(known) < len(arrays):
+        return None
+    return within(_map(function, *known), call.dtype(len(values) - 1))
 
 
 @rule("PRelu")

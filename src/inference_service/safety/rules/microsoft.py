@@ -4,9 +4,10 @@ Every input is named by its slot; a slot that is not named here is refused. Oper
 kernel has, and those that search (BeamSearch, GreedySearch, Sampling), have no rule.
 """
 
-from inference_service.safety.align import broadcast_rows, refuse_own_entries
+from inference_service.safety.align import broadcast_rows
 from inference_service.safety.call import Call, Mixing, Result, normal_axis, rule
 from inference_service.safety.poly import Unfollowed
+from inference_service.safety.rules.attention import rows_or_one, same_rows
 from inference_service.safety.rules.linear import Labels, contracted, matrix_labels, matrix_shape
 from inference_service.safety.rules.reduction import without_axes
 from inference_service.safety.rules.spatial import (
@@ -18,31 +19,6 @@ from inference_service.safety.rules.spatial import (
 from inference_service.safety.value import Flow, Rows, Shape
 
 MS = "com.microsoft"
-
-
-def same_rows(call: Call, flow: Flow, *indices: int) -> None:
-    """Further inputs of one entry per row along axis 0; absent ones are fine.
-
-    Raises Unfollowed where one carries rows and the first input does not, or the reverse.
-    """
-    for index in indices:
-        if call.has(index) and (call.flow(index) != flow):
-            raise Unfollowed(f"its input {index} does not hold the same rows as its first input")
-
-
-def rows_or_one(call: Call, flow: Flow, *indices: int) -> None:
-    """Further inputs that carry the same rows along axis 0, or are the same for all rows."""
-    for index in indices:
-        if not call.has(index):
-            continue
-        other = call.flow(index)
-        if isinstance(other, Rows):
-            if other != flow:
-                raise Unfollowed(f"its input {index} does not hold the rows of its first input")
-        else:
-            call.whole(index, what="input")
-            if isinstance(flow, Rows):
-                refuse_own_entries(call, index, -len(call.shape(index)))
 
 
 # Element-wise
@@ -230,7 +206,7 @@ def embed_layer_normalization(call: Call) -> Result:
     call.whole(2, 3, 4, 5, 6)
     flow = on_axis_0(call)
     same_rows(call, flow, 1, 7)
-    rows_or_one(call, flow, 8)
+    rows_or_one(call, flow, 2, 8)
     if isinstance(flow, Rows):
         call.host.can_fail()  # an id beyond the table
     return flow
@@ -261,7 +237,7 @@ def attention(call: Call) -> Result:
     _mask(call, flow, 3)
     if call.has(4) or len(call.node.outputs) > 1:
         raise Unfollowed("its state is not followed")
-    rows_or_one(call, flow, 5)
+    rows_or_one(call, flow, 4, 5)
     return flow
 
 
@@ -291,7 +267,7 @@ def multi_head_attention(call: Call) -> Result:
     flow = on_axis_0(call)
     same_rows(call, flow, 1, 2, 6, 7)
     _mask(call, flow, 4)
-    rows_or_one(call, flow, 5)
+    rows_or_one(call, flow, 4, 5)
     if any(call.node.outputs[1:]):
         key = call.shape(1) if call.has(1) else ()
         heads = call.int_("num_heads", 1)
@@ -335,6 +311,7 @@ def rotary_embedding(call: Call) -> Result:
     places = call.flow(1)
     if isinstance(places, Rows):
         same_rows(call, flow, 1)
+        call.host.can_fail()  # a place beyond the tables
     else:
         call.whole(1, what="place")
         if isinstance(flow, Rows) and call.shape(1) != (1,):

@@ -5,7 +5,7 @@ import numpy as np
 from inference_service.safety import algebra
 from inference_service.safety.algebra import divide
 from inference_service.safety.align import broadcast_shape, product
-from inference_service.safety.call import Call, Mixing, Result, rule
+from inference_service.safety.call import Call, Frozen, Mixing, Result, rule
 from inference_service.safety.graph import Constant
 from inference_service.safety.poly import Expr, Taint, Unfollowed, taint_of
 from inference_service.safety.rules.elementwise import type_name
@@ -75,6 +75,9 @@ def _filled(call: Call, target: Shape, dtype: str, stored: object) -> Contents |
 def expand(call: Call) -> Result:
     """Broadcasts to a length list."""
     before, sizes = call.shape(0), tuple(call.sizes(1))
+    for length, size in zip(reversed(before), reversed(sizes), strict=False):
+        if isinstance(length, int) and length != 1 and taint_of(size) is Taint.BATCH:
+            raise Frozen(f"it repeats {length} entries to the number of rows")
     target = broadcast_shape(before, sizes)
     call.out(target)
     call.sized(1)

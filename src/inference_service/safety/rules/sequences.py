@@ -1,135 +1,161 @@
-"""Sequences of tensors: the elements hold their rows alike, so each row's sequence is its own.
+"""Sequences and optional values. A sequence has the dependence of its elements, which is one.
 
-A sequence's value is that of any of its elements. Which element is picked, and how many there are,
-must be the same for all rows.
+Its elements hold the rows along one axis each; the number of elements never depends on rows, so a
+sequence that is split along the rows themselves is refused. A sequence whose elements differ in
+shape has unknown lengths in their place.
 """
 
-from dataclasses import replace
-
-from inference_service.safety.algebra import divide
 from inference_service.safety.call import Call, Mixing, Result, joined, normal_axis, rule
 from inference_service.safety.poly import Expr, Unfollowed, is_measured
-from inference_service.safety.rules.control import merged
-from inference_service.safety.rules.pieces import cut_rows
-from inference_service.safety.value import CONST, Rows, Shape, Shared, Value
+from inference_service.safety.value import CONST, GIVEN, Lost, Rows, Shape, Shared, Value
+
+SEQUENCE = ("sequence",)
+ANY = ("sequence", "map", "optional")
+
+
+def _elements(call: Call, *indices: int) -> Value:
+    """One value for several elements: they must hold the rows in one way."""
+    values = [call.value(index) for index in indices]
+    flow = call.flow(indices[0])
+    for index in indices[1:]:
+        other = call.flow(index)
+        if not isinstance(flow, Rows) and not isinstance(other, Rows):
+            flow = joined(flow, other)
+        elif flow != other:
+            raise Unfollowed("its elements hold the rows in different ways")
+    if any(value.dtype != values[0].dtype for value in values):
+        raise Unfollowed("its elements have different types")
+    return Value(flow, _common(call, values), values[0].dtype, kind="sequence")
+
+
+def _common(call: Call, values: list[Value]) -> Shape | None:
+    shapes = [value.shape for value in values]
+    first = shapes[0]
+    if first is None or any(shape is None or len(shape) != len(first) for shape in shapes):
+        return None
+    result: list[Expr] = list(first)
+    for axis, length in enumerate(first):
+        if any(shape is not None and shape[axis] != length for shape in shapes):
+            result[axis] = call.unknown(("element", axis))
+    return tuple(result)
 
 
 @rule("SequenceConstruct")
-def construct(call: Call) -> Result:
-    """A sequence of the inputs."""
-    values = [call.value(index) for index in range(len(call.inputs))]
-    result = values[0]
-    for place, value in enumerate(values[1:]):
-        call.flow(place)
-        result = merged(call, place, result, value)
-    return replace(result, kind="sequence", contents=None, constant=None)
+def sequence_construct(call: Call) -> Result:
+    """A sequence of its inputs."""
+    return _elements(call, *range(len(call.inputs)))
 
 
 @rule("SequenceEmpty")
-def empty(call: Call) -> Result:
-    """No elements: what is put in later is not followed."""
-    raise Unfollowed("what an empty sequence will hold is not followed")
+def sequence_empty(call: Call) -> Result:
+    """A sequence of nothing: what is inserted first tells its kind."""
+    return Value(CONST, None, "", kind="sequence")
 
 
-@rule("SequenceAt", kinds=["sequence"])
-def at(call: Call) -> Result:
-    """One element: lengths that are not known may differ from one element to the next."""
+@rule("SequenceInsert", kinds=SEQUENCE)
+def sequence_insert(call: Call) -> Result:
+    """An element more, at a place that is the same for all rows."""
+    call.whole(2, what="place")
+    sequence = call.value(0)
+    if sequence.flow == CONST and sequence.shape is None and not sequence.dtype:
+        element = call.value(1)
+        return Value(call.flow(1), element.shape, element.dtype, kind="sequence")
+    return _elements(call, 0, 1)
+
+
+@rule("SequenceErase", kinds=SEQUENCE)
+def sequence_erase(call: Call) -> Result:
+    """An element less, at a place that is the same for all rows."""
+    call.whole(1, what="place")
+    value = call.value(0)
+    return Value(call.flow(0), value.shape, value.dtype, kind="sequence")
+
+
+@rule("SequenceAt", kinds=SEQUENCE)
+def sequence_at(call: Call) -> Result:
+    """The element at a place that is the same for all rows.
+
+    A length that is not known may be another one in every element.
+    """
     shape = tuple(
         length if is_measured(length) else call.unknown(("element", axis))
         for axis, length in enumerate(call.shape(0))
     )
-    call.out(shape)
-    call.whole(1, what="position")
-    call.flow(0)
-    return replace(call.value(0), kind="tensor", shape=shape)
-
-
-@rule("SequenceLength", kinds=["sequence"])
-def length(call: Call) -> Result:
-    """The number of elements, which is the same for all rows."""
-    call.out((), "int64")
+    call.out(shape, call.dtype(0))
+    place = call.whole(1, what="place")
     flow = call.flow(0)
-    return CONST if isinstance(flow, Rows) else flow
+    return flow if isinstance(flow, Rows) else joined(flow, place)
 
 
-@rule("SequenceInsert", kinds=["sequence"])
-def insert(call: Call) -> Result:
-    """One more element."""
-    call.whole(2, what="position")
+@rule("SequenceLength", kinds=SEQUENCE)
+def sequence_length(call: Call) -> Result:
+    """The number of elements: it depends on no row."""
+    call.out((), "int64")
     call.flow(0)
-    call.flow(1)
-    element = replace(call.value(1), kind="sequence", contents=None, constant=None)
-    return merged(call, "inserted", call.value(0), element)
+    return GIVEN
 
 
-@rule("SequenceErase", kinds=["sequence"])
-def erase(call: Call) -> Result:
-    """One element less."""
-    call.whole(1, what="position")
-    call.flow(0)
-    return call.value(0)
+@rule("SplitToSequence")
+def split_to_sequence(call: Call) -> Result:
+    """Pieces along an axis: of a length, of several lengths, or (without them) single places.
+
+    Pieces of the rows' axis would hold certain rows each.
+    """
+    shape = call.shape(0)
+    axis = normal_axis(call.int_("axis", 0), len(shape))
+    single = not call.has(1) and not call.int_("keepdims", 1)
+    length: Expr = call.unknown("piece") if call.has(1) else 1
+    form = (*shape[:axis], *(() if single else (length,)), *shape[axis + 1 :])
+    given = call.whole(1, what="length")
+    flow = call.flow(0)
+    if not isinstance(flow, Rows):
+        return Value(joined(flow, given), form, call.dtype(0), kind="sequence")
+    if flow.axis == axis:
+        raise Mixing("it cuts the axis of the rows")
+    kept = flow.axis - (single and axis < flow.axis)
+    return Value(Rows(kept, flow.outer, flow.group), form, call.dtype(0), kind="sequence")
 
 
-@rule("ConcatFromSequence", kinds=["sequence"])
-def concat(call: Call) -> Result:
-    """The elements along an axis that is not that of the rows, as often as there are."""
-    shape, new = call.shape(0), call.int_("new_axis", 0) == 1
+@rule("ConcatFromSequence", kinds=SEQUENCE)
+def concat_from_sequence(call: Call) -> Result:
+    """Joins the elements along an axis that is not the rows', or along a new one."""
+    shape, new = call.shape(0), call.int_("new_axis", 0)
     axis = normal_axis(call.int_("axis", 0), len(shape) + new)
-    places = call.unknown("places")
-    behind = shape[axis:] if new else shape[axis + 1 :]
-    call.out((*shape[:axis], places, *behind))
+    length = call.unknown("joined")
+    call.out((*shape[:axis], length, *shape[axis + 1 - new :]))
+    call.host.cost_by_value(f"the {call.node} joins as many elements as there are")
     flow = call.flow(0)
     if not isinstance(flow, Rows):
         return flow
     if new:
         return Rows(flow.axis + (axis <= flow.axis), flow.outer, flow.group)
     if axis == flow.axis:
-        raise Unfollowed("how often it joins the rows is not known")
+        raise Unfollowed("it joins along the axis of the rows")
     return flow
 
 
-@rule("SplitToSequence")
-def split(call: Call) -> Result:
-    """Pieces along an axis: of a given length, of given lengths, or single places."""
-    shape = call.shape(0)
-    axis = normal_axis(call.int_("axis", 0), len(shape))
-    given = call.whole(1, what="length")
-    flow = call.flow(0)
-    single = not call.has(1) and not call.int_("keepdims", 1)
-    part = call.number(1) if call.has(1) and call.shape(1) == () else 1 if not call.has(1) else None
-    exact = part is not None and part > 0 and divide(shape[axis], part) is not None
-    piece: Expr = part if exact and part is not None else call.unknown("piece")
-    form: Shape = (*shape[:axis], *(() if single else (piece,)), *shape[axis + 1 :])
-    if isinstance(flow, Rows):
-        if flow.axis == axis:
-            flow = cut_rows(call, flow, piece, piece, shape[axis])
-        elif single and axis < flow.axis:
-            flow = Rows(flow.axis - 1, flow.outer, flow.group)
-        return Value(flow, form, call.dtype(0), kind="sequence")
-    known: Shared | object = joined(flow, given)
-    if not isinstance(known, Shared):
-        raise Mixing("it cuts at places that depend on the number of rows")
-    return Value(known, form, call.dtype(0), kind="sequence")
-
-
-@rule("Optional", kinds=["sequence", "optional"])
+@rule("Optional", kinds=ANY)
 def optional(call: Call) -> Result:
-    """The same value, as one that may be absent."""
-    call.flow(0)
-    return call.value(0)
+    """Wraps a value; without an input it is an empty one."""
+    if not call.has(0):
+        return Value(CONST, None, "", kind="optional")
+    value = call.value(0)
+    if value.kind != "tensor":
+        raise Unfollowed("it wraps a sequence")
+    return Value(call.flow(0), value.shape, value.dtype, kind="optional")
 
 
-@rule("OptionalGetElement", kinds=["sequence", "optional"])
-def get(call: Call) -> Result:
-    """The value itself."""
-    call.flow(0)
-    return call.value(0)
+@rule("OptionalGetElement", kinds=("optional",))
+def optional_get_element(call: Call) -> Result:
+    """The value inside; a plain tensor passes."""
+    call.out(call.value(0).shape, call.dtype(0))
+    return call.flow(0)
 
 
-@rule("OptionalHasElement", kinds=["sequence", "optional"])
-def has(call: Call) -> Result:
-    """Whether the value is there: the same for all rows."""
+@rule("OptionalHasElement", kinds=ANY)
+def optional_has_element(call: Call) -> Result:
+    """Whether there is a value: the same for all rows."""
     call.out((), "bool")
-    if call.has(0):
-        call.value(0)
-    return CONST
+    if call.has(0) and isinstance(call.value(0).flow, Lost):
+        raise Mixing("whether it has an element may depend on rows")
+    return Shared(given=True)

@@ -82,7 +82,7 @@ def reshape(call: Call) -> Result:
         sizes: Sequence[Expr] = call.ints_("shape") or ()
     else:
         sizes = call.sizes(1)
-    if not all(length == -1 or at_least(length, 0) for length in sizes):
+    if not all(n == -1 or at_least(n, 0) or call.host.exists(n) for n in sizes):
         raise Unfollowed("a length of its result may be negative")
     copy_zero = not call.int_("allowzero", 0)
     target = resolve_sizes(before, sizes, copy_zero)
@@ -134,19 +134,18 @@ def _reformed(contents: Contents, target: Shape) -> Contents | None:
 
 @rule("Flatten", accepts=[Mark.PADDED])
 def flatten(call: Call) -> Result:
-    """Two axes. Padding stays behind the words of a row if the last axis stays."""
+    """Two axes. Padding stays at the end of a row if nothing but the padded axis is flattened."""
     before = call.shape(0)
     axis = call.int_("axis", 1)
     axis = axis + len(before) if axis < 0 else axis
     target = (product(before[:axis]), product(before[axis:]))
     call.out(target)
-    result = _reshaped(call, target)
     value = call.value(0)
-    if Mark.PADDED not in value.marks:
-        return result
-    if before[-1] != target[-1] or result.flow != Rows(0):
-        raise Unfollowed("it moves padding")
-    return replace(result, marks=result.marks | {Mark.PADDED}, padding=value.padding)
+    if Mark.PADDED in value.marks:
+        if axis != 1 or value.flow != Rows(0) or product(before[1:-1]) != 1:
+            raise Unfollowed("it moves the padding of rows")
+        return replace(value, shape=target)
+    return _reshaped(call, target)
 
 
 def given_axes(call: Call, rank: int) -> list[int] | None:

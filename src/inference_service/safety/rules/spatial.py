@@ -206,18 +206,15 @@ def resize(call: Call) -> Result:
     new = _resized_shape(call, shape)
     call.out(new)
     upsample = call.node.op_type == "Upsample" or call.opset < 11
+    call.whole(1, what="scales" if upsample else "region")
     if not upsample:
-        call.whole(1, what="region")
-    call.sized(*((1,) if upsample else (2, 3)))
+        call.whole(2, what="scales")
+        call.sized(3)
     flow = call.flow(0)
     if not isinstance(flow, Rows):
         return flow
     if new[flow.axis] != shape[flow.axis]:
         raise Unfollowed("it may resize the axis of the rows")
-    if call.text("coordinate_transformation_mode") == "tf_crop_and_resize":
-        raise Unfollowed("it may crop the axis of the rows")
-    if call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Unfollowed("its scales may depend on the number of rows")
     return flow
 
 
@@ -227,6 +224,11 @@ def _resized_shape(call: Call, shape: Shape) -> Shape:
     axes = [normal_axis(axis, rank) for axis in call.ints_("axes") or range(rank)]
     scale_input, size_input = (1, 9) if upsample else (2, 3)
     new = list(shape)
+    crops = call.text("coordinate_transformation_mode") == "tf_crop_and_resize"
+    if crops or call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
+        for axis in axes:  # lengths by the region or by the smallest scale, also of the rows
+            new[axis] = call.unknown(axis)
+        return tuple(new)
     if call.has(size_input):
         for axis, length in zip(axes, call.sizes(size_input), strict=True):
             new[axis] = length
