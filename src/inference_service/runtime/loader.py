@@ -14,6 +14,12 @@ from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.runtime.declared import (
+    check_labels,
+    check_row_shapes,
+    example_row,
+    plain_row,
+)
 from inference_service.runtime.probe import Probe, probe
 from inference_service.runtime.probe_padding import row_of_length, verified_padding
 from inference_service.runtime.profile import (
@@ -85,6 +91,9 @@ class LoadedModel:
 def inspect(options: LoadOptions) -> LoadedModel:
     """Open and probe a model, without warming it up. Raises InvalidModel."""
     model = open_model(options.path, options.runtime(options.layouts[0]))
+    check_row_shapes(options.row_shapes, model.inputs)
+    payloads = None if options.payloads is None else options.payloads()
+    model = _with_example(model, options, payloads)
     found = probe(model, options.path, options.row_shapes)
     warnings = list(found.warnings)
     mode = found.mode
@@ -99,7 +108,6 @@ def inspect(options: LoadOptions) -> LoadedModel:
             "[rows, classes]; exporting with zipmap=False is faster"
         )
     padding = Padding()
-    payloads = None if options.payloads is None else options.payloads()
     declared = _with_padding(options, payloads, model)
     if declared.padding:
         padding, why = verified_padding(model, mode, declared)
@@ -115,17 +123,37 @@ def inspect(options: LoadOptions) -> LoadedModel:
         labels=options.labels,
         version_labels=options.version_labels,
         metadata=options.metadata,
-        example=options.example,
+        example=options.example or _known_example(found, model),
         warnings=tuple(warnings),
         pipeline=options.pipeline,
         padding=padding,
         share_identical=options.share_identical,
     )
     options.pipeline.check(info.signature)
+    if options.labels:
+        outputs = {} if found.row is None else model.run(found.row)
+        check_labels(options.labels, info.signature, outputs)
     if payloads is not None:
         tasks = payloads.tasks(info.signature)
         info = replace(info, tasks=tasks, text=payloads.embedder)
     return LoadedModel(info, model, found, padding)
+
+
+def _with_example(
+    model: OpenModel, options: LoadOptions, payloads: PayloadPipeline | None
+) -> OpenModel:
+    """Rows for the probe may be made of the owner's example. Raises InvalidModel."""
+    signature = Signature(model.inputs, model.outputs)
+    tasks = payloads.tasks(signature).values() if payloads is not None and options.example else ()
+    row = example_row(options.example or {}, signature, [task.noun for task in tasks])
+    return replace(model, known=model.known.with_row(row))
+
+
+def _known_example(found: Probe, model: OpenModel) -> Mapping[str, Any] | None:
+    """For the docs page, where the graph takes some values only."""
+    if found.row is None or not model.known.encoders:
+        return None
+    return plain_row(found.row, Signature(model.inputs, model.outputs))
 
 
 def _with_padding(

@@ -72,14 +72,21 @@ def probe(model: OpenModel, path: Path, shapes: Mapping[str, Sequence[int]]) -> 
 
 
 def random_rows(
-    specs: Sequence[TensorSpec], free: int, shapes: Mapping[str, Sequence[int]], seed: int = 0
+    model: OpenModel, free: int, shapes: Mapping[str, Sequence[int]], seed: int = 0
 ) -> list[Tensors]:
-    """ROWS single rows. Free axes get the length ``free`` unless ``shapes`` says otherwise."""
+    """ROWS single rows. Free axes get the length ``free`` unless ``shapes`` says otherwise.
+
+    Where the graph looks values up, they are values that it knows, and so are their lengths where
+    the model's owner gives an example.
+    """
+    shapes = {name: array.shape[1:] for name, array in model.known.row.items()} | dict(shapes)
     random = np.random.default_rng(seed)
-    return [
-        {spec.name: _values(random, spec, _shape(spec, free, shapes), scale) for spec in specs}
-        for scale in _SCALES[:ROWS]
-    ]
+
+    def one(spec: TensorSpec, scale: float) -> Array:
+        array = _values(random, spec, _shape(spec, free, shapes), scale)
+        return model.known.filled(random, spec, array)
+
+    return [{spec.name: one(spec, scale) for spec in model.inputs} for scale in _SCALES[:ROWS]]
 
 
 def _shape(spec: TensorSpec, free: int, shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
@@ -108,7 +115,7 @@ def _find_rows(
     free_axes = any(n is None for spec in model.inputs for n in spec.shape[1:])
     error: Exception | None = None
     for size in _FREE_SIZES if free_axes else _FREE_SIZES[:1]:
-        rows = random_rows(model.inputs, size, shapes)
+        rows = random_rows(model, size, shapes)
         try:
             for row in rows:
                 model.run(row)
@@ -116,6 +123,13 @@ def _find_rows(
             error = error or failure
         else:
             return rows, None
+    if model.known.row:
+        try:
+            model.run(model.known.row)
+        except InferenceServiceError as failure:
+            error = failure
+        else:
+            return [model.known.row] * ROWS, None
     return None, error
 
 
@@ -124,7 +138,8 @@ def _unprobed(error: Exception | None) -> list[str]:
         return []
     return [
         f"it could not be run on random input, so its batching is not verified ({error}); "
-        "give row shapes of its free axes in model.toml: [warmup] shapes = { input = [..] }"
+        "give one row in model.toml, [example] input = .., or the shapes of its free axes, "
+        "[warmup] shapes = { input = [..] }"
     ]
 
 

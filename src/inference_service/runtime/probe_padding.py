@@ -103,7 +103,7 @@ def row_of_length(model: OpenModel, declared: Declared, length: int, seed: int =
         if spec.name in declared.padding:
             shape[declared.padding[spec.name].axis - 1] = length
         shapes[spec.name] = shape
-    return random_rows(model.inputs, length, shapes, seed)[0]
+    return random_rows(model, length, shapes, seed)[0]
 
 
 def _output_axes(

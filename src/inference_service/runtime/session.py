@@ -25,6 +25,14 @@ from inference_service.core.tensors import (
     render_shape,
     shape_fits,
 )
+from inference_service.runtime.categories import KnownValues, known_values
+from inference_service.runtime.locales import (
+    how_to_install,
+    missing_locale,
+    with_common_locale,
+)
+
+ort.set_default_logger_severity(4)  # what goes wrong is in our own errors and in our own log
 
 _Axis = TypeVar("_Axis")
 
@@ -45,6 +53,16 @@ _DTYPES = {
 }
 _ZIPMAP = re.compile(r"^seq\(map\((?:int64|string),tensor\((?:float|double)\)\)\)$")
 _FAILED_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
+_OF_THE_RUN = {"Fail", "InvalidArgument", "RuntimeException"}
+_OF_THE_MACHINE = re.compile(r"allocat|bad_alloc|out of memory|thread", re.IGNORECASE)
+_PLAINER = (  # messages that say little to who doesn't know onnxruntime's sources
+    (re.compile(r"^sto(d|f|ld)$"), "a text is not a number"),
+    (re.compile(r"^sto(i|l|ll|ul|ull)$"), "a text is not a whole number of 64 bits"),
+    (
+        re.compile(r"^.*Unknown Category and zeros = 0\.?$"),
+        "it does not know one of the categories",
+    ),
+)
 _STATUS = re.compile(r"^.*Status Message:\s*", re.DOTALL)
 _SOURCE_PATH = re.compile(r"\S*/onnxruntime/\S+:\d+ [^\n]*?(?=\s[A-Z])|\S+\.(?:cc|h):\d+\s+")
 
@@ -141,6 +159,7 @@ class OpenModel:
     maps: frozenset[str]
     axes: Mapping[str, int] = field(default_factory=dict)
     constants: Tensors = field(default_factory=dict)
+    known: KnownValues = field(default_factory=KnownValues)
 
     def run(
         self, inputs: Tensors, outputs: Sequence[str] = (), stop: Stop | None = None
@@ -157,7 +176,7 @@ class OpenModel:
         except Exception as error:
             if stop is not None and stop.options.terminate:
                 raise RunStopped("nobody waited for it any more") from error
-            raise translate(error) from error
+            raise translate(error, self.known) from error
         return {
             name: self._unmap(value) if name in self.maps else self._turned(name, value)
             for name, value in zip(names, values, strict=True)
@@ -173,7 +192,7 @@ class OpenModel:
         try:
             self.session.run(None, self._framed(inputs), options)
         except Exception as error:  # as in `run`
-            raise translate(error) from error
+            raise translate(error, self.known) from error
 
     def _framed(self, inputs: Tensors) -> dict[str, Array]:
         """The graph's own inputs."""
@@ -200,27 +219,7 @@ def open_model(
 
     Raises InvalidModel where onnxruntime can't read it or where a tensor is of an unsupported kind.
     """
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.intra_op_threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
-    settings.enable_mem_pattern = options.one_shape
-    spin = "1" if options.allow_spinning else "0"
-    settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
-    if data is not None:
-        settings.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(data)
-        )
-    if not options.optimise:
-        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = ort.InferenceSession(
-            source if isinstance(source, bytes) else str(source),
-            settings,
-            providers=["CPUExecutionProvider"],
-        )
-    except Exception as error:
-        raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
+    session = _session(source, options, data)
     frame = options.frame
     whole = [_spec(arg, "input") for arg in session.get_inputs()]
     inputs = tuple(frame.turned(spec) for spec in whole if spec.name not in frame.constants)
@@ -235,7 +234,42 @@ def open_model(
     )
     frame.check(whole, outputs)
     constants = {spec.name: frame.array(spec) for spec in whole if spec.name in frame.constants}
-    return OpenModel(session, inputs, outputs, maps, frame.axes, constants)
+    known = known_values(source, inputs)
+    return OpenModel(session, inputs, outputs, maps, frame.axes, constants, known)
+
+
+def _session(
+    source: Path | bytes, options: RuntimeOptions, data: Path | None
+) -> ort.InferenceSession:
+    """Raises InvalidModel."""
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.intra_op_threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 4
+    settings.enable_mem_pattern = options.one_shape
+    spin = "1" if options.allow_spinning else "0"
+    settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    if data is not None:
+        settings.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(data)
+        )
+    if not options.optimise:
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return ort.InferenceSession(
+            source if isinstance(source, bytes) else str(source),
+            settings,
+            providers=["CPUExecutionProvider"],
+        )
+    except Exception as error:
+        locale = missing_locale(str(error))
+        if locale is not None:
+            changed = with_common_locale(source, locale)
+            if changed is None:
+                raise InvalidModel(how_to_install(locale)) from error
+            folder = source.parent if isinstance(source, Path) else data
+            return _session(changed, options, folder)
+        raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
 
 
 def _spec(arg: ort.NodeArg, kind: str) -> TensorSpec:
@@ -254,13 +288,28 @@ def failed_node(error: BaseException) -> str | None:
     return f"{found[1]} node '{found[2]}'" if found else None
 
 
-def translate(error: Exception) -> InvalidInput | ExecutionFailed:
-    """onnxruntime's error in our words: refused values are the client's, all else is ours."""
-    node = failed_node(error)
-    where = f" in the model's {node}" if node else ""
-    if type(error).__name__ == "InvalidArgument":
-        return InvalidInput(f"the model refuses these values{where}: {_plain(error)}")
-    return ExecutionFailed(f"the model failed{where}: {_plain(error)}")
+def translate(error: Exception, known: KnownValues | None = None) -> InvalidInput | ExecutionFailed:
+    """onnxruntime's error in our words: whose fault is it?
+
+    A node that fails in a graph which is loaded fails for what it was given, values or lengths, and
+    does so again: that is the client's. Memory that isn't there is ours, and all else.
+    """
+    found = _FAILED_NODE.search(str(error))
+    where = f" in the model's {found[1]} node '{found[2]}'" if found else ""
+    text = _plain(error)
+    kind = type(error).__name__
+    is_clients = found is not None and not _OF_THE_MACHINE.search(text)
+    if kind != "InvalidArgument" and not (kind in _OF_THE_RUN and is_clients):
+        return ExecutionFailed(f"the model failed{where}: {text}")
+    for pattern, words in _PLAINER:
+        text = pattern.sub(words, text)
+    advice = known.advice(found[2]) if known is not None and found else None
+    if advice is None:
+        return InvalidInput(f"the model refuses these values{where}: {text}")
+    name, values = advice
+    return InvalidInput(
+        f"the model refuses these values of input '{name}'{where}: {text}; it knows {values}"
+    )
 
 
 def _plain(error: Exception) -> str:
