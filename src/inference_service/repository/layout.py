@@ -38,6 +38,7 @@ TIME_LIMIT = 10.0
 _NAME = re.compile(r"\w[\w.+@~ -]{0,199}")
 _TAKEN = frozenset({"stats"})  # /v2/models/stats is a path of its own
 _MOST_FILES = 1_000
+_SHOWN = 80  # characters of a name that can't be one
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,8 @@ def _checked(entry: ModelEntry, counts: Mapping[str, int]) -> ModelEntry:
 
 def _printable(name: str) -> str:
     """For logs and answers: of one line, and of characters that can be encoded."""
-    return name.encode("ascii", "backslashreplace").decode().encode("unicode_escape").decode()[:80]
+    text = name.encode("ascii", "backslashreplace").decode().encode("unicode_escape").decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}[...]"
 
 
 def _bare(name: str, path: Path, root: Path) -> ModelEntry:

@@ -20,6 +20,9 @@ from inference_service.core.tensors import (
 LARGEST_ROW = 2**26
 """Elements of one input's row in the probe and the warm-up (256 MB of float32)."""
 
+LARGEST_BATCH = 2**30
+"""Bytes of a batch in the warm-up."""
+
 
 def check_row_shapes(shapes: Mapping[str, Sequence[int]], inputs: Sequence[TensorSpec]) -> None:
     """``[warmup] shapes``. Raises InvalidModel before any row is made."""
@@ -38,6 +41,16 @@ def check_row_shapes(shapes: Mapping[str, Sequence[int]], inputs: Sequence[Tenso
             raise InvalidModel(
                 f"{where}: a row of {_product(shape)} elements is larger than {LARGEST_ROW}"
             )
+
+
+def check_batch(rows: int, row: Tensors) -> None:
+    """The smallest batch that model.toml allows must fit into memory. Raises InvalidModel."""
+    size = rows * sum(array.nbytes for array in row.values())
+    if size > LARGEST_BATCH:
+        raise InvalidModel(
+            f"batching.allowed_batch_sizes: a batch of {rows} rows has {size} bytes, more than "
+            f"{LARGEST_BATCH}"
+        )
 
 
 def check_labels(

@@ -15,6 +15,7 @@ from inference_service.core.tasks import PayloadPipeline
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.declared import (
+    check_batch,
     check_labels,
     check_row_shapes,
     example_row,
@@ -302,6 +303,7 @@ def _profiles(
             for size, _ in profile.points:
                 models[profile.layout.threads].run(repeated(row, size))
         return list(known)
+    check_batch(sizes[0], row)
     stop = options.derive_max_batch_size
     measurements = [
         Measurement(
