@@ -151,10 +151,11 @@ def request_of(model: onnx.ModelProto, seed: int) -> dict[str, np.ndarray]:
     found = {}
     for value in model.graph.input:
         shape = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
-        array = random.standard_normal(shape) * 10.0 ** (seed % 3)
         if value.type.tensor_type.elem_type == INT64:
-            array = random.integers(0, 4 + seed, shape)
-        found[value.name] = array.astype("f4" if array.dtype.kind == "f" else "i8")
+            found[value.name] = np.asarray(random.integers(0, 4 + seed, shape))
+        else:
+            array = random.standard_normal(shape) * 10.0 ** (seed % 3)
+            found[value.name] = np.asarray(array, np.float32)
     return found
 
 

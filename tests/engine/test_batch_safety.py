@@ -1,6 +1,7 @@
 """In production: a violation of batch safety turns the model to whole, and nobody gets an error."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_equal_keys_are_equal_for_equal_bytes_alone() -> None:
     large = np.zeros(4096, np.float32)
     other = large.copy()
     other[-1] = -0.0
-    arrays = [
+    arrays: list[Any] = [
         np.array(1, np.int64), np.array(1, np.int32), np.array([1], np.int64), np.array(2, np.int64),
         large, other, np.array(["a", "b"], object), np.array(["ab", ""], object), None,
     ]  # fmt: skip

@@ -15,6 +15,7 @@ import onnxruntime as ort
 import pytest
 from onnx import helper
 
+from inference_service import safety
 from inference_service.core.errors import InvalidInput
 from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.scheduling.policy import BatchPolicy
@@ -22,7 +23,6 @@ from inference_service.core.tensors import BatchMode, Tensors
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.engine.worker import Worker
-from inference_service.runtime import verdicts
 from inference_service.runtime.loader import LoadOptions, inspect, load
 from inference_service.runtime.verdicts import Analyse, Analysis, VerdictCache, analysed
 from inference_service.safety.verdict import Cost, Status, Verdict
@@ -617,7 +617,7 @@ def test_an_analysis_that_fails_claims_nothing(
     def fail(_: object) -> None:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(verdicts.safety, "analyse", fail)
+    monkeypatch.setattr(safety, "analyse", fail)
     info = inspect(options(onnx_models.doubler(), tmp_path, analysed)).info
     assert info.signature.mode is BatchMode.WHOLE
     assert "the analysis failed: RuntimeError: a fault" in info.safety.reason

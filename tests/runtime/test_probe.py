@@ -166,10 +166,22 @@ def test_values_that_the_graph_refuses_are_the_clients_fault(tmp_path: Path) -> 
     assert "/" not in str(error.value), "no paths of source files"
 
 
-def test_a_graph_that_fails_is_our_fault(tmp_path: Path) -> None:
+def test_lengths_that_the_graph_refuses_are_the_clients_fault(tmp_path: Path) -> None:
     model = loaded(onnx_models.fixed_reshape(), tmp_path).model
-    with pytest.raises(ExecutionFailed, match="failed in the model's Reshape node 'flatten'"):
+    with pytest.raises(InvalidInput, match="refuses these values in the model's Reshape node"):
         model.run({"x": np.zeros((2, 2, 2), np.float32)})
+
+
+def test_memory_that_is_not_there_is_our_fault(tmp_path: Path) -> None:
+    huge = onnx_models.build(
+        [helper.make_node("Expand", ["one", "shape"], ["y"], "grow")],
+        [("shape", onnx_models.INT64, ["axes"])],
+        [("y", onnx_models.FLOAT, ["n", "m"])],
+        one=np.ones(1, np.float32),
+    )
+    model = loaded(huge, tmp_path).model
+    with pytest.raises(ExecutionFailed, match="failed in the model's Expand node 'grow'"):
+        model.run({"shape": np.array([10**9, 10**9])})
 
 
 def test_the_profile_covers_the_batch_sizes(tmp_path: Path) -> None:

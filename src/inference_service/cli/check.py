@@ -4,11 +4,13 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from inference_service.cli.ending import end
 from inference_service.core.errors import InferenceServiceError
 
 
@@ -41,35 +43,44 @@ def check(
         for report in reports:
             _print(report)
     failed = [r for r in reports if r["error"] or (strict and r["warnings"])]
-    sys.exit(1 if failed else 0)
+    end(1 if failed else 0)
 
 
 def _reports(settings: Any, *, profile: bool) -> Iterator[dict[str, Any]]:
+    from inference_service.daemon import in_daemon
     from inference_service.repository.layout import scan
-    from inference_service.sources import load_options
+    from inference_service.sources import in_words
 
     for entry in scan(settings.models):
         if entry.problem:
-            yield {"model": entry.name, "version": None, "error": entry.problem, "warnings": []}
+            yield _failure(entry, None, entry.problem)
             continue
         for version in sorted(entry.versions):
-            yield _report(load_options(settings, entry, version), profile=profile)
+            report = partial(_report, settings, entry, version, profile=profile)
+            limit = settings.runtime.load_timeout
+            try:
+                found = in_daemon(partial(in_words, entry, report), f"check {entry.name}")
+                yield found.result(limit)
+            except InferenceServiceError as error:
+                yield _failure(entry, version, str(error))
+            except TimeoutError:
+                why = f"it was not loaded within {limit:g} seconds (runtime.load_timeout)"
+                yield _failure(entry, version, why)
 
 
-def _report(options: Any, *, profile: bool) -> dict[str, Any]:
+def _failure(entry: Any, version: int | None, error: str) -> dict[str, Any]:
+    return {"model": entry.name, "version": version, "error": error, "warnings": []}
+
+
+def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[str, Any]:
     from inference_service.runtime import loader, warmup
     from inference_service.runtime.profile import knee_of
+    from inference_service.sources import load_options
 
-    report: dict[str, Any] = {"model": options.name, "version": options.version, "error": "",
-                              "warnings": []}  # fmt: skip
-    try:
-        loaded = loader.inspect(options)
-        info, _ = loader.warmed(loaded, options)
-    except InferenceServiceError as error:
-        return {**report, "error": str(error)}
-    # As in serving: whatever a file makes the runtime raise is this model's fault alone.
-    except Exception as error:
-        return {**report, "error": f"{type(error).__name__}: {error}"}
+    options = load_options(settings, entry, version)
+    loaded = loader.inspect(options)
+    info, _ = loader.warmed(loaded, options)
+    report = _failure(entry, version, "")
     signature = info.signature
     free = sorted(
         {

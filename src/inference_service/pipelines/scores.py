@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.tensors import Array, Signature, TensorSpec
-from inference_service.pipelines.registry import Options, Place
+from inference_service.pipelines.registry import Amount, Options, Place
 
 Kind = Literal["logits", "probabilities", "independent"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -50,7 +50,7 @@ class ScoreOptions(Options):
     output: str | None = None
     scores: Kind = "logits"
     labels: str | None = None
-    top_k: PositiveInt = 5
+    top_k: Amount = 5
     threshold: Share = 0.0
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import PositiveInt
 
 from inference_service.core.errors import InvalidInput, InvalidModel, quoted
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Array, Signature, Tensors
 from inference_service.core.text import TextEmbedder, Token, Tokens
-from inference_service.pipelines.registry import Options, Place, missing, read
+from inference_service.pipelines.registry import Amount, Options, Place, missing, read
 from inference_service.pipelines.text_tasks import Embed, Search
 
 Pooling = Literal["mean", "cls", "last", "none"]
@@ -30,7 +29,7 @@ class TextEmbeddingOptions(Options):
     """
 
     tokenizer: str = "tokenizer.json"
-    max_tokens: PositiveInt | None = None
+    max_tokens: Amount | None = None
     pooling: Pooling = "mean"
 
 

@@ -65,7 +65,7 @@ def decide(
         decision = _declared(model, verdict, declared, shapes, safety)
     elif merged:
         layout, sizes = layout_of(model, verdict), _sizes(verdict)
-        found = sample(model.inputs, layout, shapes, model.run)
+        found = sample(model, layout, shapes)
         row = _first_row(found, layout, sizes)
         warnings = (*_filled(sizes), *_unsampled(found))
         decision = Decision(
@@ -163,8 +163,8 @@ def _unsampled(found: Sample) -> tuple[str, ...]:
         return ()
     return (
         f"it could not be run on random input, so it is not tried before it is served "
-        f"({found.error}); give row shapes of its free axes in model.toml: "
-        "[warmup] shapes = { input = [..] }",
+        f"({found.error}); give one row in model.toml, [example] input = .., or the shapes of its "
+        "free axes, [warmup] shapes = { input = [..] }",
     )
 
 
@@ -183,14 +183,14 @@ def _declared(
     safety: BatchSafety,
 ) -> Decision:
     if declared is BatchMode.WHOLE:
-        found = sample(model.inputs, RowLayout(), shapes, model.run)
+        found = sample(model, RowLayout(), shapes)
         return Decision(declared, RowLayout(), safety, (), found.inputs, _unsampled(found))
     proven = _mergeable(model, verdict)
     layout = layout_of(model, verdict) if proven else _assumed(model)
     sizes = _sizes(verdict) if proven else _fixed(model.inputs)
     if declared is BatchMode.SPLIT:
         sizes = ()
-    found = sample(model.inputs, layout, shapes, model.run)
+    found = sample(model, layout, shapes)
     row = _first_row(found, layout, sizes)
     warnings = (*_filled(sizes), *_unsampled(found))
     if declared is BatchMode.MERGE and not proven:
@@ -222,9 +222,9 @@ def _not_merged(
     by_row = analysis.by_row
     if by_row is not None and by_row.fixed_rows is None and not by_row.conditions:
         layout = layout_of(model, by_row)
-        found = sample(model.inputs, layout, shapes, model.run)
+        found = sample(model, layout, shapes)
         return Decision(BatchMode.SPLIT, layout, safety, (), found.inputs, _unsampled(found))
-    found = sample(model.inputs, RowLayout(), shapes, model.run)
+    found = sample(model, RowLayout(), shapes)
     mode = BatchMode.WHOLE
     mixing = analysis.verdict.status is Status.MIXING  # a request is run as it was sent
     first = {spec.shape[0] if spec.shape else -1 for spec in model.inputs}

@@ -11,9 +11,15 @@ from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import BoundedPipeline, PayloadPipeline, labels_of
-from inference_service.core.tensors import BatchMode, Shape, Signature, TensorSpec
+from inference_service.core.tensors import BatchMode, Shape, Signature, Tensors, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.batching import Decision, checked, decide
+from inference_service.runtime.declared import (
+    check_labels,
+    check_row_shapes,
+    example_row,
+    plain_row,
+)
 from inference_service.runtime.memory import Trimmer, resident
 from inference_service.runtime.probe_padding import verified_padding
 from inference_service.runtime.profile import LARGEST, ProfileCache, knee_of
@@ -97,6 +103,9 @@ def inspect(options: LoadOptions) -> LoadedModel:
     Raises InvalidModel.
     """
     model = open_model(options.path, options.runtime(options.layouts[0]))
+    check_row_shapes(options.row_shapes, model.inputs)
+    payloads = None if options.payloads is None else options.payloads()
+    model = _with_example(model, options, payloads)
     analysis = analysis_of(options.path, model.constants, options.verdicts, options.analyse)
     decision = decide(model, analysis, options.mode, options.row_shapes)
     turned = _Turned(options.frame.axes, {name: a.shape for name, a in model.constants.items()})
@@ -108,11 +117,13 @@ def inspect(options: LoadOptions) -> LoadedModel:
             f"output {', '.join(sorted(model.maps))} is a ZipMap: it is served as a tensor "
             "[rows, classes]; exporting with zipmap=False is faster"
         )
-    payloads = None if options.payloads is None else options.payloads()
     padding, why = _padding(options, payloads, model, decision)
     warnings += why
     info = _info(options, model, decision, padding, warnings)
     options.pipeline.check(info.signature)
+    if options.labels:
+        outputs = {} if decision.row is None else model.run(decision.row)
+        check_labels(options.labels, info.signature, outputs)
     if payloads is not None:
         tasks = payloads.tasks(info.signature)
         labels = {**info.labels, **labels_of(tasks)}
@@ -121,6 +132,23 @@ def inspect(options: LoadOptions) -> LoadedModel:
     bounds = _Bounds(conditions, None if peak is None else _Peak(turned, peak))
     guard = _guard(options, payloads, info, decision, bounds)
     return LoadedModel(replace(info, guard=guard), model, decision, analysis)
+
+
+def _with_example(
+    model: OpenModel, options: LoadOptions, payloads: PayloadPipeline | None
+) -> OpenModel:
+    """Rows may be made of the owner's example. Raises InvalidModel."""
+    signature = Signature(model.inputs, model.outputs)
+    tasks = payloads.tasks(signature).values() if payloads is not None and options.example else ()
+    row = example_row(options.example or {}, signature, [task.noun for task in tasks])
+    return replace(model, known=model.known.with_row(row))
+
+
+def _known_example(row: Tensors | None, model: OpenModel) -> Mapping[str, Any] | None:
+    """For the docs page, where the graph takes some values only."""
+    if row is None or not model.known.encoders:
+        return None
+    return plain_row(row, Signature(model.inputs, model.outputs))
 
 
 def _info(
@@ -139,7 +167,7 @@ def _info(
         labels={**model.labels, **options.labels},
         version_labels=options.version_labels,
         metadata=options.metadata,
-        example=options.example,
+        example=options.example or _known_example(decision.row, model),
         warnings=tuple(warnings),
         pipeline=options.pipeline,
         padding=padding,

@@ -1,6 +1,6 @@
 """Inputs that a model runs: random ones, for the warm-up and for the check of its batching."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from inference_service.core.errors import InferenceServiceError
 from inference_service.core.rows import RowLayout
 from inference_service.core.tensors import Array, DType, Tensors, TensorSpec
+from inference_service.runtime.session import OpenModel
 
 _FREE_SIZES = (8, 32, 224, 64, 1, 3)
 _WORDS = ("alpha", "bravo", "charlie", "delta")
@@ -21,32 +22,35 @@ class Sample:
     error: Exception | None = None
 
 
-def sample(
-    specs: Sequence[TensorSpec],
-    layout: RowLayout,
-    shapes: Mapping[str, Sequence[int]],
-    run: Callable[[Tensors], object],
-) -> Sample:
+def sample(model: OpenModel, layout: RowLayout, shapes: Mapping[str, Sequence[int]]) -> Sample:
     """One random row that the model runs, trying several lengths for the free axes.
 
     A free batch axis has length 1. ``shapes`` gives row shapes, without the batch axis, for inputs
     with free axes.
     """
+    specs = model.inputs
     free_axes = any(None in spec.shape[1:] or not spec.ranked for spec in specs)
     error: Exception | None = None
     for size in _FREE_SIZES if free_axes or layout.inputs else _FREE_SIZES[:1]:
-        row = random_row(specs, size, shapes, layout)
+        row = random_row(model, size, shapes, layout)
         try:
-            run(row)
+            model.run(row)
         except InferenceServiceError as failure:
             error = error or failure
         else:
             return Sample(row)
+    if model.known.row:
+        try:
+            model.run(model.known.row)
+        except InferenceServiceError as failure:
+            error = failure
+        else:
+            return Sample(model.known.row)
     return Sample(None, error)
 
 
 def random_row(
-    specs: Sequence[TensorSpec],
+    model: OpenModel,
     free: int,
     shapes: Mapping[str, Sequence[int]],
     layout: RowLayout | None = None,
@@ -54,13 +58,20 @@ def random_row(
     seed: int = 0,
     scale: float = 1.0,
 ) -> Tensors:
-    """One random row. Free axes get the length ``free`` unless ``shapes`` says otherwise."""
+    """One random row. Free axes get the length ``free`` unless ``shapes`` says otherwise.
+
+    Where the graph looks values up, they are values that it knows, and so are their lengths where
+    the model's owner gives an example.
+    """
+    shapes = {name: array.shape[1:] for name, array in model.known.row.items()} | dict(shapes)
     random = np.random.default_rng(seed)
     layout = layout or RowLayout()
-    return {
-        spec.name: values(random, spec, row_shape(spec, free, shapes, layout), scale)
-        for spec in specs
-    }
+
+    def one(spec: TensorSpec) -> Array:
+        array = values(random, spec, row_shape(spec, free, shapes, layout), scale)
+        return model.known.filled(random, spec, array)
+
+    return {spec.name: one(spec) for spec in model.inputs}
 
 
 def row_shape(

@@ -112,7 +112,7 @@ def row_of_length(model: OpenModel, declared: Declared, length: int, seed: int =
         if spec.name in declared.padding:
             shape[declared.padding[spec.name].axis - 1] = length
         shapes[spec.name] = shape
-    return random_row(model.inputs, length, shapes, seed=seed)
+    return random_row(model, length, shapes, seed=seed)
 
 
 def _output_axes(

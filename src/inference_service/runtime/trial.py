@@ -215,12 +215,11 @@ def unlike_rows(tried: Tried, count: int, largest: int = 2) -> Iterator[Tensors]
     random = np.random.default_rng(1)
     for index in range(2 * count):
         kind = index % 7
-        row = {
-            name: _varied(random, specs[name], array, kind, largest)
-            if tried.layout.axis(name) is not None
-            else array
-            for name, array in tried.row.items()
-        }
+        row = dict(tried.row)
+        for name, array in tried.row.items():
+            if tried.layout.axis(name) is not None:
+                varied = _varied(random, specs[name], array, kind, largest)
+                row[name] = tried.model.known.filled(random, specs[name], varied)
         yield row
         if kind == 6:
             yield row

@@ -11,6 +11,7 @@ from inference_service.core.scheduling.layout import Layout, Profile, worth_havi
 from inference_service.core.scheduling.lengths import quantised
 from inference_service.core.tensors import BatchMode, Tensors
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.runtime.declared import check_batch
 from inference_service.runtime.probe_padding import row_of_length
 from inference_service.runtime.profile import (
     LARGEST,
@@ -104,6 +105,7 @@ def measured(
             for size, _ in profile.points:
                 models[profile.layout.threads].run(rows.repeated(row, size))
         return list(known)
+    check_batch(sizes[0], row)
     stop = options.derive_max_batch_size
     measurements = [
         Measurement(

@@ -34,7 +34,7 @@ _STATES = {
 class RepositoryControl:
     """What an admin can do. ``token`` None: nobody is one."""
 
-    names: Callable[[], Sequence[str]]
+    names: Callable[[], Awaitable[Sequence[str]]]
     load: Callable[[str], Awaitable[None]]
     unload: Callable[[str], Awaitable[None]]
     token: str | None = None
@@ -73,7 +73,7 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
     async def index(request: Request) -> Response:
         """Every model of the repository with its versions and their states."""
         ready = (await _body(request, IndexBody)).ready
-        found = index_of(engine, control.names(), ready_only=ready)
+        found = index_of(engine, await control.names(), ready_only=ready)
         entries = [entry.model_dump(exclude_none=True) for entry in found]
         return Response(orjson.dumps(entries), media_type="application/json")
 

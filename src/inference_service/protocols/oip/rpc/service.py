@@ -151,7 +151,7 @@ class InferenceService:
         return statistics(infos, self._server.statistics).model_dump()
 
     async def _index(self, request: Any, _: _Context) -> dict[str, Any]:
-        names = self._server.control.names()
+        names = await self._server.control.names()
         found = index_of(self._engine, names, ready_only=request.ready)
         return {"models": [entry.model_dump(exclude_none=True) for entry in found]}
 
