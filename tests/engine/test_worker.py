@@ -305,19 +305,19 @@ async def test_in_an_overload_of_deadlines_the_start_of_a_run_tells_who_is_refus
     await stage.learn(2.0)
     running = stage.ask(1)
     await settle()
-    hopeless, taken, left = (stage.ask(n, deadline=d) for n, d in ((2, 3.0), (3, 4.5), (4, 5.0)))
+    hopeless, left, taken = (stage.ask(n, deadline=d) for n, d in ((2, 3.0), (3, 4.5), (4, 5.0)))
     with pytest.raises(Overloaded, match="the answer would take about 4 s"):
         await hopeless
     await asyncio.sleep(2.0)
     assert not left.done(), "the next run tells which of the two it is"
     stage.runner.next().answer(seconds=2.0)
     await running
-    with pytest.raises(Overloaded, match=r"refused after 2\.000 s in the queue") as refusal:
+    with pytest.raises(Overloaded, match=r"shed after 2\.000 s in the queue") as refusal:
         await left
     assert refusal.value.reason == "deadline"
     assert refusal.value.retry_after == pytest.approx(4.0, rel=0.01)
     stage.runner.next().answer(seconds=2.0)
-    assert values(await taken) == [6]
+    assert values(await taken) == [8]
 
 
 @story

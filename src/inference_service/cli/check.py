@@ -106,7 +106,7 @@ def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[s
                     "instances": found.layout.instances,
                     "threads": found.layout.threads,
                 },
-                "numbers_in_a_row": found.volume,
+                "row_elements": found.row_elements,
                 "knee": knee_of([found]),
                 "table": [
                     {

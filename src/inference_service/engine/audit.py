@@ -7,14 +7,29 @@ for at most 1 % of the time, one row of a run that several requests shared is ru
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
-from inference_service.engine.interfaces import Audit, Job, Outcome, Runner
+from inference_service.core.tensors import BatchMode
+from inference_service.engine.interfaces import Audit, Job, ModelInfo, Outcome, Runner
 
 _DELAY = 0.05  # seconds until it is tried, and tried again
 _TRIES = 20
 _INTERVAL = 1.0  # seconds between two audits, at least
 _SHARE = 100  # an audit of t seconds is followed by a pause of 100 t
+
+
+def batched_no_more(info: ModelInfo, difference: str) -> ModelInfo:
+    """What is known of a model whose rows have been found to depend on each other."""
+    signature = info.signature
+    if not info.policy.sizes:  # a batch of one size is still filled up
+        signature = replace(signature, mode=BatchMode.WHOLE)
+    return replace(
+        info,
+        signature=signature,
+        safety=replace(info.safety, refuted=difference),
+        warnings=(*info.warnings, f"requests are not batched any more: {difference}"),
+    )
 
 
 class Auditor:

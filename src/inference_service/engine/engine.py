@@ -75,7 +75,7 @@ class LocalEngine:
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""
-        return explained(self._worker(model))
+        return explained(self._worker(model), self.clock())
 
     def clock(self) -> float:
         """See `Engine.clock`."""

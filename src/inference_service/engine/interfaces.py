@@ -10,9 +10,9 @@ from inference_service.core.lifecycle import State
 from inference_service.core.padding import Padding
 from inference_service.core.pipeline import Pipeline
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.tickets import Release
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Signature, Tensors
 from inference_service.core.text import TextEmbedder

@@ -7,7 +7,7 @@ from itertools import count
 from typing import NamedTuple
 
 from inference_service.core.requests import InferenceRequest
-from inference_service.core.scheduling.lengths import quantised
+from inference_service.core.scheduling.buckets import quantised
 from inference_service.core.tensors import Array, BatchMode, Tensors
 from inference_service.engine.interfaces import ModelInfo
 
@@ -22,7 +22,7 @@ class Kind(NamedTuple):
     rows of several lengths share a run."""
 
     key: Hashable
-    volume: int
+    row_elements: int
     length: int = 0
 
 
@@ -34,7 +34,7 @@ class BatchKeys:
         self._padding = info.padding
         self._unique = count()
         self._layout = info.signature.rows
-        self.fixed_volume = _volume(info) if info.signature.has_fixed_rows else 0
+        self.row_elements = _row_elements(info) if info.signature.has_fixed_rows else 0
 
     def of(self, request: InferenceRequest, *, alone: bool) -> Kind:
         """The kind of a request; one that runs alone has a key of its own."""
@@ -47,8 +47,8 @@ class BatchKeys:
             shared = equal_key([request.inputs.get(name) for name in equal])
             if shared is None:
                 return Kind(next(self._unique), quantised(_numbers(request.inputs)))
-        if self.fixed_volume:
-            return Kind((request.outputs, shared) if equal else request.outputs, self.fixed_volume)
+        if self.row_elements:
+            return Kind((request.outputs, shared) if equal else request.outputs, self.row_elements)
         shapes = self._row_shapes(request.inputs)
         numbers = sum(math.prod(shape) for shape in shapes)
         padding = self._padding
@@ -105,7 +105,7 @@ def _numbers(inputs: Tensors) -> int:
     return max(1, sum(array.size for array in inputs.values()))
 
 
-def _volume(info: ModelInfo) -> int:
+def _row_elements(info: ModelInfo) -> int:
     """Numbers in one row of all inputs, where that is the same for all rows."""
     rows = info.signature.rows
     return max(

@@ -206,7 +206,7 @@ class ProfileCache:
                 {
                     "instances": profile.layout.instances,
                     "threads": profile.layout.threads,
-                    "volume": profile.volume,
+                    "volume": profile.row_elements,
                     "points": list(profile.points),
                 }
                 for profile in profiles

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inference_service.core.errors import InferenceServiceError
+from inference_service.core.scheduling.buckets import quantised
 from inference_service.core.scheduling.layout import Layout, Profile, worth_having
-from inference_service.core.scheduling.lengths import quantised
 from inference_service.core.tensors import BatchMode, Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.declared import check_batch

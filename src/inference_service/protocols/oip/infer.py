@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from inference_service.core.errors import InvalidInput, quoted
 from inference_service.core.requests import ModelRef
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_schema import inlined

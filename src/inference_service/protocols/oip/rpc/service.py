@@ -22,7 +22,7 @@ from inference_service.core.errors import (
     Unavailable,
 )
 from inference_service.core.requests import InferenceRequest, ModelRef
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import RequestRecord
 from inference_service.protocols.oip.extensions import model_config, statistics
