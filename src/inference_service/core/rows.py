@@ -41,8 +41,8 @@ class RowLayout:
     axis 0.
     """
 
-    inputs: Mapping[str, int | None] = field(default_factory=dict)
-    outputs: Mapping[str, OutputRows] = field(default_factory=dict)
+    inputs: Mapping[str, int | None] = field(default_factory=dict, hash=False)
+    outputs: Mapping[str, OutputRows] = field(default_factory=dict, hash=False)
 
     @cached_property
     def trivial(self) -> bool:
