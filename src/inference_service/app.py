@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse
 
 from inference_service._version import __version__
 from inference_service.core.admission import Admission, Limits
+from inference_service.daemon import in_daemon
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Engine
 from inference_service.engine.manager import Manager, VersionSource
@@ -61,6 +62,8 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 """Python's own 700 collects every few requests, which takes 4 % of small ones; hardly anything here
 is garbage that needs collecting."""
 
+_LISTING_TIME = 5.0  # seconds for the names of a repository, which may lie on a file server
+
 NAME = "inference-service"
 DESCRIPTION = """
 ONNX models as HTTP APIs with dynamic batching. Requests for one model are coalesced into one
@@ -95,7 +98,12 @@ def create_app(
     sums = StatisticsObserver()
     observer = Observers([PrometheusObserver(registry), sums])
     engine = LocalEngine(cores=cores(settings))
-    manager = Manager(engine, observer)
+    manager = Manager(
+        engine,
+        observer,
+        time_limit=settings.runtime.load_timeout,
+        ready_when=settings.health.ready_when,
+    )
     limits = settings.limits
     admission = Admission(
         Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
@@ -141,7 +149,7 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
         tfserving.router(edge),
         oip.router(edge, service.health, server),
         openai.router(edge),
-        tei.router(edge, __version__),
+        tei.router(edge, __version__, service.health),
         transcriptions.router(edge, pool, openai.failure, openai.FAILURES),
         tasks.router(edge, pool, settings.limits.stream_idle_timeout),
     )
@@ -185,7 +193,9 @@ def _control(app: FastAPI, service: Service) -> RepositoryControl:
 
     async def load(name: str) -> None:
         try:
-            await manager.load(name, await asyncio.to_thread(model_sources, settings, name))
+            found = in_daemon(lambda: model_sources(settings, name), "scan")
+            sources = await asyncio.wrap_future(found)
+            await manager.load(name, sources)
         finally:
             _find_hot_paths(app, service.engine)
 
@@ -193,10 +203,19 @@ def _control(app: FastAPI, service: Service) -> RepositoryControl:
         await manager.unload(name)
         _find_hot_paths(app, service.engine)
 
+    listing: list[Future[Sequence[str]]] = []
+
+    async def names() -> Sequence[str]:
+        """One look for all that ask at the same time: a file server may take long."""
+        if not listing or listing[0].done():
+            listing[:] = [in_daemon(partial(model_names, settings), "list")]
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(listing[0]), _LISTING_TIME)
+        except TimeoutError:
+            return []
+
     token = settings.admin.token if settings.admin.repository else None
-    return RepositoryControl(
-        partial(model_names, settings), load, unload, token.get_secret_value() if token else None
-    )
+    return RepositoryControl(names, load, unload, token.get_secret_value() if token else None)
 
 
 def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any]:

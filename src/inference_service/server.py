@@ -29,6 +29,10 @@ def _is_news(record: logging.LogRecord) -> bool:
 logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
+def _nothing() -> None:
+    """What a host does that has nothing to do when leaving begins."""
+
+
 class Server(uvicorn.Server):
     """On SIGTERM the service is not ready but goes on serving for ``lame_duck`` seconds.
 
@@ -59,6 +63,8 @@ class Server(uvicorn.Server):
         self._listener = listener
         self._lame_duck = settings.shutdown.lame_duck
         self._leaving = False
+        self.on_leaving: Callable[[], None] = _nothing
+        """Called once, when leaving begins, in the signal handler."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
@@ -74,6 +80,8 @@ class Server(uvicorn.Server):
             self.should_exit = True
         else:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._lame_duck, self._stop)
+        if not self._leaving:
+            self.on_leaving()
         self._leaving = True
         self._health.leave()
         self.config.encoded_headers.append(_CLOSE)

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inference_service.core.errors import InferenceServiceError, render_path
+from inference_service.core.lifecycle import ReadyWhen
 from inference_service.core.tensors import NonFinite
 
 PREFIX = "INFERENCE_SERVICE_"
@@ -33,7 +34,7 @@ class InvalidSettings(InferenceServiceError):  # noqa: N818
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LimitSettings(_Section):
@@ -88,12 +89,32 @@ class RuntimeSettings(_Section):
         None, description="cores that all models share; unset: cgroup quota and affinity"
     )
     profile_cache: Path | None = Field(
-        None, description="a folder that keeps measured costs between starts"
+        None,
+        description="a folder that keeps measured costs, and verdicts on batching, between starts; "
+        "unset: verdicts alone, in the user's cache folder if there is one",
+    )
+    max_run_bytes: PositiveInt | None = Field(
+        None,
+        description="memory that one run may take, as far as the shapes of its inputs tell; unset: "
+        "half of what the process may use",
     )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"
     )
     warm_up: bool = Field(True, description="run each model before it is ready")
+    load_timeout: PositiveFloat = Field(
+        300.0, description="seconds after which a model that isn't loaded and warm has failed"
+    )
+
+
+class HealthSettings(_Section):
+    """When the service is ready."""
+
+    ready_when: ReadyWhen = Field(
+        ReadyWhen.ANY,
+        description="which models must be served: any (one, when all are loaded or have failed) "
+        "or all",
+    )
 
 
 class TelemetrySettings(_Section):
@@ -170,6 +191,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    health: HealthSettings = HealthSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     grpc: GrpcSettings = GrpcSettings()

@@ -167,7 +167,7 @@ def test_segments_are_those_of_the_file_however_it_is_cut(server: RunningServer,
         ("transcription/transcribe", "?language=de", 400, "language: the model's language is 'en'"),
         ("digits/classify", "", 404, "model 'digits' can't classify a stream"),
         ("speech/transcribe", "", 404, "what it can stream: 'detect'"),
-        ("nobody/detect", "", 404, "unknown model 'nobody'"),
+        ("nobody/detect", "", 404, "unknown model: 'nobody'"),
     ],
 )
 def test_what_is_wrong_with_a_stream_is_told_before_it_begins(

@@ -10,14 +10,14 @@ from inference_service.core.errors import DeadlineExceeded, ExecutionFailed, Ove
 from inference_service.core.requests import InferenceRequest
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.tickets import Release
+from inference_service.core.scheduling.entries import Release
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.worker import Worker
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.engine.test_worker import REF, Stage, info, settle, story, values
 
-COSTS = Profile(Layout(1, 2), ((1, 1.0), (2, 1.1), (4, 1.3)), volume=2)
+COSTS = Profile(Layout(1, 2), ((1, 1.0), (2, 1.1), (4, 1.3)), row_elements=2)
 
 
 def measured(**changes: Any) -> Any:
@@ -93,10 +93,10 @@ async def test_a_promised_deadline_is_kept_or_refused_at_the_door() -> None:
 @story
 async def test_the_first_batch_after_a_hold_says_so() -> None:
     stage = Stage(measured())
-    stage.worker.scheduler.hold.theta = 0.5
-    echo = stage.worker.scheduler.hold.echo
-    echo.fraction = 1.0
-    echo.answered(2, 0.0)
+    stage.worker.scheduler.hold.limit = 0.5
+    returns = stage.worker.scheduler.hold.returns
+    returns.fraction = 1.0
+    returns.answered(2, 0.0)
     one = stage.ask(1)
     await settle()
     assert stage.runner.runs == [], "the other one is about to come"

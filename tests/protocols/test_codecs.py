@@ -77,7 +77,7 @@ def test_tensorflow_servings_forms(
         ([], "expected an object with 'instances' or 'inputs'"),
         ({}, "expected one of 'instances' and 'inputs', got neither"),
         ({"instances": [[1, 2]], "inputs": [[1, 2]]}, "expected one of .*, got both"),
-        ({"instances": [[1, 2]], "more": 1}, "more: unknown field; a request has"),
+        ({"instance": [[1, 2]]}, "expected one of 'instances' and 'inputs', got neither"),
         ({"instances": [[1, 2]], "signature_name": "other"}, "unknown signature 'other'"),
         ({"instances": [[1, 2]], "signature_name": 3}, "signature_name: Input should be a valid s"),
         ({"instances": None}, "instances: expected an array of instances, got null"),

@@ -141,13 +141,13 @@ def test_parameters_are_read() -> None:
             parameters={"timeout": 250000, "priority": 1, "binary_data_output": True, "own": "x"},
             outputs=[
                 {"name": "y", "parameters": {"binary_data": False}},
-                {"name": "y", "parameters": {"classification": 3}},
+                {"name": "z", "parameters": {"classification": 3}},
             ],
         ),
         ONE,
     )
     assert (request.id, request.timeout, request.priority) == ("a", 0.25, 1)
-    assert request.outputs == (Wanted("y"), Wanted("y", binary=True, classes=3))
+    assert request.outputs == (Wanted("y"), Wanted("z", binary=True, classes=3))
 
 
 def test_a_classification_has_the_best_classes_with_their_labels() -> None:

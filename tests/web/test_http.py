@@ -51,7 +51,7 @@ def error(response: requests.Response) -> str:
         ("/v1/models/every-kind:predict", {"instances": [{"name": "a", "flag": True, "counts": [1, 2**63]}]}, 400, "instances[0].counts[1]: expected int64 from"),
         ("/v1/models/every-kind:predict", {"inputs": {"name": ["a"], "flag": [True, False], "counts": [[1, 2]]}}, 400, "same number of rows: name has 1, flag has 2"),
         ("/v1/models/embedding:predict", {"instances": [99]}, 400, "the model refuses these values in the model's Gather node"),
-        ("/v1/models/nothing:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(nothing): unknown model 'nothing'"),
+        ("/v1/models/nothing:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(nothing): Request for unknown model: 'nothing'"),
         ("/v1/models/doubler/versions/7:predict", {"instances": [1]}, 404, "no version 7 loaded; loaded versions: 1, 2"),
         ("/v1/models/doubler/versions/one:predict", {"instances": [1]}, 404, "version 'one' of model 'doubler' is not a whole number"),
         ("/nowhere", {}, 404, "no such path: POST /nowhere"),
@@ -112,7 +112,7 @@ def test_the_scheduler_explains_itself(zoo_server: RunningServer) -> None:
     assert told["recent_batches"][0]["because"]
     missing = requests.get(zoo_server.url + "/v2/models/nothing/scheduler", timeout=20)
     assert missing.status_code == 404
-    assert "unknown model 'nothing'" in error(missing)
+    assert "unknown model: 'nothing'" in error(missing)
 
 
 def test_the_wrong_verb_is_405(zoo_server: RunningServer) -> None:

@@ -157,7 +157,7 @@ def test_a_version_can_be_named(post: Callable[..., requests.Response]) -> None:
         (COLOURS, {"data": b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc', "type": "multipart/form-data; boundary=x"}, 400, "the form is cut short"),
         ("/models/colours/detect", {"data": RED}, 404, "model 'colours' can't detect; it has 'classify'"),
         ("/models/doubler/classify", {"data": RED}, 404, "model 'doubler' has no tasks: its model.toml has no [pipeline]; POST tensors to /v1/models/doubler:predict"),
-        ("/models/nothing/classify", {"data": RED}, 404, "unknown model 'nothing'"),
+        ("/models/nothing/classify", {"data": RED}, 404, "unknown model: 'nothing'"),
         (LETTERS, {"json": {"text": ""}}, 400, "text: the text is empty"),
         (LETTERS, {"json": {"texts": ["x", 5]}}, 400, "texts[1]: expected a text, got int"),
         (LETTERS, {"json": {"text": "x" * 101}}, 400, "text: the text has 101 characters, the model takes 100; set truncate to have it cut"),

@@ -1,12 +1,13 @@
 """``inference-service serve``."""
 
 import logging
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from inference_service.cli.ending import end, end_within
 from inference_service.core.errors import InferenceServiceError
 
 
@@ -55,11 +56,13 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
     except InferenceServiceError as error:
         raise click.ClickException(str(error)) from error
     server = Server(HotPaths(app), settings, app.state.service.health, listener)
+    shutdown = settings.shutdown
+    server.on_leaving = partial(end_within, shutdown.lame_duck + shutdown.grace_period)
     click.echo(f"loading models from {settings.models} …")
     server.run()
     if nothing_served:
         _report_failures(app.state.service)
-        sys.exit(1)
+    end(1 if nothing_served else 0)
 
 
 def _announce(service: Any, state: Any, port: int) -> None:
@@ -92,8 +95,10 @@ def _announce(service: Any, state: Any, port: int) -> None:
 def _batching(info: Any) -> str:
     mode = info.signature.mode.value
     if mode == "merge":
-        return f"up to {info.policy.max_batch_size} rows of any requests in one run"
-    return "no: every row runs alone" if mode == "split" else "no: every request runs alone"
+        how = f"up to {info.policy.max_batch_size} rows of any requests in one run"
+    else:
+        how = "no: every row runs alone" if mode == "split" else "no: every request runs alone"
+    return f"{how} ({info.safety.verdict})" if info.safety.verdict else how
 
 
 def _report_failures(service: Any) -> None:

@@ -26,8 +26,10 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def tensor_schema(spec: TensorSpec, shape: Shape) -> dict[str, Any]:
-    """JSON Schema of a tensor as nested arrays."""
+def tensor_schema(spec: TensorSpec, shape: Shape | None) -> dict[str, Any]:
+    """JSON Schema of a tensor as nested arrays; without a shape it may be of any rank."""
+    if shape is None:
+        return {"description": f"nested arrays of {spec.dtype.label}, of any rank"}
     schema = _leaf_schema(spec.dtype)
     for size in reversed(shape):
         schema = {"type": "array", "items": schema}
@@ -57,7 +59,9 @@ def example_row(
     row = dict(given or {})
     for spec in signature.inputs:
         if spec.name not in row:
-            row[spec.name] = _example(spec.dtype, spec.shape[1:] if rows else spec.shape)
+            # Of an unknown rank a list of values is the likeliest to run.
+            shape = spec.shape if spec.ranked else (1, None)
+            row[spec.name] = _example(spec.dtype, shape[1:] if rows else shape)
     return row
 
 

@@ -224,7 +224,7 @@ def _symbols(*exprs: Expr) -> Symbols:
 
 # Numbers for symbols
 
-_OPERATIONS: Mapping[str, Callable[[Number, Number], Number]] = {
+OPERATIONS: Mapping[str, Callable[[Number, Number], Number]] = {
     "fd": _floored,
     "td": _truncated,
     "min": min,
@@ -261,4 +261,4 @@ def _symbol_value(symbol: Symbol, values: dict[int, Number]) -> Number:
     if not symbol.operation:
         raise KeyError(symbol.label)
     numbers = (_evaluate(a, values) if isinstance(a, Poly) else a for a in symbol.arguments)
-    return _OPERATIONS[symbol.operation](*numbers)
+    return OPERATIONS[symbol.operation](*numbers)

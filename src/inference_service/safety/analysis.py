@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from inference_service.safety import rules
-from inference_service.safety.algebra import evaluate
 from inference_service.safety.evaluation import Budget, Evaluation, Fork
+from inference_service.safety.formula import EqualLengths, Largest, Relation, formulas
 from inference_service.safety.graph import Dim, Graph
 from inference_service.safety.graph import Value as Entry
-from inference_service.safety.memory import captured, largest, peak
+from inference_service.safety.memory import captured, peak
 from inference_service.safety.poly import Exhausted, Expr, Poly, Symbols, Taint
 from inference_service.safety.search import Assignment, assignments
 from inference_service.safety.value import GIVEN, Count, Fault, Lost, Rows, Shared, Value
-from inference_service.safety.verdict import Condition, Cost, OutputRows, Shapes, Status, Verdict
+from inference_service.safety.verdict import Condition, Cost, OutputRows, Status, Verdict
 
 __all__ = ["analyse", "rules"]
 
@@ -204,20 +204,11 @@ class _Attempt:
         ]
 
     def _condition(self, truth: Expr, way: bool) -> Condition:
-        def holds(shapes: Shapes) -> bool:
-            try:
-                return bool(evaluate(truth, self._lengths(shapes))) is way
-            except (KeyError, ZeroDivisionError, IndexError):
-                return False
+        return Condition(_text(truth, way), Relation(formulas([truth], self._axes()), way))
 
-        return Condition(_text(truth, way), holds)
-
-    def _lengths(self, shapes: Shapes) -> dict[int, int]:
-        """The numbers of all symbols of axes for the shapes of a request."""
-        return {
-            number: shapes[places[0].name][places[0].axis]
-            for number, places in self._places.items()
-        }
+    def _axes(self) -> dict[int, tuple[str, int]]:
+        """An axis of an input for each symbol that stands for one."""
+        return {number: (first.name, first.axis) for number, (first, *_) in self._places.items()}
 
     def cost(self, evaluation: Evaluation) -> Cost:
         """Whether shapes tell the cost, and the memory."""
@@ -226,12 +217,9 @@ class _Attempt:
         if sizes is None:
             return Cost(not reason, reason)
 
-        def peak_bytes(shapes: Shapes) -> int:
-            return largest(sizes, self._lengths(shapes))
-
         try:
-            largest(sizes, dict.fromkeys(self._places, 1))
-        except (KeyError, ZeroDivisionError):  # a length that comes from values
+            peak_bytes = Largest(formulas(sizes, self._axes()))
+        except KeyError:  # a length that comes from values
             return Cost(not reason, reason)
         return Cost(not reason, reason, peak_bytes)
 
@@ -264,12 +252,7 @@ def _output_rows(  # noqa: PLR0911  one per kind of result
 
 
 def _equal_lengths(label: str, places: Sequence[_Place]) -> Condition:
-    def holds(shapes: Shapes) -> bool:
-        try:
-            return len({shapes[place.name][place.axis] for place in places}) == 1
-        except (KeyError, IndexError):
-            return False
-
+    holds = EqualLengths([(place.name, place.axis) for place in places])
     names = ", ".join(f"{place.name}.shape[{place.axis}]" for place in places)
     return Condition(f"the axes '{label}' have one length ({names})", holds)
 

@@ -14,7 +14,7 @@ from inference_service.core.errors import (
     TooLarge,
     UnsupportedContent,
 )
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite
 from inference_service.web.compression import check_encoding
 from inference_service.web.watches import Begun, ClientDisconnected

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inference_service.core.admission import Admission
 from inference_service.core.errors import ModelNotFound, ShuttingDown, Unavailable
 from inference_service.core.requests import InferenceRequest, ModelRef, Timing
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.core.versions import VERSION_FOLDER
 from inference_service.engine.interfaces import Engine, ModelInfo, Observer, RequestRecord

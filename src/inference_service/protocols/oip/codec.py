@@ -5,7 +5,7 @@ of triton-inference-server/server, docs/protocol: binary tensor data, classifica
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,14 +20,15 @@ from inference_service.core.tensors import (
     Signature,
     Tensors,
     TensorSpec,
+    element_count,
 )
-from inference_service.protocols.json_faults import fault
+from inference_service.protocols.json_faults import fault, noun
 from inference_service.protocols.json_quick import QuickBody, open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, parse, rules_for
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.schema import InferBody, InferInput
+from inference_service.protocols.oip.schema import MOST_TENSORS, InferBody, InferInput
 
 DTYPES = {dtype.value: dtype for dtype in DType}
 _NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTES}
@@ -86,12 +87,17 @@ class _Tail:
 
 
 def decode(
-    body: bytes, signature: Signature, json_length: int | None = None, *, non_finite: bool = False
+    body: bytes,
+    signature: Signature,
+    json_length: int | None = None,
+    *,
+    non_finite: bool = False,
+    null: bool = False,
 ) -> Infer:
     """The request in a body.
 
     ``json_length`` bytes of it are JSON; 0: all of it is the one input's data; None: all of it is
-    JSON. ``non_finite`` takes NaN and Infinity. Raises InvalidInput.
+    JSON. ``non_finite`` takes NaN and Infinity, ``null`` null for NaN. Raises InvalidInput.
     """
     if json_length == 0:
         return _raw(body, signature)
@@ -105,7 +111,7 @@ def decode(
     found = _quickly(text, tail)
     if found is None:
         tail.position = 0
-        rules = rules_for(text, non_finite=non_finite)
+        rules = rules_for(text, non_finite=non_finite, null=null)
         found = _usually(parse(text, non_finite=non_finite), rules, tail)
     if tail.position != len(tail.data):
         raise InvalidInput(
@@ -123,11 +129,13 @@ def _raw(body: bytes, signature: Signature) -> Infer:
             f"this one takes {quoted(spec.name for spec in specs)}"
         )
     spec = specs[0]
+    if not spec.ranked:
+        raise InvalidInput(f"a raw body can't say the shape of {spec}: use JSON or binary data")
     if spec.dtype is DType.BYTES:
         shape = [1] * len(spec.shape)
         data = len(body).to_bytes(4, "little") + body
     else:
-        data, shape = body, _raw_shape(spec, signature.wanted_shape(spec), len(body))
+        data, shape = body, _raw_shape(spec, signature.wanted_shape(spec) or (), len(body))
     return Infer({spec.name: from_bytes(memoryview(data), spec.dtype, shape)}, binary=True)
 
 
@@ -148,7 +156,7 @@ def _quickly(text: bytes, tail: _Tail) -> Infer | None:
         return None
     members = quick.items(quick.value)
     inputs = None if members is None else quick.elements(members.pop("inputs", None))
-    if members is None or inputs is None:
+    if members is None or inputs is None or len(inputs) > MOST_TENSORS:
         return None
     plain: dict[str, Any] = {key: quick.plain(value) for key, value in members.items()}
     held = []
@@ -182,7 +190,7 @@ def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) ->
     if quick.rank(data) != 1:
         return quick.numbers(data, dtype, tuple(part.shape))
     flat = quick.numbers(data, dtype, (None,))
-    if flat is None or flat.size != math.prod(part.shape):
+    if flat is None or flat.size != element_count(part.shape):
         return None
     return flat.reshape(part.shape)
 
@@ -224,7 +232,7 @@ def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
     if part.data is None:
         raise InvalidInput("expected 'data', or 'binary_data_size' in its parameters")
     shape = tuple(part.shape)
-    count = math.prod(shape)
+    count = element_count(shape)
     data = part.data if isinstance(part.data, list) else [part.data]
     whole = _read(data, dtype, shape, rules)
     if whole is not None:
@@ -238,13 +246,16 @@ def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
         if flat is not None:
             return flat.reshape(shape)
         shape = (count,)
-    raise fault(data, TensorSpec(part.name, dtype, shape), shape, ("data",))
+    raise fault(data, TensorSpec(part.name, dtype, shape), shape, ("data",), rules)
 
 
 def _read(data: list[Any], dtype: DType, shape: Shape, rules: Rules) -> Array | None:
+    """Of exactly this shape: it is the client's own."""
     if dtype is DType.BYTES:
-        return strings(data, shape)
-    return numbers(data, dtype, shape, rules=rules)
+        found = strings(data, shape)
+    else:
+        found = numbers(data, dtype, shape, rules=rules)
+    return found
 
 
 def _size_of(part: InferInput) -> int | None:
@@ -253,7 +264,7 @@ def _size_of(part: InferInput) -> int | None:
         return None
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidInput(
-            f"expected a number of bytes, got {size!r}", ("parameters", _BINARY_SIZE)
+            f"expected a number of bytes, got {_told(size)}", ("parameters", _BINARY_SIZE)
         )
     return size
 
@@ -276,6 +287,11 @@ def infer_of(
     """A request from its parts, whatever they were written in. Raises InvalidInput."""
     binary = _flag(parameters, "binary_data_output", ("parameters",))
     microseconds = _whole(parameters, "timeout")
+    names = set()
+    for index, (name, _) in enumerate(outputs):
+        if name in names:
+            raise InvalidInput(f"output '{name}' already exists in request", ("outputs", index))
+        names.add(name)
     wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
     return Infer(
         tensors,
@@ -295,11 +311,16 @@ def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: boo
     return Wanted(name, binary, classes)
 
 
+def _told(value: Any) -> str:
+    """A number or truth as it is, of anything else its kind."""
+    return str(value) if isinstance(value, int | float) else noun(value)
+
+
 def _flag(parameters: Mapping[str, Any], name: str, at: tuple[str | int, ...]) -> bool:
     value = parameters.get(name)
     if value is None or isinstance(value, bool):
         return bool(value)
-    raise InvalidInput(f"expected true or false, got {value!r}", (*at, name))
+    raise InvalidInput(f"expected true or false, got {_told(value)}", (*at, name))
 
 
 def _whole(
@@ -309,19 +330,33 @@ def _whole(
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:_MOST_DIGITS])  # KServe's gRPC gateway writes int64 as a string
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidInput(f"expected a whole number from 0 on, got {value!r}", (*at, name))
+        raise InvalidInput(f"expected a whole number from 0 on, got {_told(value)}", (*at, name))
     return value
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Writes the answer to one request."""
+    """Writes the answer to one request.
+
+    ``labels`` are names of classes by output. Outputs ``without_rows`` have no batch axis: all of
+    one is classified as one row.
+    """
 
     model: str
     version: int
     request: Infer
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     non_finite: NonFinite = NonFinite.NULL
+    without_rows: Collection[str] = ()
+
+    def classified(self, output: Wanted, array: Array) -> Array:
+        """The best classes of an output. Raises InvalidInput where it has none."""
+        has_rows = output.name not in self.without_rows
+        labels = self.labels.get(output.name, ())
+        try:
+            return classified(array, output.classes, labels, has_rows=has_rows)
+        except InvalidInput as error:
+            raise InvalidInput(f"output '{output.name}': {error.message}") from None
 
     def write(self, outputs: Tensors) -> Answer:
         """The answer's bytes: JSON, and behind it the tensors that are wanted as bytes."""
@@ -333,7 +368,7 @@ class Reply:
         for output in wanted:
             array = outputs[output.name]
             if output.classes:
-                array = classified(array, output.classes, self.labels.get(output.name, ()))
+                array = self.classified(output, array)
             entry = described(output.name, array)
             if output.binary:
                 data = to_bytes(array)

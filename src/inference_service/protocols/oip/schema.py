@@ -6,12 +6,33 @@ classification and parameters extensions of triton-inference-server/server, docs
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, NonNegativeInt
 
 Parameter = bool | int | float | str
 """What a parameter may be."""
 
 _Length = Annotated[int, Field(ge=0, lt=2**48, strict=True)]
+_MOST_PARAMETERS = 64
+MOST_TENSORS = 4096
+"""Inputs or outputs of a request."""
+
+
+def _parameters(value: Any) -> Any:
+    """Few, and each what a parameter may be: the first that isn't ends the reading."""
+    if not isinstance(value, dict):
+        return value
+    if len(value) > _MOST_PARAMETERS:
+        raise ValueError(f"at most {_MOST_PARAMETERS} parameters, got {len(value)}")
+    return value
+
+
+_Parameters = Annotated[dict[str, Parameter | None], BeforeValidator(_parameters)]
+
+
+class _First(FailFast):
+    """The first fault is told: there may be as many as the body has bytes."""
+
+    __hash__ = object.__hash__  # which "|" needs
 
 
 class _Part(BaseModel):
@@ -23,9 +44,9 @@ class InferInput(_Part):
     """One input: ``data`` nested or flat in row-major order, or bytes behind the JSON."""
 
     name: str
-    shape: list[_Length]
+    shape: Annotated[list[_Length], _First()]
     datatype: str = Field(description="BOOL, UINT8 … UINT64, INT8 … INT64, FP16, FP32, FP64, BYTES")
-    parameters: dict[str, Parameter | None] | None = Field(
+    parameters: _Parameters | None = Field(
         None, description="`binary_data_size`: bytes of this tensor behind the JSON"
     )
     data: Any = Field(None, description="numbers, booleans or strings; without binary data only")
@@ -35,7 +56,7 @@ class InferOutput(_Part):
     """An output that is wanted."""
 
     name: str
-    parameters: dict[str, Parameter | None] | None = Field(
+    parameters: _Parameters | None = Field(
         None, description="`binary_data`: as bytes; `classification`: the N highest classes"
     )
 
@@ -49,8 +70,10 @@ class InferBody(_Part):
         description="`binary_data_output`: all outputs as bytes; `timeout`: microseconds; "
         "`priority`: 1 is the highest, 0 the default",
     )
-    inputs: list[InferInput] = Field(min_length=1)
-    outputs: list[InferOutput] | None = Field(None, description="the outputs wanted; none: all")
+    inputs: Annotated[list[InferInput], _First(), Field(min_length=1, max_length=MOST_TENSORS)]
+    outputs: Annotated[list[InferOutput], _First(), Field(max_length=MOST_TENSORS)] | None = Field(
+        None, description="the outputs wanted; none: all"
+    )
 
 
 class InferAnswerOutput(_Part):

@@ -46,7 +46,7 @@ class EmbeddingsAnswer(BaseModel):
     usage: Usage
 
 
-class Failure(BaseModel):
+class OpenAIError(BaseModel):
     """What went wrong."""
 
     message: str
@@ -58,4 +58,4 @@ class Failure(BaseModel):
 class FailureBody(BaseModel):
     """Every error of these paths."""
 
-    error: Failure
+    error: OpenAIError

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from inference_service.core.errors import InvalidInput, Path, quoted
@@ -162,7 +162,7 @@ def _parts(body: bytes, content_type: bytes) -> list[tuple[str, str, bytes]]:
         parser = MultipartParser(boundary, form.callbacks())
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise InvalidInput(f"the form can't be read: {error}") from None
     if not form.ended:
         raise InvalidInput("the form is cut short: its last boundary is missing")

@@ -1,5 +1,6 @@
 """A typed path on the docs page for each task of each loaded model, with file upload."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def _operation(info: ModelInfo, name: str, task: Task, errors: dict[str, Any]) -
         "tags": [TAG],
         "summary": f"{name.capitalize()} with {info.name}",
         "description": f"{task.summary}\n\n{info.description}".strip(),
-        "operationId": f"{name}_{info.name}",
+        "operationId": re.sub(r"\W+", "_", f"{name}_{info.name}"),
         "parameters": _query(task),
         "requestBody": {"required": True, "content": request_content(task, info)},
         "responses": {

@@ -1,5 +1,6 @@
 """A typed path on the docs page for each loaded model: schema, limits and a runnable example."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ def _path_item(
         "tags": [TAG],
         "summary": f"Predict with {info.name}" + (f" version {info.version}" if versioned else ""),
         "description": _description(info, max_body_bytes),
-        "operationId": f"predict_{name}",
+        "operationId": re.sub(r"\W+", "_", f"predict_{name}"),
         "requestBody": {"required": True, "content": {"application/json": _content(info)}},
         "responses": {
             "200": {

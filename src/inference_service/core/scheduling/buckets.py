@@ -8,15 +8,11 @@ padded to a geometric grid, on which there are few distinct ones; the programme 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-RATIO = 1.2
-"""Padded lengths are at most this factor apart: the grid adds less than 20 %."""
-
-WASTE = 0.1
-"""Share of padding that is not worth a closer look."""
+from inference_service.core.scheduling.policy import DEFAULTS
 
 
 @lru_cache(maxsize=4096)
-def quantised(length: int, ratio: float = RATIO) -> int:
+def quantised(length: int, ratio: float = DEFAULTS.length_ratio) -> int:
     """The smallest length of the grid 1, 2, 3 … 6, 8, 10, 12 … that is at least ``length``."""
     grid = 1
     while grid < length:
@@ -35,7 +31,7 @@ def cheapest_cut(
     total = sum(rows for _, rows in lengths)
     longest = lengths[-1][0]
     used = sum(length * rows for length, rows in lengths)
-    if len(lengths) == 1 or used >= (1 - WASTE) * total * longest:
+    if len(lengths) == 1 or used >= (1 - DEFAULTS.padding_waste) * total * longest:
         return None
     best = [0.0]
     starts = []
