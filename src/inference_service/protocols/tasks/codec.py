@@ -133,7 +133,7 @@ def from_form(body: bytes, content_type: bytes, noun: str, *, binary: bool) -> A
     payloads: list[Payload] = []
     places: list[Path] = []
     parameters: dict[str, Any] = {}
-    names = (noun, f"{noun}s", *_FILES)
+    names = tuple(dict.fromkeys((noun, f"{noun}s", *_FILES)))
     parts = _parts(body, content_type)
     if not any(name in names for name, _, _ in parts):
         raise InvalidInput(
