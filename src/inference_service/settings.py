@@ -88,7 +88,14 @@ class RuntimeSettings(_Section):
         None, description="cores that all models share; unset: cgroup quota and affinity"
     )
     profile_cache: Path | None = Field(
-        None, description="a folder that keeps measured costs between starts"
+        None,
+        description="a folder that keeps measured costs, and verdicts on batching, between starts; "
+        "unset: verdicts alone, in the user's cache folder if there is one",
+    )
+    max_run_bytes: PositiveInt | None = Field(
+        None,
+        description="memory that one run may take, as far as the shapes of its inputs tell; unset: "
+        "half of what the process may use",
     )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"

@@ -14,9 +14,11 @@ from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.layout import ModelEntry, scan
 from inference_service.repository.manifest import padding_of, pipeline_of
 from inference_service.runtime.loader import LoadOptions, load
+from inference_service.runtime.memory import memory_limit
 from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
+from inference_service.runtime.verdicts import VerdictCache, user_cache
 from inference_service.settings import Settings
 
 
@@ -100,6 +102,8 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         derive_max_batch_size=largest is None,
         allow_spinning=runtime.allow_spinning,
         profiles=ProfileCache(runtime.profile_cache),
+        verdicts=VerdictCache(runtime.profile_cache or user_cache()),
+        max_run_bytes=runtime.max_run_bytes or memory_limit() // 2,
         mode=batching.mode,
         warm_up=runtime.warm_up and manifest.warmup.enabled,
         share_identical=batching.share_identical,

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ def check(
 ) -> None:
     """Load the model(s) at PATH without serving and report what would happen.
 
-    Reports inputs and outputs, free axes, and whether requests can be batched: random rows are run
-    one by one and together, and the answers compared. Exit status: 0 fine, 1 a model can't be
-    served (or has warnings, with --strict), 2 PATH or the settings are wrong.
+    Reports inputs and outputs, free axes, and whether requests can be batched: that is proven from
+    the graph, and tried. The model is warmed up as for serving. Exit status: 0 fine, 1 a model
+    can't be served (or has warnings, with --strict), 2 PATH or the settings are wrong.
     """
     from inference_service.settings import load_settings
 
@@ -56,16 +57,19 @@ def _reports(settings: Any, *, profile: bool) -> Iterator[dict[str, Any]]:
 
 
 def _report(options: Any, *, profile: bool) -> dict[str, Any]:
-    from inference_service.runtime import loader
+    from inference_service.runtime import loader, warmup
     from inference_service.runtime.profile import knee_of
 
     report: dict[str, Any] = {"model": options.name, "version": options.version, "error": "",
                               "warnings": []}  # fmt: skip
     try:
         loaded = loader.inspect(options)
+        info, _ = loader.warmed(loaded, options)
     except InferenceServiceError as error:
         return {**report, "error": str(error)}
-    info = loaded.info
+    # As in serving: whatever a file makes the runtime raise is this model's fault alone.
+    except Exception as error:
+        return {**report, "error": f"{type(error).__name__}: {error}"}
     signature = info.signature
     free = sorted(
         {
@@ -80,6 +84,7 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
         "outputs": [str(spec) for spec in info.served.outputs],
         "dynamic_axes": free,
         "batching": signature.mode.value,
+        "safety": asdict(info.safety),
         "max_batch_size": None if options.derive_max_batch_size else info.policy.max_batch_size,
         "warnings": list(info.warnings),
     }
@@ -101,9 +106,23 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
                     for rows, seconds in found.points
                 ],
             }
-            for found in loader.profile(loaded, options)
+            for found in warmup.profile(loaded, options)
         ]
     return report
+
+
+def _safety_lines(safety: dict[str, Any]) -> Iterator[str]:
+    """The verdict of the analysis, why, and what may be written into model.toml."""
+    because = ": ".join(part for part in (safety["node"], safety["reason"]) if part)
+    yield f"verdict  {safety['verdict']}" + (f", {because}" if because else "")
+    for condition in safety["conditions"]:
+        yield f"where    {condition}; other requests run alone"
+    if safety["equal"]:
+        yield f"equal    {', '.join(safety['equal'])}: requests share a run if theirs are equal"
+    if safety["refuted"]:
+        yield f"tried    {safety['refuted']}"
+    if safety["advice"]:
+        yield f"advice   if its rows are known to be independent, model.toml: {safety['advice']}"
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -121,6 +140,8 @@ def _print(report: dict[str, Any]) -> None:
              "split": "no, every row runs alone",
              "whole": "no, every request runs alone, as sent"}  # fmt: skip
     click.echo(f"  batching {words[report['batching']]}")
+    for line in _safety_lines(report["safety"]):
+        click.echo(f"  {line}")
     for warning in report["warnings"]:
         click.secho(f"  warning  {warning}", fg="yellow")
     for profile in report.get("profile", []):

@@ -92,8 +92,10 @@ def _announce(service: Any, state: Any, port: int) -> None:
 def _batching(info: Any) -> str:
     mode = info.signature.mode.value
     if mode == "merge":
-        return f"up to {info.policy.max_batch_size} rows of any requests in one run"
-    return "no: every row runs alone" if mode == "split" else "no: every request runs alone"
+        how = f"up to {info.policy.max_batch_size} rows of any requests in one run"
+    else:
+        how = "no: every row runs alone" if mode == "split" else "no: every request runs alone"
+    return f"{how} ({info.safety.verdict})" if info.safety.verdict else how
 
 
 def _report_failures(service: Any) -> None:

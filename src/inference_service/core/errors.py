@@ -138,6 +138,13 @@ class ExecutionFailed(InferenceServiceError):  # noqa: N818
     """The model was run and failed on this request."""
 
 
+class RowsMismatch(ExecutionFailed):
+    """A run of several rows did not give what its rows give alone, so nobody's part is known.
+
+    Each request of the run is computed again, alone; no client sees this error.
+    """
+
+
 class RunStopped(InferenceServiceError):  # noqa: N818
     """A run was broken off because nobody waited for it any more."""
 

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from inference_service.core.padding import PaddedAxis
-from inference_service.core.tensors import Signature, Tensors
+from inference_service.core.tensors import Shape, Signature, Tensors
 from inference_service.core.text import TextEmbedder
 
 
@@ -171,3 +171,11 @@ class PayloadPipeline(Protocol):
 
         Raises InvalidModel where the graph is not made for this.
         """
+
+
+@runtime_checkable
+class BoundedPipeline(Protocol):
+    """A `PayloadPipeline` that knows how long the free axes of its model's inputs get at most."""
+
+    def bounds(self, signature: Signature) -> Mapping[str, Shape]:
+        """The longest axes by input; None for an axis without a bound."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference_service.core.errors import InvalidInput, quoted
+from inference_service.core.rows import RowLayout
 
 Array: TypeAlias = NDArray[np.generic]
 Tensors: TypeAlias = Mapping[str, Array]
@@ -84,6 +85,7 @@ _NUMPY: dict[DType, np.dtype[np.generic]] = {
 }
 _FLOATS = frozenset({DType.FP16, DType.FP32, DType.FP64})
 _LARGEST = {d: float(np.finfo(_NUMPY[d].name).max) for d in sorted(_FLOATS)}
+_MOST_EMPTY = 2**20
 _INTEGERS = frozenset(d for d in DType if _NUMPY[d].kind in "iu")
 
 
@@ -200,13 +202,15 @@ class Signature:
     """What a model takes and gives, and how its rows may be batched.
 
     ``optional`` inputs have a default in the graph. They have no batch axis: a value holds for the
-    whole run, so that requests that give one share a run only with equal values.
+    whole run, so that requests that give one share a run only with equal values. ``rows`` tells
+    where rows are in tensors whose batch axis isn't the first; clients see the graph's own shapes.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     mode: BatchMode = BatchMode.MERGE
     optional: tuple[TensorSpec, ...] = ()
+    rows: RowLayout = field(default_factory=RowLayout)
     _by_name: dict[str, TensorSpec] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -253,12 +257,25 @@ class Signature:
     @cached_property
     def has_fixed_rows(self) -> bool:
         """Whether every axis but the batch axis has one length: then all rows share a shape."""
-        return all(spec.ranked and None not in spec.shape[1:] for spec in self.inputs)
+        return all(
+            spec.ranked
+            and all(
+                n is not None or at == self.rows.axis(spec.name) for at, n in enumerate(spec.shape)
+            )
+            for spec in self.inputs
+        )
 
     @cached_property
     def has_row_axis(self) -> bool:
-        """Whether every input has an axis 0, so that a list of instances can be stacked."""
-        return not any(spec.scalar for spec in self.inputs)
+        """Whether every input has rows, on axis 0, so that a list of instances can be stacked."""
+        return not any(spec.scalar for spec in self.inputs) and all(
+            self.rows.axis(spec.name) == 0 for spec in self.inputs
+        )
+
+    @cached_property
+    def has_row_outputs(self) -> bool:
+        """Whether every output has one entry for each row on axis 0, as far as is known."""
+        return not self.rows.outputs and not any(spec.scalar for spec in self.outputs)
 
     def wanted_shape(self, spec: TensorSpec) -> Shape | None:
         """The shape that a client may send; None: any.
@@ -271,8 +288,10 @@ class Signature:
     def _wanted(self) -> dict[str, Shape | None]:
         wanted: dict[str, Shape | None] = {}
         for spec in self.accepted:
-            free = bool(spec.shape) and self.mode is not BatchMode.WHOLE
-            shape = (None, *spec.shape[1:]) if free and spec in self.inputs else spec.shape
+            shape = spec.shape
+            if self.mode is not BatchMode.WHOLE and spec in self.inputs:
+                axis = self.rows.axis(spec.name)
+                shape = tuple(None if at == axis else n for at, n in enumerate(shape))
             wanted[spec.name] = shape if spec.ranked else None
         return wanted
 
@@ -282,7 +301,9 @@ class Signature:
         if len(self.inputs) != 1 or self.mode is BatchMode.WHOLE or not self.has_fixed_rows:
             return None
         (spec,) = self.inputs
-        return (spec.name, spec.dtype.numpy, spec.shape[1:]) if spec.shape else None
+        if not self.has_row_axis or 0 in spec.shape[1:]:
+            return None
+        return spec.name, spec.dtype.numpy, spec.shape[1:]
 
     def check(self, inputs: Tensors, outputs: Sequence[str] = ()) -> int:
         """Verify names, dtypes and shapes and return the number of rows.
@@ -303,15 +324,20 @@ class Signature:
             if array.dtype != spec.dtype.numpy:
                 message = f"expected {spec.dtype.label}, got {array.dtype.name}"
                 raise InvalidInput(message, (name,))
-            wanted = self._wanted[name]
-            if wanted is not None and not shape_fits(array.shape, wanted):
-                message = f"expected shape {render_shape(wanted)}, got {render_shape(array.shape)}"
-                raise InvalidInput(message, (name,))
+            self._check_shape(name, array.shape)
         for name in outputs:
             if name not in self.output_names:
                 known = quoted(self.output_names)
                 raise InvalidInput(f"unknown output '{name}', this model has {known}")
         return 1 if self.mode is BatchMode.WHOLE else self._rows(inputs)
+
+    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        wanted = self._wanted[name]
+        if wanted is not None and not shape_fits(shape, wanted):
+            message = f"expected shape {render_shape(wanted)}, got {render_shape(shape)}"
+            raise InvalidInput(message, (name,))
+        if 0 in shape:
+            _check_empty(name, shape)
 
     def fitted(self, inputs: Tensors) -> Tensors:
         """The inputs with [n, 1] and [n] in the shape that the graph has; the rest as it is."""
@@ -331,8 +357,8 @@ class Signature:
         return {**inputs, **changed} if changed else inputs
 
     def _rows(self, inputs: Tensors) -> int:
-        arrays = ((spec.name, inputs[spec.name]) for spec in self.inputs)
-        rows: dict[str, int] = {name: array.shape[0] for name, array in arrays if array.ndim}
+        given = {spec.name: inputs[spec.name] for spec in self.inputs if inputs[spec.name].ndim}
+        rows = self.rows.counts(given)
         first = next(iter(rows.values()), 1)
         if any(count != first for count in rows.values()):
             counts = ", ".join(f"{name} has {count}" for name, count in rows.items())
@@ -342,6 +368,19 @@ class Signature:
         if first > _MOST_EMPTY_ROWS and not any(inputs[spec.name].size for spec in self.inputs):
             raise InvalidInput(f"{first} rows that hold no values, the limit is {_MOST_EMPTY_ROWS}")
         return first
+
+
+def _check_empty(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor without elements whose other axes cost without holding anything."""
+    elements = 1
+    for length in shape:
+        elements *= length or 1
+        if elements > _MOST_EMPTY:
+            raise InvalidInput(
+                f"shape {render_shape(shape)} holds no element, and the lengths of its other axes "
+                f"multiply to more than {_MOST_EMPTY}",
+                (name,),
+            )
 
 
 def wrong_names(signature: Signature, given: Iterable[str]) -> InvalidInput:

@@ -49,10 +49,17 @@ class LocalEngine:
     def statuses(self) -> Sequence[ModelStatus]:
         """See `Engine.statuses`."""
         return [
-            versions[version]
+            self._current(versions[version])
             for _, versions in sorted(self._statuses.items())
             for version in sorted(versions)
         ]
+
+    def _current(self, status: ModelStatus) -> ModelStatus:
+        """The status with what has been learned of the model since it was loaded."""
+        worker = self._workers.get(status.name, {}).get(status.version)
+        if worker is None or status.info is None or status.info is worker.info:
+            return status
+        return replace(status, info=worker.info)
 
     def models(self) -> Sequence[ModelInfo]:
         """See `Engine.models`."""

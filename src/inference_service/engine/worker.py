@@ -1,22 +1,27 @@
 """One model version at work: carries out what its scheduler decides."""
 
 import asyncio
+import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from typing import Any
 
-from inference_service.core.assembly import take
-from inference_service.core.errors import DeadlineExceeded, ModelNotReady, Overloaded
+from inference_service.core.errors import (
+    DeadlineExceeded,
+    ModelNotReady,
+    Overloaded,
+    RowsMismatch,
+)
 from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
 from inference_service.core.scheduling.judges import Judges
 from inference_service.core.scheduling.layout import LayoutChoice
-from inference_service.core.scheduling.lengths import padding_waste, quantised
+from inference_service.core.scheduling.lengths import padding_waste
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.scheduling.tickets import Batch, Expired, Ticket
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.audit import Auditor
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import (
     BatchRecord,
@@ -26,8 +31,11 @@ from inference_service.engine.interfaces import (
     Runner,
     RunResult,
 )
+from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Reply
 from inference_service.engine.sharing import Sharing
+
+log = logging.getLogger(__name__)
 
 _SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
 _REMEMBERED = 32
@@ -40,6 +48,7 @@ class _Run:
     """A batch that is being run."""
 
     batch: Batch[Reply]
+    job: Job
     cores: int
     layout: int
     stop: Callable[[], None] | None = None
@@ -69,8 +78,12 @@ class Worker:
         self._alarm_at = math.inf
         self._draining = False
         self._idle = asyncio.Event()  # of interest to a drain alone
-        self._unique = count()
-        self._fixed_volume = _volume(info) if info.signature.has_fixed_rows else 0
+        self._keys = BatchKeys(info)
+        self._apart = False  # after a violation of batch safety no request shares a run
+        self._auditor: Auditor | None = None
+        if info.signature.mode is BatchMode.MERGE:
+            clock = dispatcher.clock
+            self._auditor = Auditor(runner, clock, lambda: self._unoccupied, self.violated)
 
     @property
     def queue_rows(self) -> int:
@@ -92,11 +105,16 @@ class Worker:
         if self._draining:
             raise ModelNotReady(f"model {self.info.ref} is being unloaded")
         rows = self.info.signature.check(request.inputs, request.outputs)
+        guard = self.info.guard
+        alone = (guard is not None and guard.alone(request.inputs)) or self._apart
+        if alone and not self.info.policy.sizes:
+            rows = 1  # it isn't cut
         now = self._dispatcher.clock()
         if request.deadline <= now:
             raise DeadlineExceeded("the deadline passed before the request could be queued")
-        reply = Reply(request.inputs, request.outputs, rows, self._loop)
-        key, volume, length = self._kind(request)
+        layout = self.info.signature.rows
+        reply = Reply(request.inputs, request.outputs, rows, self._loop, layout, alone=alone)
+        key, volume, length = self._keys.of(request, alone=alone)
         ticket = self.scheduler.submit(
             reply, key=key, rows=rows, now=now, deadline=request.deadline, client=request.client,
             priority=request.priority, volume=volume, length=length,
@@ -108,13 +126,39 @@ class Worker:
             self._gone(ticket)
             self._check_idle()
             raise
+        except RowsMismatch as error:
+            if alone:
+                raise
+            self.violated(str(error))
+            return await self._infer(request)
         finally:
             reply.inputs = _NOTHING  # the ticket may outlive the request
         return InferenceResponse(self.info.ref, outputs, reply.timing, rows)
 
+    def violated(self, difference: str) -> None:
+        """Rows of one run depend on each other: from now on every request runs alone."""
+        if self._apart:
+            return
+        self._apart = True
+        if self._auditor is not None:
+            self._auditor.stop()
+        info = self.info
+        log.error("%s is batched no more: its rows are not independent: %s", info.ref, difference)
+        self._observer.violated(info.ref)
+        warning = f"requests are not batched any more: {difference}"
+        signature = info.signature
+        if not info.policy.sizes:  # a batch of one size is still filled up
+            signature = replace(signature, mode=BatchMode.WHOLE)
+        self.info = replace(
+            info,
+            signature=signature,
+            safety=replace(info.safety, refuted=difference),
+            warnings=(*info.warnings, warning),
+        )
+
     def refusal(self, deadline: float) -> Overloaded | None:
         """See `Engine.refusal`."""
-        volume = self._fixed_volume or None
+        volume = self._keys.fixed_volume or None
         return self.scheduler.refusal(self._dispatcher.clock(), deadline, volume)
 
     async def drain(self) -> None:
@@ -129,6 +173,8 @@ class Worker:
             self._alarm.cancel()
         if self._thinking is not None:
             self._thinking.cancel()
+        if self._auditor is not None:
+            self._auditor.stop()
         self._dispatcher.forget(self)
         await self._runner.aclose()
 
@@ -184,30 +230,6 @@ class Worker:
         self._alarm, self._alarm_at = None, math.inf
         self._dispatcher.mark(self)
 
-    def _kind(self, request: InferenceRequest) -> tuple[Hashable, int, int]:
-        """What must be equal for two requests to share a run, a row's volume and its length."""
-        signature = self.info.signature
-        given = len(request.inputs) > len(signature.inputs)  # a default is replaced
-        if signature.mode is BatchMode.WHOLE or given:
-            return next(self._unique), quantised(_numbers(request.inputs)), 0
-        if self._fixed_volume:
-            return request.outputs, self._fixed_volume, 0
-        shapes = tuple(request.inputs[spec.name].shape[1:] for spec in signature.inputs)
-        numbers = sum(math.prod(shape) for shape in shapes)
-        padding = self.info.padding
-        if not padding.inputs:
-            return (request.outputs, shapes), quantised(numbers), 0
-        length = padding.length(request.inputs)
-        if length == 0:
-            return (request.outputs, shapes), 1, 0
-        rest = tuple(
-            shape[: axis.axis - 1] + shape[axis.axis :]
-            if (axis := padding.inputs.get(spec.name)) is not None
-            else shape
-            for spec, shape in zip(signature.inputs, shapes, strict=True)
-        )
-        return (request.outputs, rest), max(1, numbers // length), length
-
     def _gone(self, ticket: Ticket[Reply]) -> None:
         """Nobody waits for this request any more: a run that is for nobody else is broken off."""
         self.scheduler.finish(ticket)
@@ -222,7 +244,7 @@ class Worker:
         if expired.refused:
             text = f"refused after {waited:.3f} s in the queue: it would be late after the next run"
             largest = self.info.policy.max_batch_size
-            pause = self.scheduler.load.seconds(largest, self._fixed_volume)
+            pause = self.scheduler.load.seconds(largest, self._keys.fixed_volume)
             ticket.item.fail(Overloaded(text, reason="deadline", retry_after=pause))
         else:
             ticket.item.fail(DeadlineExceeded(_too_late(expired, waited)))
@@ -230,17 +252,21 @@ class Worker:
 
     def _start(self, batch: Batch[Reply]) -> None:
         cores = self.cores
-        run = _Run(batch, cores, self.layouts.index)
-        self._running.append(run)
-        self._dispatcher.took(cores)
         parts = [_rows_of(ticket.item, start, stop, ticket.rows)
                  for ticket, start, stop in batch.parts]  # fmt: skip
-        outputs = batch.parts[0].ticket.item.outputs
-        job = Job(parts, outputs, self.layouts.layout.threads, batch.length)
+        first = batch.parts[0].ticket.item
+        job = Job(parts, first.outputs, self.layouts.layout.threads, batch.length, first.alone)
+        run = _Run(batch, job, cores, self.layouts.index)
+        self._running.append(run)
+        self._dispatcher.took(cores)
 
         def done(result: RunResult) -> None:
             self._completed(run, result)
 
+        if self._apart and not first.alone:  # queued before the violation
+            mismatch = RowsMismatch("it was queued to share a run")
+            done(RunResult([mismatch] * len(parts), 0.0, runs=0, stopped=True))
+            return
         stop = self._runner.start(job, done)
         if run in self._running:
             run.stop = stop
@@ -262,6 +288,10 @@ class Worker:
         now = self._dispatcher.clock()
         self.scheduler.completed(batch, result.seconds, now, learn=learn)
         self._judges.completed(batch, now)
+        auditor = self._auditor
+        if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
+            rows = [stop - start for _, start, stop in batch.parts]
+            auditor.take(run.job, list(result.outcomes), rows)
         if self._judges.due and self._thinking is None:
             self._thinking = self._loop.call_later(_PAUSE, self._think)
         record = BatchRecord(
@@ -287,6 +317,10 @@ class Worker:
         due = self._judges.due
         self._thinking = self._loop.call_later(_PAUSE, self._think) if due else None
 
+    @property
+    def _unoccupied(self) -> bool:
+        return not self.scheduler.rows and not self._dispatcher.busy
+
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
@@ -301,17 +335,8 @@ def _too_late(expired: Expired[Reply], waited: float) -> str:
 
 
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
-    return reply.inputs if stop - start == rows else take(reply.inputs, start, stop)
-
-
-def _numbers(inputs: Tensors) -> int:
-    return max(1, sum(array.size for array in inputs.values()))
-
-
-def _volume(info: ModelInfo) -> int:
-    """Numbers in one row of all inputs, where that is the same for all rows."""
-    shapes = (spec.shape[1:] for spec in info.signature.inputs)
-    return max(1, sum(math.prod(n or 1 for n in shape) for shape in shapes))
+    whole = stop - start == rows
+    return reply.inputs if whole else reply.layout.take(reply.inputs, start, stop)
 
 
 def _padding(batch: Batch[Reply], info: ModelInfo) -> float:

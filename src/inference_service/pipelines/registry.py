@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inference_service.core.errors import InvalidModel, quoted, render_path
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import PayloadPipeline, Task
-from inference_service.core.tensors import Signature
+from inference_service.core.tensors import Shape, Signature
 from inference_service.core.text import TextEmbedder
 
 ENTRY_POINTS = "inference_service.pipelines"
@@ -64,6 +64,7 @@ class UnpaddedPipeline:
     padding: Mapping[str, PaddedAxis] = field(default_factory=dict)
     longest: int | None = None
     embedder: TextEmbedder | None = None
+    bounds: Callable[[Signature], Mapping[str, Shape]] = field(default=lambda _: {})
 
 
 Factory: TypeAlias = Callable[[Mapping[str, Any], Place], PayloadPipeline]

@@ -111,6 +111,8 @@ class TextEmbedding:
             raise InvalidInput("the text is empty", (index,))
         if isinstance(text, str):
             ids: Sequence[int] = self.tokenizer.encode(text).ids
+            if not ids:  # blanks, for a tokenizer that adds no tokens of its own
+                raise InvalidInput("the text has no tokens", (index,))
             return ids
         size = self.tokenizer.get_vocab_size()
         for place, token in enumerate(text):

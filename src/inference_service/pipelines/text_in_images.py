@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tasks import Inference, Payload, Steps
-from inference_service.core.tensors import DType, Signature
+from inference_service.core.tensors import DType, Shape, Signature
 from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, missing, read
 from inference_service.pipelines.scores import tensor
 
@@ -226,6 +226,12 @@ def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:
     options = read(ReadingOptions, declared)
     path = place.file(options.characters)
     characters = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    # A picture's side is rounded to the grid, and a thin one gets room around it.
+    side = _GRID * (options.longest // _GRID + 1)
+
+    def bounds(signature: Signature) -> dict[str, Shape]:
+        return {tensor(signature.inputs, None, "input").name: (None, None, side, side)}
+
     return UnpaddedPipeline(
-        _KIND, lambda signature: {"read": ReadText(options, characters, signature)}
+        _KIND, lambda signature: {"read": ReadText(options, characters, signature)}, bounds=bounds
     )

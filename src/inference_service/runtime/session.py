@@ -296,6 +296,12 @@ def failed_node(error: BaseException) -> str | None:
     return f"{found[1]} node '{found[2]}'" if found else None
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a run failed for want of memory: that says nothing of the values."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "allocat" in text or "bad_alloc" in text
+
+
 def translate(error: Exception) -> InvalidInput | ExecutionFailed:
     """onnxruntime's error in our words: refused values are the client's, all else is ours."""
     node = failed_node(error)

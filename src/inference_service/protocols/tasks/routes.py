@@ -158,5 +158,10 @@ def _listed(info: ModelInfo) -> ModelTasks:
         for name, task in info.tasks.items()
     ]
     return ModelTasks(
-        name=info.name, version=str(info.version), description=info.description, tasks=tasks
+        name=info.name,
+        version=str(info.version),
+        description=info.description,
+        batching=info.signature.mode.value,
+        batch_safety=info.safety.why,
+        tasks=tasks,
     )

@@ -133,7 +133,8 @@ class InferenceService:
 
     async def _model_metadata(self, request: Any, _: _Context) -> dict[str, Any]:
         info = self._engine.describe(_ref(request.name, request.version))
-        return model_metadata_of(self._engine, info).model_dump()
+        # The message of the protocol has no parameters.
+        return model_metadata_of(self._engine, info).model_dump(exclude={"parameters"})
 
     async def _config(self, request: Any, _: _Context) -> dict[str, Any]:
         info = self._engine.describe(_ref(request.name, request.version))
