@@ -287,7 +287,7 @@ def test_a_tensor_without_rows_is_classified_as_one_row() -> None:
         BatchMode.WHOLE,
     )
     wanted = (Wanted("y", classes=2),)
-    reply = Reply("m", 1, Infer({}, outputs=wanted), without_rows=signature.without_rows)
+    reply = Reply("m", 1, Infer({}, outputs=wanted), row_axes=signature.row_axes)
     found = json.loads(reply.write({"y": scores}).body)["outputs"][0]
     assert (found["datatype"], found["shape"]) == ("BYTES", [2])
     order = np.argsort(-scores, kind="stable")[:2]
@@ -310,7 +310,7 @@ def test_which_outputs_have_no_rows(
     mode: BatchMode, shape: tuple[int | None, ...], without: bool
 ) -> None:
     signature = Signature((), (TensorSpec("y", DType.FP32, shape),), mode)
-    assert signature.without_rows == (frozenset({"y"}) if without else frozenset())
+    assert signature.row_axes == ({"y": None} if without else {})
 
 
 def test_the_highest_of_large_integers_is_found() -> None:
@@ -338,3 +338,11 @@ def test_raw_contents_beside_an_empty_message_are_raw() -> None:
     part.contents.fp32_contents.append(1)
     with pytest.raises(InvalidInput, match="expected either contents or raw_input_contents"):
         rpc.decode(request)
+
+
+def test_rows_on_another_axis_are_classified_by_row() -> None:
+    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.4]], np.float32)
+    wanted = (Wanted("y", classes=1),)
+    reply = Reply("m", 1, Infer({}, outputs=wanted), row_axes={"y": 1})
+    found = json.loads(reply.write({"y": scores}).body)["outputs"][0]
+    assert found["data"] == ["0.800000:1", "0.900000:0"]

@@ -135,7 +135,8 @@ def _is_single(value: Any) -> bool:
 def regression_output(signature: Signature) -> str:
     """The output that has one number for each row. Raises InvalidInput where there isn't one."""
     for spec in signature.outputs:
-        if spec.dtype.is_float and spec.shape and spec.shape[1:] in {(), (1,)}:
+        rows = spec.shape and spec.name not in signature.rows.outputs
+        if spec.dtype.is_float and rows and spec.shape[1:] in {(), (1,)}:
             return spec.name
     for spec in signature.outputs:
         if spec.dtype.is_float and not spec.ranked:
@@ -149,7 +150,8 @@ def regression_output(signature: Signature) -> str:
 def classification_output(signature: Signature) -> str:
     """The output that has a row of scores. Raises InvalidInput where there isn't one."""
     for spec in signature.outputs:
-        if spec.dtype.is_float and len(spec.shape) == 2:
+        rows = len(spec.shape) == 2 and spec.name not in signature.rows.outputs
+        if spec.dtype.is_float and rows:
             return spec.name
     for spec in signature.outputs:
         if spec.dtype.is_float and not spec.ranked:

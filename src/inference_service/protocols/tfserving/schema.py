@@ -188,7 +188,7 @@ def body_model(name: str, signature: Signature) -> type[PredictBody]:
             Field(None, description="column form: every input as one tensor over all rows"),
         )
     }
-    if not signature.scalars:
+    if not signature.row_obstacle:
         fields["instances"] = (
             Annotated[Any, _TensorField(signature, from_rows, rows_schema(signature))],
             Field(None, description="row form: a list with one entry per row"),
