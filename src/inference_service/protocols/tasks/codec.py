@@ -16,7 +16,8 @@ MOST_PAYLOADS = 256
 """In one request."""
 
 _FILES = ("file", "files")
-_MOST_PARTS = MOST_PAYLOADS + 64
+_MOST_PARAMETERS = 64
+_MOST_PARTS = MOST_PAYLOADS + _MOST_PARAMETERS
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
 
 
@@ -204,6 +205,8 @@ def read_parameters(
     kind: type[_Parameters], query: Mapping[str, Any], body: Mapping[str, Any]
 ) -> _Parameters:
     """What the URL and the body say. Raises InvalidInput."""
+    if len(body) > _MOST_PARAMETERS:
+        raise InvalidInput(f"at most {_MOST_PARAMETERS} parameters, got {len(body)}")
     for name in query:
         if name in body:
             raise InvalidInput("given twice: in the URL and in the body", (name,))
