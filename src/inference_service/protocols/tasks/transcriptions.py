@@ -72,7 +72,7 @@ class TranscriptionForm(BaseModel):
 _FIELDS = TranscriptionForm.model_fields
 
 
-class Usage(BaseModel):
+class SoundUsage(BaseModel):
     """What was billed for, where somebody bills: seconds of sound."""
 
     type: Literal["duration"]
@@ -83,7 +83,7 @@ class PlainTranscription(BaseModel):
     """``response_format`` json."""
 
     text: str
-    usage: Usage
+    usage: SoundUsage
 
 
 def _asked(body: bytes, content_type: bytes) -> tuple[codec.Asked, TranscriptionForm]:
