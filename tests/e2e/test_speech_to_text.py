@@ -281,7 +281,17 @@ def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) ->
     assert create(response_format="text").strip() == wanted
     told = create(response_format="verbose_json", timestamp_granularities=["segment"])
     assert told.language == "en"
-    assert told.segments[0].text == wanted
+    segment = told.segments[0]
+    assert segment.text == wanted
+    assert (segment.seek, segment.tokens, segment.temperature) == (
+        round(100 * segment.start),
+        [],
+        0,
+    )
+    assert (segment.avg_logprob, segment.no_speech_prob) == (0, 0)
+    assert 0 < segment.compression_ratio < 1
+    assert told.usage.seconds == told.duration
+    assert create(prompt="cards").usage.type == "duration"
     lines = create(response_format="srt").splitlines()
     assert lines[0] == "1"
     assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:01,\d{3}", lines[1])
@@ -293,7 +303,7 @@ def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) ->
     [
         ({"model": "digits"}, "model 'digits' can't transcribe"),
         ({"temperature": "0.7"}, "temperature: "),
-        ({"prompt": "cards"}, "prompt: not supported; fields besides 'file' are 'model'"),
+        ({"user": "me"}, "user: not supported; fields besides 'file' are 'model'"),
         ({"language": "fr"}, "the model's language is 'en'"),
         ({"response_format": "xml"}, "response_format: "),
     ],

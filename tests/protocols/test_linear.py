@@ -12,15 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from inference_service.core.errors import ClientError, InvalidInput
 from inference_service.core.tensors import DType, Signature, TensorSpec
+from inference_service.pipelines.text_tasks import SearchParameters
 from inference_service.protocols.json_tensors import parse, rules_for
 from inference_service.protocols.oip import codec as oip
 from inference_service.protocols.oip.rpc import codec as rpc
 from inference_service.protocols.oip.rpc.messages import message
+from inference_service.protocols.openai import codec as openai
 from inference_service.protocols.predict import codec as predict
 from inference_service.protocols.tasks import codec as tasks
+from inference_service.protocols.tei.schema import EmbedBody
 from inference_service.protocols.tfserving import codec as tfserving
 from inference_service.protocols.tfserving.examples import decode_examples
 
@@ -50,6 +54,13 @@ def inferred(body: bytes) -> object:
 
 def called(request: Any) -> object:
     return rpc.decode(request)
+
+
+def embedded(body: bytes) -> object:
+    try:
+        return EmbedBody.model_validate(parse(body))
+    except ValidationError as error:
+        return error.errors()
 
 
 def sent(value: Any) -> bytes:
@@ -122,7 +133,7 @@ ATTACKS: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
         lambda n: sent({"instances": [2**60 + 1, *[1.0] * n]}),
     ),
     "lists in lists": (
-        lambda body: predicted(body, ANY), lambda n: b'{"inputs":' + b"[[1],1]," * 0 + sent([[[1]] * n, 1]) + b"}",
+        lambda body: predicted(body, ANY), lambda n: sent({"inputs": [[[1]] * n, 1]}),
     ),
     "context x examples": (
         lambda body: decode_examples(parse(body), LONG),
@@ -131,6 +142,15 @@ ATTACKS: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
     "unknown context x examples": (
         lambda body: decode_examples(parse(body), ONE),
         lambda n: sent({"context": {f"k{i}": 1 for i in range(n)}, "examples": [{}] * n}),
+    ),
+    "wrong texts, OpenAI": (lambda body: openai.decode(parse(body)), lambda n: sent({"input": [1.5] * n})),
+    "wrong tokens, OpenAI": (
+        lambda body: openai.decode(parse(body)), lambda n: sent({"input": [[-1] * n]}),
+    ),
+    "wrong texts, TEI": (embedded, lambda n: sent({"inputs": [1.5] * n})),
+    "unknown parameters of a task": (
+        lambda body: tasks.read_parameters(SearchParameters, {}, parse(body)),
+        lambda n: sent({f"k{i}": 1 for i in range(n)}),
     ),
     "headers of a form": (
         lambda body: tasks.from_form(body, b"multipart/form-data; boundary=b", "image", binary=True),
@@ -180,7 +200,7 @@ def test_the_memory_grows_with_the_body_and_not_with_its_square(attack: str) -> 
         read(body)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 200 * size + 2**20
+    assert peak < 60 * size + 2**20
 
 
 def test_a_context_for_many_examples_has_a_bound() -> None:
@@ -218,6 +238,6 @@ def test_rows_that_hold_nothing_have_a_bound() -> None:
     free = Signature((TensorSpec("x", DType.FP32, (None, None)),), ())
     request = oip.decode(sent({"inputs": [entry(shape=[1000, 0], data=[])]}), free)
     assert free.check(request.inputs) == 1000
-    request = oip.decode(sent({"inputs": [entry(shape=[2**40, 0], data=[])]}), free)
-    with pytest.raises(InvalidInput, match="1099511627776 rows that hold no values"):
+    request = oip.decode(sent({"inputs": [entry(shape=[4096, 0], data=[])]}), free)
+    with pytest.raises(InvalidInput, match="4096 rows that hold no values"):
         free.check(request.inputs)

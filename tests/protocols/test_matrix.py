@@ -356,7 +356,7 @@ def model_names(model: OpenModel) -> Sequence[str]:
 def refused(form: Form, dtype: DType, axes: Axes, shape: tuple[int, ...]) -> str | None:
     """What a form can't express, and the form that the refusal names."""
     if form is ROWS and axes == ():
-        return "has no axis for rows: use the column form 'inputs'"
+        return "input 'x' has no axis for rows: use the column form 'inputs'"
     if form is ROWS and axes is None and shape == ():
         return "expected an array of instances, got"
     if form is GRPC_TYPED and dtype is DType.FP16:

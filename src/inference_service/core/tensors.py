@@ -210,7 +210,7 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     mode: BatchMode = BatchMode.MERGE
     optional: tuple[TensorSpec, ...] = ()
-    rows: RowLayout = field(default_factory=RowLayout)
+    rows: RowLayout = field(default_factory=RowLayout, hash=False)  # it holds mappings
     _by_name: dict[str, TensorSpec] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -235,24 +235,36 @@ class Signature:
         return tuple(spec.name for spec in self.outputs)
 
     @cached_property
-    def scalars(self) -> tuple[str, ...]:
-        """Inputs and outputs without axes: ``input 'x'``."""
-        return tuple(
-            f"{kind} '{spec.name}'"
-            for kind, specs in (("input", self.inputs), ("output", self.outputs))
-            for spec in specs
-            if spec.scalar
-        )
+    def row_obstacle(self) -> str:
+        """Why lists of rows can't be the inputs and outputs; "" where they can, as far as is known.
+
+        Such a list has one entry for each row along axis 0 of every tensor.
+        """
+        for spec in self.inputs:
+            if spec.scalar or self.rows.axis(spec.name) is None:
+                return f"input '{spec.name}' has no axis for rows"
+            if self.rows.axis(spec.name) != 0:
+                return f"input '{spec.name}' has its rows on axis {self.rows.axis(spec.name)}"
+        for spec in self.outputs:
+            if spec.scalar or spec.name in self.rows.outputs:
+                return f"output '{spec.name}' has no entry for each row on its first axis"
+        return ""
 
     @cached_property
-    def without_rows(self) -> frozenset[str]:
-        """Outputs that have no batch axis, as far as their specs tell."""
-        whole = self.mode is BatchMode.WHOLE
-        return frozenset(
-            spec.name
-            for spec in self.outputs
-            if not spec.shape or (whole and (len(spec.shape) == 1 or spec.shape[0] is not None))
-        )
+    def row_axes(self) -> dict[str, int | None]:
+        """The batch axis of the outputs where it isn't the first; None: they have none.
+
+        Of a graph whose requests run whole, a list of numbers and a first axis of fixed length
+        are no batch: as for Triton, where max_batch_size is 0, all of the output is one row.
+        """
+        axes: dict[str, int | None] = {}
+        for spec in self.outputs:
+            fixed = len(spec.shape) == 1 or spec.shape[:1] != (None,)
+            if not spec.shape or (self.mode is BatchMode.WHOLE and fixed):
+                axes[spec.name] = None
+            elif spec.name in self.rows.outputs:
+                axes[spec.name] = self.rows.outputs[spec.name].axis
+        return axes
 
     @cached_property
     def has_fixed_rows(self) -> bool:

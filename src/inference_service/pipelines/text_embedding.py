@@ -92,6 +92,8 @@ class TextEmbedding:
         truncated = []
         for index, text in enumerate(texts):
             ids = self._ids(text, index)
+            if not ids:  # blanks, for a tokenizer that adds no tokens of its own
+                raise InvalidInput("the text has no tokens", (index,))
             too_long = len(ids) > self.max_tokens
             if too_long and not truncate:
                 raise InvalidInput(

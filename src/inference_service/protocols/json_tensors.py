@@ -111,9 +111,8 @@ def to_array(
 
 def from_rows(rows: Any, signature: Signature, at: Path, *, rules: Rules = STRICT) -> Tensors:
     """The row form: a list of instances, each a bare value or an object with one key per input."""
-    if signature.scalars:
-        text = f"{signature.scalars[0]} has no axis for rows: use the column form 'inputs'"
-        raise InvalidInput(text, at)
+    if signature.row_obstacle:
+        raise InvalidInput(f"{signature.row_obstacle}: use the column form 'inputs'", at)
     if not isinstance(rows, list):
         raise InvalidInput(f"expected an array of instances, got {noun(rows)}", at)
     if not rows:

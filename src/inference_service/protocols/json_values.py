@@ -94,16 +94,16 @@ def _from_objects(value: Any, dtype: DType, shape: Shape | None, rules: Rules) -
         return None
     try:
         raw = np.asarray(value, object)
+        if not shape_fits(raw.shape, shape):
+            same = _reshaped(raw.shape, shape)
+            if same is None:
+                return None
+            raw = raw.reshape(same)
         missing = np.asarray(raw == None)  # noqa: E711 - of each element
-        raw = np.where(missing, 0.0, raw).astype(np.float64)
+        present = np.where(missing, 0.0, raw).astype(np.float64)
     except (ValueError, OverflowError, TypeError):  # ragged, or an integer beyond all floats
         return None
-    if not shape_fits(raw.shape, shape):
-        same = _reshaped(raw.shape, shape)
-        if same is None:
-            return None
-        raw, missing = raw.reshape(same), missing.reshape(same)
-    array = cast(raw, dtype, non_finite=rules.non_finite)
+    array = cast(present, dtype, non_finite=rules.non_finite)
     if array is not None:
         array[missing] = np.nan
     return array

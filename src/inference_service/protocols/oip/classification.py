@@ -3,6 +3,7 @@
 Source: triton-inference-server/server, docs/protocol/extension_classification.md.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,8 +25,9 @@ def classified(
         raise InvalidInput("a classification needs numbers, these are none")
     if has_rows and not scores.ndim:
         raise InvalidInput("a classification needs a row of numbers for each row of the input")
-    count = scores.shape[0] if has_rows else 1
-    rows = scores.reshape(count, scores.size // count if count else 0)
+    if not has_rows:
+        scores = scores.reshape(1, scores.size)
+    rows = scores.reshape(scores.shape[0], math.prod(scores.shape[1:]))
     order = np.argsort(_falling(rows), axis=1, kind="stable")[:, :classes]
     best = np.take_along_axis(rows, order, axis=1)
     write = _float if rows.dtype.kind == "f" else str

@@ -5,15 +5,17 @@ of triton-inference-server/server, docs/protocol: binary tensor data, classifica
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 from pydantic import ValidationError
 
 from inference_service.core.errors import InvalidInput, quoted
 from inference_service.core.tensors import (
     Array,
+    BatchMode,
     DType,
     NonFinite,
     Shape,
@@ -135,12 +137,15 @@ def _raw(body: bytes, signature: Signature) -> Infer:
         shape = [1] * len(spec.shape)
         data = len(body).to_bytes(4, "little") + body
     else:
-        data, shape = body, _raw_shape(spec, signature.wanted_shape(spec) or (), len(body))
+        # Of requests that run whole the first axis counts as that of the one row, too.
+        axis = 0 if signature.mode is BatchMode.WHOLE else signature.rows.axis(spec.name)
+        wanted = signature.wanted_shape(spec) or ()
+        data, shape = body, _raw_shape(spec, wanted, axis, len(body))
     return Infer({spec.name: from_bytes(memoryview(data), spec.dtype, shape)}, binary=True)
 
 
-def _raw_shape(spec: TensorSpec, wanted: Shape, size: int) -> list[int]:
-    shape = [1 if axis == 0 and length is None else length for axis, length in enumerate(wanted)]
+def _raw_shape(spec: TensorSpec, wanted: Shape, rows: int | None, size: int) -> list[int]:
+    shape = [1 if axis == rows and length is None else length for axis, length in enumerate(wanted)]
     free = [axis for axis, length in enumerate(shape) if length is None]
     if len(free) > 1:
         raise InvalidInput(f"a raw body needs at most one axis of free length, {spec} has more")
@@ -338,8 +343,8 @@ def _whole(
 class Reply:
     """Writes the answer to one request.
 
-    ``labels`` are names of classes by output. Outputs ``without_rows`` have no batch axis: all of
-    one is classified as one row.
+    ``labels`` are names of classes by output, ``row_axes`` the batch axis of the outputs where it
+    isn't the first. None: all of it is classified as one row.
     """
 
     model: str
@@ -347,14 +352,16 @@ class Reply:
     request: Infer
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     non_finite: NonFinite = NonFinite.NULL
-    without_rows: Collection[str] = ()
+    row_axes: Mapping[str, int | None] = field(default_factory=dict)
 
     def classified(self, output: Wanted, array: Array) -> Array:
         """The best classes of an output. Raises InvalidInput where it has none."""
-        has_rows = output.name not in self.without_rows
+        axis = self.row_axes.get(output.name, 0)
+        if axis and array.ndim > axis:
+            array = np.moveaxis(array, axis, 0)
         labels = self.labels.get(output.name, ())
         try:
-            return classified(array, output.classes, labels, has_rows=has_rows)
+            return classified(array, output.classes, labels, has_rows=axis is not None)
         except InvalidInput as error:
             raise InvalidInput(f"output '{output.name}': {error.message}") from None
 

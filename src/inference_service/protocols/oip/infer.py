@@ -65,7 +65,7 @@ def call(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> Call:
 def reply_to(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> codec.Reply:
     """The writer of the answer."""
     return codec.Reply(
-        info.name, info.version, request, info.labels, non_finite, info.signature.without_rows
+        info.name, info.version, request, info.labels, non_finite, info.signature.row_axes
     )
 
 

@@ -6,7 +6,9 @@ classification and parameters extensions of triton-inference-server/server, docs
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, NonNegativeInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
+
+from inference_service.protocols.first_fault import FirstFault
 
 Parameter = bool | int | float | str
 """What a parameter may be."""
@@ -29,12 +31,6 @@ def _parameters(value: Any) -> Any:
 _Parameters = Annotated[dict[str, Parameter | None], BeforeValidator(_parameters)]
 
 
-class _First(FailFast):
-    """The first fault is told: there may be as many as the body has bytes."""
-
-    __hash__ = object.__hash__  # which "|" needs
-
-
 class _Part(BaseModel):
     # Fields that this service doesn't know are passed over, as Triton does: clients send some.
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
@@ -44,7 +40,7 @@ class InferInput(_Part):
     """One input: ``data`` nested or flat in row-major order, or bytes behind the JSON."""
 
     name: str
-    shape: Annotated[list[_Length], _First()]
+    shape: Annotated[list[_Length], FirstFault()]
     datatype: str = Field(description="BOOL, UINT8 … UINT64, INT8 … INT64, FP16, FP32, FP64, BYTES")
     parameters: _Parameters | None = Field(
         None, description="`binary_data_size`: bytes of this tensor behind the JSON"
@@ -70,9 +66,9 @@ class InferBody(_Part):
         description="`binary_data_output`: all outputs as bytes; `timeout`: microseconds; "
         "`priority`: 1 is the highest, 0 the default",
     )
-    inputs: Annotated[list[InferInput], _First(), Field(min_length=1, max_length=MOST_TENSORS)]
-    outputs: Annotated[list[InferOutput], _First(), Field(max_length=MOST_TENSORS)] | None = Field(
-        None, description="the outputs wanted; none: all"
+    inputs: Annotated[list[InferInput], FirstFault(), Field(min_length=1, max_length=MOST_TENSORS)]
+    outputs: Annotated[list[InferOutput], FirstFault(), Field(max_length=MOST_TENSORS)] | None = (
+        Field(None, description="the outputs wanted; none: all")
     )
 
 

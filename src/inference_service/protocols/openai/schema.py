@@ -7,7 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from inference_service.protocols.first_fault import FirstFault
+
 _Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+_Texts = Annotated[list[str], FirstFault()]
+_Tokens = Annotated[list[_Id], FirstFault()]
 
 
 class EmbeddingsBody(BaseModel):
@@ -15,7 +19,7 @@ class EmbeddingsBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    input: str | list[str] | list[_Id] | list[list[_Id]]
+    input: str | _Texts | _Tokens | Annotated[list[_Tokens], FirstFault()]
     model: str | None = Field(None, description="none: the only one that there is")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: PositiveInt | None = Field(None, description="only what the model's vectors have")

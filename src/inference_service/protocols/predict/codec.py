@@ -81,6 +81,8 @@ def encode(outputs: Tensors, *, one_row: bool, non_finite: NonFinite = NonFinite
 
 def _is_one_row(named: dict[str, Any], signature: Signature) -> bool:
     """Whether every input comes without its batch axis."""
+    if not signature.has_row_axis:
+        return False
     for spec in signature.inputs:
         if spec.name in named:
             rank = _rank(named[spec.name])

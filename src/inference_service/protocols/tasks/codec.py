@@ -16,7 +16,8 @@ MOST_PAYLOADS = 256
 """In one request."""
 
 _FILES = ("file", "files")
-_MOST_PARTS = MOST_PAYLOADS + 64
+_MOST_PARAMETERS = 64
+_MOST_PARTS = MOST_PAYLOADS + _MOST_PARAMETERS
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
 
 
@@ -133,7 +134,7 @@ def from_form(body: bytes, content_type: bytes, noun: str, *, binary: bool) -> A
     payloads: list[Payload] = []
     places: list[Path] = []
     parameters: dict[str, Any] = {}
-    names = (noun, f"{noun}s", *_FILES)
+    names = tuple(dict.fromkeys((noun, f"{noun}s", *_FILES)))
     parts = _parts(body, content_type)
     if not any(name in names for name, _, _ in parts):
         raise InvalidInput(
@@ -204,6 +205,8 @@ def read_parameters(
     kind: type[_Parameters], query: Mapping[str, Any], body: Mapping[str, Any]
 ) -> _Parameters:
     """What the URL and the body say. Raises InvalidInput."""
+    if len(body) > _MOST_PARAMETERS:
+        raise InvalidInput(f"at most {_MOST_PARAMETERS} parameters, got {len(body)}")
     for name in query:
         if name in body:
             raise InvalidInput("given twice: in the URL and in the body", (name,))

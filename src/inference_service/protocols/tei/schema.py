@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
 
+from inference_service.protocols.first_fault import FirstFault
+
 _Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-_Inputs = str | list[str | list[_Id]]
+_Tokens = Annotated[list[_Id], FirstFault()]
+_Inputs = str | Annotated[list[str | _Tokens], FirstFault()]
 
 
 def _capital(value: Any) -> Any:
@@ -31,7 +34,7 @@ class TokenizeBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    inputs: str | list[str]
+    inputs: str | Annotated[list[str], FirstFault()]
     add_special_tokens: bool = True
 
 

@@ -132,7 +132,7 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
     specs = signature.inputs
     if members.keys() == {"inputs"}:
         tensors = quick.columns(members["inputs"], signature)
-    elif members.keys() == {"instances"} and len(specs) == 1 and not signature.scalars:
+    elif members.keys() == {"instances"} and len(specs) == 1 and not signature.row_obstacle:
         shape = signature.wanted_shape(specs[0])
         array = quick.numbers(members["instances"], specs[0].dtype, shape)
         tensors = None if array is None else {specs[0].name: array}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference_service.core.errors import InvalidInput, quoted
 from inference_service.core.tensors import (
@@ -24,6 +24,7 @@ from inference_service.core.tensors import (
     render_shape,
     wrong_names,
 )
+from inference_service.protocols.first_fault import FirstFault
 from inference_service.protocols.json_tensors import dump, encodable, to_array
 from inference_service.protocols.json_values import STRICT, Rules
 from inference_service.protocols.tfserving.schema import SIGNATURE_NAME
@@ -45,7 +46,7 @@ class ExamplesBody(BaseModel):
         None, description=f"only '{SIGNATURE_NAME}' exists for an ONNX model"
     )
     context: _Features = Field({}, description="features that all examples share")
-    examples: Annotated[list[_Features], FailFast(), Field(min_length=1)]
+    examples: Annotated[list[_Features], FirstFault(), Field(min_length=1)]
 
 
 def decode_examples(value: Any, signature: Signature, *, rules: Rules = STRICT) -> Tensors:
@@ -135,7 +136,8 @@ def _is_single(value: Any) -> bool:
 def regression_output(signature: Signature) -> str:
     """The output that has one number for each row. Raises InvalidInput where there isn't one."""
     for spec in signature.outputs:
-        if spec.dtype.is_float and spec.shape and spec.shape[1:] in {(), (1,)}:
+        rows = spec.shape and spec.name not in signature.rows.outputs
+        if spec.dtype.is_float and rows and spec.shape[1:] in {(), (1,)}:
             return spec.name
     for spec in signature.outputs:
         if spec.dtype.is_float and not spec.ranked:
@@ -149,7 +151,8 @@ def regression_output(signature: Signature) -> str:
 def classification_output(signature: Signature) -> str:
     """The output that has a row of scores. Raises InvalidInput where there isn't one."""
     for spec in signature.outputs:
-        if spec.dtype.is_float and len(spec.shape) == 2:
+        rows = len(spec.shape) == 2 and spec.name not in signature.rows.outputs
+        if spec.dtype.is_float and rows:
             return spec.name
     for spec in signature.outputs:
         if spec.dtype.is_float and not spec.ranked:

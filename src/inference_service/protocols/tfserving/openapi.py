@@ -84,7 +84,7 @@ def _example_size(info: ModelInfo) -> int:
 def example_body(info: ModelInfo) -> dict[str, Any]:
     """A request that this model answers."""
     signature = info.signature
-    if not signature.has_row_axis:
+    if signature.row_obstacle:
         return {"inputs": example_row(signature, info.example, rows=False)}
     row = example_row(signature, info.example)
     rows = signature.inputs[0].shape[0] if signature.mode is BatchMode.WHOLE else 1

@@ -136,7 +136,7 @@ class VersionStatus(BaseModel):
     status: VersionError
 
 
-class ModelEntry(BaseModel):
+class OpenAIModel(BaseModel):
     """A model as OpenAI's clients list it."""
 
     id: str
@@ -145,7 +145,7 @@ class ModelEntry(BaseModel):
     owned_by: str
 
 
-class ModelStatusAnswer(ModelEntry):
+class ModelStatusAnswer(OpenAIModel):
     """The answer of ``GET /v1/models/{model}``: TensorFlow Serving's, KServe V1's and OpenAI's."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -159,7 +159,7 @@ class ModelListAnswer(BaseModel):
     """The answer of ``GET /v1/models``: OpenAI's ``data`` and KServe V1's ``models``."""
 
     object: Literal["list"] = "list"
-    data: list[ModelEntry]
+    data: list[OpenAIModel]
     models: list[str]
 
 
@@ -188,7 +188,7 @@ def body_model(name: str, signature: Signature) -> type[PredictBody]:
             Field(None, description="column form: every input as one tensor over all rows"),
         )
     }
-    if not signature.scalars:
+    if not signature.row_obstacle:
         fields["instances"] = (
             Annotated[Any, _TensorField(signature, from_rows, rows_schema(signature))],
             Field(None, description="row form: a list with one entry per row"),
