@@ -32,9 +32,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def entries(settings: Settings) -> Sequence[ModelEntry]:
+    """The models of the repository. Raises InvalidModel for none."""
+    return scan(settings.models, follow_links=settings.repository.follow_links)
+
+
 def version_sources(settings: Settings) -> list[VersionSource]:
     """The versions that the repository's models want served. Raises InvalidModel for none."""
-    return [source for entry in scan(settings.models) for source in _sources(settings, entry)]
+    return [source for entry in entries(settings) for source in _sources(settings, entry)]
 
 
 def model_names(settings: Settings) -> Sequence[str]:
@@ -49,12 +54,12 @@ def model_names(settings: Settings) -> Sequence[str]:
 def model_sources(settings: Settings, name: str) -> list[VersionSource]:
     """The same for one model, looked at again. Raises ModelNotFound or InvalidInput."""
     try:
-        entries = scan(settings.models)
+        found = entries(settings)
     except InvalidModel as error:
         log.error("the model repository can't be read: %s", error)
         told = without_paths(str(error), [settings.models])
         raise InvalidInput(f"failed to load model '{name}': {told}") from error
-    for entry in entries:
+    for entry in found:
         if entry.name == name:
             return _sources(settings, entry)
     raise ModelNotFound(f"there is no model '{name}' in the repository")

@@ -77,7 +77,7 @@ class Place:
                 if not path.resolve().is_relative_to(root):
                     raise InvalidModel(
                         f"pipeline: '{name}' is a symbolic link out of the model repository, which "
-                        "is not followed"
+                        "is not followed (repository.follow_links)"
                     )
                 return path
         raise InvalidModel(f"pipeline: there is no {name} beside the model")
