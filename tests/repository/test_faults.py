@@ -188,6 +188,7 @@ WRONG = [
     "batching.axes.x = 64",
     "runtime.slots = 100000",
     "runtime.intra_op_threads = 100000",
+    "runtime = { slots = 1024, intra_op_threads = 2 }",
     "warmup.shapes.x = [100000000]",
     "padding.x.axis = 64",
     "padding.x.max_length = 100000000\npadding.x.axis = 1",
