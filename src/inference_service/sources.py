@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -86,7 +87,9 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
 def _load(
     settings: Settings, entry: ModelEntry, version: int, warming: Callable[[], None]
 ) -> tuple[ModelInfo, Runner]:
-    return in_words(entry, lambda: load(load_options(settings, entry, version), warming))
+    info, runner = in_words(entry, lambda: load(load_options(settings, entry, version), warming))
+    warnings = tuple(without_paths(warning, _folders(entry)) for warning in info.warnings)
+    return replace(info, warnings=warnings), runner
 
 
 def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
@@ -109,11 +112,16 @@ def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
     except Exception as error:
         log.exception("loading %s failed", entry.name)
         detail = f"{type(error).__name__}: {error}"
-    folders = [entry.root, *(path.parent for path in entry.versions.values())]
-    told = without_paths(detail, [*folders, *(folder.absolute() for folder in folders)])
+    told = without_paths(detail, _folders(entry))
     if told != detail:
         log.error("model %s can't be loaded: %s", entry.name, detail)
     raise InvalidModel(told)
+
+
+def _folders(entry: ModelEntry) -> Sequence[Path]:
+    """Folders of the server that a message may name."""
+    own = [path.parent for path in entry.versions.values()]
+    return [entry.root, *own, *(folder.absolute() for folder in own)]
 
 
 def _broken(problem: str) -> Loader:
