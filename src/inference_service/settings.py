@@ -56,6 +56,14 @@ class LimitSettings(_Section):
     )
 
 
+class RepositorySettings(_Section):
+    """How the model repository is read."""
+
+    follow_links: bool = Field(
+        False, description="follow symbolic links out of the model repository, too"
+    )
+
+
 class BatchingSettings(_Section):
     """Defaults for models whose model.toml doesn't say otherwise. None of them needs tuning."""
 
@@ -188,6 +196,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
     default_model: str = Field("", description="the model of POST /predict; unset: the only one")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    repository: RepositorySettings = RepositorySettings()
     limits: LimitSettings = LimitSettings()
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -34,9 +35,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def entries(settings: Settings) -> Sequence[ModelEntry]:
+    """The models of the repository. Raises InvalidModel for none."""
+    return scan(settings.models, follow_links=settings.repository.follow_links)
+
+
 def version_sources(settings: Settings) -> list[VersionSource]:
     """The versions that the repository's models want served. Raises InvalidModel for none."""
-    return [source for entry in scan(settings.models) for source in _sources(settings, entry)]
+    return [source for entry in entries(settings) for source in _sources(settings, entry)]
 
 
 def model_names(settings: Settings) -> Sequence[str]:
@@ -51,12 +57,12 @@ def model_names(settings: Settings) -> Sequence[str]:
 def model_sources(settings: Settings, name: str) -> list[VersionSource]:
     """The same for one model, looked at again. Raises ModelNotFound or InvalidInput."""
     try:
-        entries = scan(settings.models)
+        found = entries(settings)
     except InvalidModel as error:
         log.error("the model repository can't be read: %s", error)
         told = without_paths(str(error), [settings.models])
         raise InvalidInput(f"failed to load model '{name}': {told}") from error
-    for entry in entries:
+    for entry in found:
         if entry.name == name:
             return _sources(settings, entry)
     raise ModelNotFound(f"there is no model '{name}' in the repository")
@@ -83,7 +89,9 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
 def _load(
     settings: Settings, entry: ModelEntry, version: int, warming: Callable[[], None]
 ) -> tuple[ModelInfo, Runner]:
-    return in_words(entry, lambda: load(load_options(settings, entry, version), warming))
+    info, runner = in_words(entry, lambda: load(load_options(settings, entry, version), warming))
+    warnings = tuple(without_paths(warning, _folders(entry)) for warning in info.warnings)
+    return replace(info, warnings=warnings), runner
 
 
 def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
@@ -106,11 +114,16 @@ def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
     except Exception as error:
         log.exception("loading %s failed", entry.name)
         detail = f"{type(error).__name__}: {error}"
-    folders = [entry.root, *(path.parent for path in entry.versions.values())]
-    told = without_paths(detail, [*folders, *(folder.absolute() for folder in folders)])
+    told = without_paths(detail, _folders(entry))
     if told != detail:
         log.error("model %s can't be loaded: %s", entry.name, detail)
     raise InvalidModel(told)
+
+
+def _folders(entry: ModelEntry) -> Sequence[Path]:
+    """Folders of the server that a message may name."""
+    own = [path.parent for path in entry.versions.values()]
+    return [entry.root, *own, *(folder.absolute() for folder in own)]
 
 
 def _broken(problem: str) -> Loader:

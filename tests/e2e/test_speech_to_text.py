@@ -71,7 +71,7 @@ def test_clients_share_runs_and_get_the_answers_that_they_would_get_alone(
     (waiting / "model.toml").write_text(
         described.replace("[batching]", "[batching]\nmax_batch_size = 12\nmax_queue_delay = 2.0")
     )
-    sharing = serve(tmp_path)
+    sharing = serve(tmp_path, INFERENCE_SERVICE_REPOSITORY__FOLLOW_LINKS="true")
     names = ["cards-001.flac", "cards-003.flac", "cards-005.flac", "austen-0930.flac"]
     before = rows_and_runs(sharing)
     with ThreadPoolExecutor(12) as pool:

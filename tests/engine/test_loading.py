@@ -77,6 +77,27 @@ async def test_a_load_that_hangs_does_not_hold_up_the_others(
         await loading
 
 
+async def test_a_load_that_is_too_late_changes_nothing(pipe: Path) -> None:
+    """It was given up, and goes on: its model stays failed until somebody loads it again."""
+    engine = LocalEngine()
+    manager = Manager(engine, Notebook(), time_limit=0.05)
+    ended: list[bool] = []
+
+    def late(warming: Callable[[], None]) -> tuple[ModelInfo, Runner]:
+        pipe.read_bytes()
+        warming()
+        ended.append(True)
+        return info(), PuppetRunner()
+
+    await manager.load_all([VersionSource("m", 1, late)])
+    os.close(os.open(pipe, os.O_RDWR))
+    await until(lambda: bool(ended))
+    await asyncio.sleep(0)
+    assert engine.state("m", 1) is State.FAILED
+    await manager.load("m", [VersionSource("m", 1, fine)])
+    assert engine.state("m", 1) is State.READY
+
+
 async def test_quick_loads_go_one_after_the_other() -> None:
     running = 0
 

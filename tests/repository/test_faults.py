@@ -132,6 +132,14 @@ def test_kubernetes_mounts_of_links_to_a_hidden_folder_are_followed(tmp_path: Pa
     assert (entry.name, entry.problem, entry.manifest.description) == ("m", "", "d")
 
 
+def test_links_lead_anywhere_where_the_operator_allows_it(tmp_path: Path) -> None:
+    model(tmp_path / "elsewhere")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/m").symlink_to(tmp_path / "elsewhere")
+    (entry,) = scan(tmp_path / "models", follow_links=True)
+    assert (entry.name, entry.problem) == ("m", "")
+
+
 def test_a_repository_may_itself_be_a_link(tmp_path: Path) -> None:
     model(tmp_path / "there/m")
     (tmp_path / "models").symlink_to("there")
@@ -180,6 +188,7 @@ WRONG = [
     "batching.axes.x = 64",
     "runtime.slots = 100000",
     "runtime.intra_op_threads = 100000",
+    "runtime = { slots = 1024, intra_op_threads = 2 }",
     "warmup.shapes.x = [100000000]",
     "padding.x.axis = 64",
     "padding.x.max_length = 100000000\npadding.x.axis = 1",

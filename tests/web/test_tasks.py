@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +26,7 @@ def tasks_server(tmp_path_factory: pytest.TempPathFactory, zoo: Path) -> Iterato
     save_colours(folder / "colours", "max_pixels = 1000000\n")
     save_letters(folder / "letters")
     text_models.save(folder / "encoder")
-    (folder / "doubler").symlink_to(zoo / "doubler")
+    shutil.copytree(zoo / "doubler", folder / "doubler")
     running = start_server(folder, INFERENCE_SERVICE_LIMITS__MAX_BODY_BYTES="3000000")
     yield running
     running.process.kill()

@@ -48,10 +48,9 @@ def check(
 
 def _reports(settings: Any, *, profile: bool) -> Iterator[dict[str, Any]]:
     from inference_service.daemon import in_daemon
-    from inference_service.repository.layout import scan
-    from inference_service.sources import in_words
+    from inference_service.sources import entries, in_words
 
-    for entry in scan(settings.models):
+    for entry in entries(settings):
         if entry.problem:
             yield _failure(entry, None, entry.problem)
             continue

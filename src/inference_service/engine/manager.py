@@ -180,20 +180,23 @@ class Manager:
         loop = asyncio.get_running_loop()
         engine = self._engine
 
+        def report() -> None:
+            if engine.state(source.name, source.version) is State.LOADING:  # and was not given up
+                engine.report(source.name, source.version, State.WARMING)
+
         def warming() -> None:
-            loop.call_soon_threadsafe(engine.report, source.name, source.version, State.WARMING)
+            loop.call_soon_threadsafe(report)
 
         try:
             info, runner = await self._in_time(source, warming)
+            engine.add(Worker(info, runner, self._observer, engine.dispatcher))
+            self._loaded[source.name, source.version] = source
         except InferenceServiceError as error:
             self._failed(source, str(error))
         # The runtime's own errors have no common base; whatever it was, the others go on.
         except Exception as error:
             log.exception("loading %s version %d failed", source.name, source.version)
             self._failed(source, f"{type(error).__name__}: {error}")
-        else:
-            engine.add(Worker(info, runner, self._observer, engine.dispatcher))
-            self._loaded[source.name, source.version] = source
 
     async def _in_time(
         self, source: VersionSource, warming: Callable[[], None]

@@ -70,14 +70,14 @@ class Place:
         parts = PurePath(name).parts
         if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
             raise InvalidModel(f"pipeline: '{name}' is not within the model's folder")
-        root = (self.root or self.folders[-1]).resolve()
         for folder in self.folders:
             path = folder / name
             if path.is_file():
-                if not path.resolve().is_relative_to(root):
+                root = self.root or self.folders[-1]
+                if not path.resolve().is_relative_to(root.resolve()):
                     raise InvalidModel(
                         f"pipeline: '{name}' is a symbolic link out of the model repository, which "
-                        "is not followed"
+                        "is not followed (repository.follow_links)"
                     )
                 return path
         raise InvalidModel(f"pipeline: there is no {name} beside the model")

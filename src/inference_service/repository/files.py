@@ -34,7 +34,8 @@ def check_file(path: Path, root: Path) -> None:
         raise unreadable(path, error) from None
     if not resolved.is_relative_to(root):
         raise InvalidModel(
-            f"{path.name} is a symbolic link out of the model repository, which is not followed"
+            f"{path.name} is a symbolic link out of the model repository, which is not followed "
+            "(repository.follow_links)"
         )
     if not stat.S_ISREG(mode):
         raise InvalidModel(f"{path.name} is {_kind(mode)}, no file")

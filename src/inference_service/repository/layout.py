@@ -37,6 +37,7 @@ TIME_LIMIT = 10.0
 
 _NAME = re.compile(r"\w[\w.+@~ -]{0,199}")
 _TAKEN = frozenset({"stats"})  # /v2/models/stats is a path of its own
+_ANYWHERE = Path("/")
 _MOST_FILES = 1_000
 _SHOWN = 80  # characters of a name that can't be one
 
@@ -61,30 +62,37 @@ class ModelEntry:
 _Read: TypeAlias = Callable[[], ModelEntry | None]
 
 
-def scan(path: Path, time_limit: float = TIME_LIMIT) -> Sequence[ModelEntry]:
-    """The models at ``path``. Raises InvalidModel where there is none."""
+def scan(
+    path: Path, time_limit: float = TIME_LIMIT, *, follow_links: bool = False
+) -> Sequence[ModelEntry]:
+    """The models at ``path``; with ``follow_links`` links may lead anywhere.
+
+    Raises InvalidModel where there is no model.
+    """
     try:
-        return in_daemon(lambda: _scan(path, time_limit), "scan").result(2 * time_limit)
+        scanning = in_daemon(lambda: _scan(path, time_limit, follow_links=follow_links), "scan")
+        return scanning.result(2 * time_limit)
     except TimeoutError:
         raise InvalidModel(f"{path} could not be read within {2 * time_limit:g} seconds") from None
     except OSError as error:
         raise InvalidModel(f"{path} can't be read: {error.strerror}") from None
 
 
-def _scan(path: Path, time_limit: float) -> Sequence[ModelEntry]:
+def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[ModelEntry]:
     if path.is_file():
         if path.suffix != ".onnx":
             raise InvalidModel(f"{path} is no .onnx file; serve takes one or a model repository")
         # Whoever names one file means it, wherever it is a link to.
-        root = path.resolve().parent
+        root = _ANYWHERE if follow_links else path.resolve().parent
         return _read([(path.stem, lambda: _bare(path.stem, path, root))], time_limit)
     if not path.is_dir():
         raise InvalidModel(
             f"{path} does not exist; serve takes a model repository or an .onnx file"
         )
-    root = path.resolve()
+    own = path.resolve()
+    root = _ANYWHERE if follow_links else own
     if _version_folders(path) or (path / MODEL_FILE).is_file():
-        return _read([(root.name, lambda: _folder(root.name, root, root))], time_limit)
+        return _read([(own.name, lambda: _folder(own.name, own, root))], time_limit)
     entries = _read([_reader(child, root) for child in _children(path)], time_limit)
     if not entries:
         raise InvalidModel(
@@ -189,7 +197,8 @@ def _bare(name: str, path: Path, root: Path) -> ModelEntry:
 def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
     if not folder.resolve(strict=True).is_relative_to(root):
         raise InvalidModel(
-            "it is a symbolic link out of the model repository, which is not followed"
+            "it is a symbolic link out of the model repository, which is not followed "
+            "(repository.follow_links)"
         )
     versions = {int(child.name): child / MODEL_FILE for child in _version_folders(folder)}
     single = folder / MODEL_FILE

@@ -6,7 +6,7 @@ model: thousands of threads, rows of gigabytes, a wait without end.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
     NonNegativeInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from inference_service.core.errors import InvalidModel, render_path
@@ -33,8 +34,10 @@ Rows: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
 QueuedRows: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
 """Each takes memory while it waits."""
 
-Threads: TypeAlias = Annotated[int, Field(ge=1, le=1_024)]
-"""No machine has more cores, and each takes a stack."""
+MOST_THREADS = 1_024
+"""No machine has more cores, and each thread takes a stack."""
+
+Threads: TypeAlias = Annotated[int, Field(ge=1, le=MOST_THREADS)]
 
 Delay: TypeAlias = Annotated[float, Field(ge=0, le=60)]
 """Seconds: a request is ended after `limits.request_timeout`, 60 by default."""
@@ -98,6 +101,12 @@ class Runtime(_Section):
     slots: Threads | None = None
     intra_op_threads: Threads | None = None
     constants: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if (self.slots or 1) * (self.intra_op_threads or 1) > MOST_THREADS:
+            raise ValueError(f"slots * intra_op_threads should be at most {MOST_THREADS}")
+        return self
 
 
 class WarmUp(_Section):

@@ -95,7 +95,10 @@ def example_row(
 
 def plain_row(row: Tensors, signature: Signature) -> dict[str, Any]:
     """A row of the probe as ``[example]`` would have it."""
-    values = {name: array.tolist() for name, array in row.items()}
+    values = {
+        name: (array.astype(np.float64).round(3) if array.dtype.kind == "f" else array).tolist()
+        for name, array in row.items()
+    }
     return {name: value[0] for name, value in values.items()} if signature.has_row_axis else values
 
 
