@@ -1,7 +1,6 @@
 """uvicorn with our way of leaving: not ready first, then drain, then exit 0."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from inference_service.acceptor import Acceptor
 from inference_service.listener import ignore_attempts
 from inference_service.settings import Settings
 from inference_service.web.health import Health
@@ -60,11 +60,19 @@ class Server(uvicorn.Server):
         self._lame_duck = settings.shutdown.lame_duck
         self._leaving = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._acceptor: Acceptor | None = None
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
         """Run until a signal."""
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets or [self._listener])
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start the application and then accept, by an acceptor instead of uvicorn's servers."""
+        await super().startup([])
+        (listener,) = sockets or [self._listener]
+        self._acceptor = Acceptor(listener, self._protocol, asyncio.get_running_loop())
+        self._acceptor.start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called in the signal handler. uvicorn would also raise the signal again at the end, and
@@ -85,16 +93,19 @@ class Server(uvicorn.Server):
         uvicorn closes every connection without a request at once, also one whose request is
         already on its way: its client would see a reset.
         """
-        listeners = sockets or []
-        for listener in listeners:
-            if not ignore_attempts(listener):
-                await self._close(listener)
+        (listener,) = sockets or [self._listener]
+        if not ignore_attempts(listener):
+            await self._stop_accepting(listener)
         await self._while(lambda: bool(self.server_state.connections), _SETTLE)
-        for listener in listeners:
-            if listener.fileno() != -1:
-                await self._close(listener)
+        await self._stop_accepting(listener)
         await self._while(self._awaits_first_request, _FIRST_REQUEST)
         await super().shutdown(sockets)
+
+    async def _stop_accepting(self, listener: socket) -> None:
+        """Closing a listener resets the connections that wait at it: they are taken first."""
+        if self._acceptor is not None:
+            await self._acceptor.close()
+        listener.close()
 
     async def _while(self, condition: Callable[[], bool], seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -108,24 +119,6 @@ class Server(uvicorn.Server):
             getattr(connection, "cycle", connection) is None
             for connection in self.server_state.connections
         )
-
-    async def _close(self, listener: socket) -> None:
-        """Stop listening, but take the connections that the kernel has made already.
-
-        Closing a listening socket resets them. A second descriptor keeps it open until the event
-        loop has let go of it and the last of them is taken.
-        """
-        waiting = listener.dup()
-        for server in self.servers:
-            server.close()
-        taken = []
-        with waiting:
-            waiting.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    taken.append(waiting.accept()[0])
-        for connection in taken:
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]
