@@ -14,9 +14,12 @@ from inference_service.acceptor import Acceptor
 from inference_service.listener import ignore_attempts
 from inference_service.settings import Settings
 from inference_service.web.health import Health
+from inference_service.web.http1.connection import HttpConnection
+from inference_service.web.http1.limits import ConnectionLimits
 
 _SETTLE = 0.25  # seconds for handshakes and requests that are on their way when leaving begins
 _FIRST_REQUEST = 2.0  # seconds for the first request of a connection that has brought none yet
+_CHECK_EVERY = 1.0  # seconds
 _CLOSE = (b"connection", b"close")
 _REFUSED_STREAM = "ASGI callable returned without completing handshake."
 
@@ -38,6 +41,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, health: Health, listener: socket) -> None:
+        limits = settings.limits
         super().__init__(
             uvicorn.Config(
                 app,
@@ -45,7 +49,7 @@ class Server(uvicorn.Server):
                 loop="auto",
                 http="auto",
                 ws="auto",
-                ws_max_size=settings.limits.max_message_bytes,
+                ws_max_size=limits.max_message_bytes,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -61,6 +65,10 @@ class Server(uvicorn.Server):
         self._leaving = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._acceptor: Acceptor | None = None
+        self._checks: asyncio.TimerHandle | None = None
+        self._limits = ConnectionLimits(
+            limits.max_head_bytes, limits.head_timeout, limits.stall_timeout, limits.max_connections
+        )
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
         """Run until a signal."""
@@ -73,6 +81,7 @@ class Server(uvicorn.Server):
         (listener,) = sockets or [self._listener]
         self._acceptor = Acceptor(listener, self._protocol, asyncio.get_running_loop())
         self._acceptor.start()
+        self._check_connections()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called in the signal handler. uvicorn would also raise the signal again at the end, and
@@ -100,6 +109,8 @@ class Server(uvicorn.Server):
         await self._stop_accepting(listener)
         await self._while(self._awaits_first_request, _FIRST_REQUEST)
         await super().shutdown(sockets)
+        if self._checks is not None:
+            self._checks.cancel()
 
     async def _stop_accepting(self, listener: socket) -> None:
         """Closing a listener resets the connections that wait at it: they are taken first."""
@@ -121,9 +132,16 @@ class Server(uvicorn.Server):
         )
 
     def _protocol(self) -> asyncio.Protocol:
-        return self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+        return HttpConnection(self._limits, self.config, self.server_state, self.lifespan.state)
+
+    def _check_connections(self) -> None:
+        """One timer for all connections."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpConnection):  # a WebSocket has its own time limits
+                connection.check(now, leaving=self._leaving)
+        self._checks = loop.call_later(_CHECK_EVERY, self._check_connections)
 
     def _stop(self) -> None:
         self.should_exit = True

@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_shutdown_answers_everybody_who_was_connected(
         for client in waiting:
             client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         for client in waiting:
-            answer = b"".join(iter(lambda: client.recv(65536), b""))
+            answer = b"".join(iter(partial(client.recv, 65536), b""))
             assert answer.startswith(b"HTTP/1.1 200")
             assert b"connection: close" in answer
     assert server.process.wait(timeout=30) == 0
