@@ -1,13 +1,12 @@
 """Single JSON values and flat arrays of them: what becomes of them in a data type."""
 
-import base64
-import binascii
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from inference_service.core.errors import InvalidInput, Path
 from inference_service.core.tensors import Array, DType, Shape, shape_fits
+from inference_service.protocols import base64_text
 
 BASE64_KEY = "b64"
 _EXACT_FLOAT = 2.0**53  # above it a float no longer holds every integer
@@ -136,8 +135,8 @@ def _square(raw: Array) -> float:
 def bytes_of(text: str, at: Path) -> bytes:
     """Base64 to bytes. Raises InvalidInput."""
     try:
-        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
+        return base64_text.decoded(text)
+    except ValueError as error:
         raise InvalidInput(f"not base64: {error}", at) from None
 
 
@@ -147,7 +146,7 @@ def text_of(value: Any) -> str | None:
         return value
     if isinstance(value, dict) and value.keys() == {BASE64_KEY}:
         try:
-            return base64.b64decode(value[BASE64_KEY], validate=True).decode()
-        except (binascii.Error, ValueError, TypeError):
+            return base64_text.decoded(value[BASE64_KEY]).decode()
+        except (AttributeError, ValueError):
             return None
     return None
