@@ -126,6 +126,14 @@ class GrpcSettings(_Section):
     )
 
 
+class HttpSettings(_Section):
+    """What browsers may do."""
+
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may call the service; `*`: all"
+    )
+
+
 class WireSettings(_Section):
     """How answers are written."""
 
@@ -182,6 +190,7 @@ class Settings(BaseSettings):
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     grpc: GrpcSettings = GrpcSettings()
+    http: HttpSettings = HttpSettings()
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
 

@@ -22,7 +22,8 @@ class ModelInfo:
     """All that is known of a loaded model version; made once, when it is loaded.
 
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
-    what its pipeline can be asked for.
+    what its pipeline can be asked for. ``row_shapes`` are shapes of rows that the graph is known to
+    take, by input, and ``example_file`` is one that its tasks are.
     """
 
     name: str
@@ -42,6 +43,8 @@ class ModelInfo:
     share_identical: bool = False
     text: TextEmbedder | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    example_file: bytes = b""
     ref: ModelRef = field(init=False)
     """Name and version."""
 

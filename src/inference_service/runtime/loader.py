@@ -59,6 +59,7 @@ class LoadOptions:
     version_labels: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
+    example_file: bytes = b""
     pipeline: Pipeline = field(default_factory=Pipeline)
     payloads: Callable[[], PayloadPipeline] | None = None
     frame: Frame = field(default_factory=Frame)
@@ -116,6 +117,8 @@ def inspect(options: LoadOptions) -> LoadedModel:
         version_labels=options.version_labels,
         metadata=options.metadata,
         example=options.example,
+        row_shapes=options.row_shapes,
+        example_file=options.example_file,
         warnings=tuple(warnings),
         pipeline=options.pipeline,
         padding=padding,
