@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from socket import socket
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -32,6 +33,15 @@ def _is_news(record: logging.LogRecord) -> bool:
 logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
+def _stream_protocol() -> Any:
+    """The class for WebSockets; "auto", which then finds none, without the extra ``audio``."""
+    try:
+        from inference_service.web.websocket import StreamConnection
+    except ModuleNotFoundError:
+        return "auto"
+    return StreamConnection
+
+
 class Server(uvicorn.Server):
     """On SIGTERM the service is not ready but goes on serving for ``lame_duck`` seconds.
 
@@ -48,7 +58,8 @@ class Server(uvicorn.Server):
                 interface="asgi3",
                 loop="auto",
                 http="auto",
-                ws="auto",
+                ws=_stream_protocol(),
+                ws_per_message_deflate=False,  # a kilobyte could be a megabyte
                 ws_max_size=limits.max_message_bytes,
                 log_config=None,
                 log_level="warning",
@@ -139,8 +150,10 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         now = loop.time()
         for connection in list(self.server_state.connections):
-            if isinstance(connection, HttpConnection):  # a WebSocket has its own time limits
+            if isinstance(connection, HttpConnection):
                 connection.check(now, leaving=self._leaving)
+            elif hasattr(connection, "check"):  # a WebSocket
+                connection.check()
         self._checks = loop.call_later(_CHECK_EVERY, self._check_connections)
 
     def _stop(self) -> None:

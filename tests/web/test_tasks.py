@@ -297,7 +297,8 @@ def test_the_docs_page_knows_each_task_with_its_types(tasks_server: RunningServe
     }  # fmt: skip
     assert set(content) == {"multipart/form-data", "application/octet-stream", "application/json"}
     assert "image/jpeg" in operation["description"]
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["top_k", "threshold"]
+    names = [parameter["name"] for parameter in operation["parameters"]]
+    assert names == ["top_k", "threshold", "X-Request-Timeout"]
     result = operation["responses"]["200"]["content"]["application/json"]["schema"]
     labels = result["properties"]["results"]["items"]["properties"]["labels"]
     assert set(labels["items"]["properties"]) == {"label", "score", "index"}
