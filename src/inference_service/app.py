@@ -205,7 +205,7 @@ def _grpc(
     except ModuleNotFoundError as error:
         raise InvalidSettings(
             f"setting 'grpc.port': {error.name} is not installed; "
-            "install inference-service with its extra: pip install 'inference-service[grpc]'"
+            "install the extra 'grpc', in a clone of the repository: pip install '.[grpc]'"
         ) from error
     return GrpcServer(edge, service.health, server)
 
