@@ -46,7 +46,11 @@ def commands() -> list[Command]:
             while shown and (line.endswith("\\") or line.count("'") % 2):
                 more, _, shown = shown.partition("\n")
                 line = line.removesuffix("\\") + ("\n" if line.count("'") % 2 else "") + more
-            if line.startswith("curl ") and not any(name in part for name in _NOT_SERVED):
+            if (
+                line.startswith("curl ")
+                and "…" not in line
+                and not any(name in part for name in _NOT_SERVED)
+            ):
                 found.append(Command(page, line, shown))
     return found
 
@@ -74,7 +78,7 @@ def alike(shown: Any, given: Any) -> bool:
     if isinstance(shown, list) and isinstance(given, list):
         return len(shown) == len(given) and all(map(alike, shown, given))
     if isinstance(shown, float) or isinstance(given, float):
-        return abs(shown - given) <= max(_CLOSE, abs(given) * _CLOSE)
+        return bool(abs(shown - given) <= max(_CLOSE, abs(given) * _CLOSE))
     return bool(shown == given)
 
 

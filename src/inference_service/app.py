@@ -24,6 +24,7 @@ from inference_service.core.admission import Admission, Limits
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Engine
 from inference_service.engine.manager import Manager, VersionSource
+from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.oip.repository import RepositoryControl
@@ -87,15 +88,20 @@ class Service:
 
 
 def create_app(
-    settings: Settings | None = None, on_loaded: Callable[[Service], None] | None = None
+    settings: Settings | None = None,
+    on_loaded: Callable[[Service], None] | None = None,
+    on_progress: Tell | None = None,
 ) -> FastAPI:
     """The ASGI application. Models are loaded when it starts, in the background.
 
-    ``on_loaded`` is called when all of them are ready or have failed. ``app.state.service`` is the
-    `Service`. Raises InvalidSettings or InvalidModel (there is nothing to serve).
+    ``on_loaded`` is called when all of them are ready or have failed, ``on_progress`` after each,
+    in a thread. ``app.state.service`` is the `Service`.
+    Raises InvalidSettings or InvalidModel (there is nothing to serve).
     """
     settings = settings or load_settings()
     sources = version_sources(settings)
+    if on_progress is not None:
+        sources = watched(sources, on_progress)
     registry = process_registry(__version__)
     sums = StatisticsObserver()
     observer = Observers([PrometheusObserver(registry), sums])
