@@ -43,6 +43,15 @@ class LimitSettings(_Section):
     max_body_bytes: PositiveInt = Field(32 * 2**20, description="largest body, in bytes")
     max_in_flight_requests: PositiveInt = Field(10_000, description="over all models")
     max_in_flight_bytes: PositiveInt = Field(512 * 2**20, description="bodies over all models")
+    max_connections: PositiveInt = Field(10_000, description="open HTTP connections")
+    max_head_bytes: PositiveInt = Field(65_536, description="largest head of a request, in bytes")
+    head_timeout: PositiveFloat = Field(
+        20.0, description="seconds for the head of a request, and for a new connection's first one"
+    )
+    stall_timeout: PositiveFloat = Field(
+        20.0,
+        description="seconds after which a body or an answer without progress is given up",
+    )
     max_streams: PositiveInt = Field(1_000, description="open WebSockets over all models")
     stream_idle_timeout: PositiveFloat = Field(
         30.0, description="seconds after which a stream from which nothing comes is closed"
@@ -146,6 +155,14 @@ class GrpcSettings(_Section):
     )
 
 
+class HttpSettings(_Section):
+    """What browsers may do."""
+
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may call the service; `*`: all"
+    )
+
+
 class WireSettings(_Section):
     """How answers are written."""
 
@@ -204,6 +221,7 @@ class Settings(BaseSettings):
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     grpc: GrpcSettings = GrpcSettings()
+    http: HttpSettings = HttpSettings()
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
 

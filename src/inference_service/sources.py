@@ -20,6 +20,7 @@ from inference_service.core.versions import plan
 from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Loader, VersionSource
 from inference_service.pipelines.registry import Place, load_pipeline
+from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
 from inference_service.repository.layout import ModelEntry, names, scan
 from inference_service.repository.manifest import padding_of, pipeline_of
@@ -179,6 +180,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         ),
         metadata=manifest.metadata,
         example=manifest.example,
+        example_file=example_file(entry.versions[version].parent),
         pipeline=pipeline_of(manifest),
     )
 

@@ -4,9 +4,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from socket import SHUT_RDWR
 from threading import Thread
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -320,6 +322,38 @@ def test_what_a_model_can_not_do_is_refused_in_openai_s_shape(
     assert response.status_code == 400
     assert message in response.json()["error"]["message"]
     assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def open_streams(server: RunningServer) -> float:
+    text = requests.get(server.url + "/metrics", timeout=20).text
+    return float(re.findall(r"^inference_streams (\S+)", text, re.MULTILINE)[0])
+
+
+@pytest.mark.parametrize("way", ["close", "abort"])
+def test_nothing_is_computed_for_streams_whose_clients_have_left(
+    server: RunningServer, way: str
+) -> None:
+    """Far more is sent than can be computed by then; places are free within a second or two."""
+    second = bytes(2 * 16_000)
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(stream(server, "transcription/transcribe", "?partial=1"))
+            for _ in range(3)
+        ]
+        for socket in sockets:
+            assert socket.response.headers.get("Sec-WebSocket-Extensions") is None
+            for _ in range(15):
+                socket.send(second)
+        assert open_streams(server) >= 3
+        for socket in sockets:
+            if way == "close":
+                Thread(target=socket.close).start()
+            else:
+                socket.socket.shutdown(SHUT_RDWR)
+        started = monotonic()
+        while open_streams(server) and monotonic() - started < 20:
+            sleep(0.05)
+        assert monotonic() - started < 4
 
 
 def test_streams_of_many_clients_share_the_detector_s_runs(server: RunningServer) -> None:

@@ -75,7 +75,8 @@ def test_a_wrong_content_type_is_415(zoo_server: RunningServer) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json; charset=utf-8", "application/x-www-form-urlencoded", "application/vnd.x+json"],
+    ["application/json; charset=utf-8", "application/x-www-form-urlencoded", "application/vnd.x+json",
+     "text/plain;charset=UTF-8", "text/plain"],
 )  # fmt: skip
 def test_what_tensorflow_servings_curl_examples_send_is_taken(
     zoo_server: RunningServer, content_type: str
@@ -169,6 +170,23 @@ def test_bodies_may_be_compressed_both_ways(zoo_server: RunningServer, encoding:
     assert response.json()["predictions"][299] == [598, 0, 0]
     small = post(zoo_server, PREDICT, {"instances": [[1, 2, 3]]}, Accept_Encoding=encoding)
     assert "content-encoding" not in small.headers
+
+
+def test_x_gzip_is_gzip_and_a_byte_order_mark_is_passed_over(zoo_server: RunningServer) -> None:
+    plain = json.dumps({"instances": [[1, 2, 3]]})
+    for body, headers in (
+        (gzip.compress(plain.encode()), {"Content_Encoding": "x-gzip"}),
+        (b"\xef\xbb\xbf" + plain.encode(), {}),
+        (plain.encode("utf-16"), {}),
+        (plain.encode("utf-16-le"), {"Content_Type": "application/json; charset=UTF-16LE"}),
+        (gzip.compress(b"\xef\xbb\xbf" + plain.encode()), {"Content_Encoding": "gzip"}),
+    ):
+        assert post(zoo_server, PREDICT, body, **headers).json() == {"predictions": [[2, 4, 6]]}
+    unknown = post(
+        zoo_server, PREDICT, plain.encode(), Content_Type="application/json; charset=x-y"
+    )
+    assert unknown.status_code == 415
+    assert error(unknown) == "Content-Type: unknown charset 'x-y'"
 
 
 def test_damaged_and_unknown_compression_is_told(zoo_server: RunningServer) -> None:

@@ -55,7 +55,8 @@ class ModelInfo:
 
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
     what its pipeline can be asked for. ``guard`` decides by shapes which requests are refused or
-    run alone; None: none.
+    run alone; None: none. ``row_shapes`` are shapes of rows that the graph is known to take, by
+    input, and ``example_file`` is one that its tasks are.
     """
 
     name: str
@@ -77,6 +78,8 @@ class ModelInfo:
     guard: Guard | None = None
     text: TextEmbedder | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    example_file: bytes = b""
     ref: ModelRef = field(init=False)
     """Name and version."""
 

@@ -141,6 +141,6 @@ def read(options: type[_Declared], declared: Mapping[str, Any]) -> _Declared:
 def missing(library: str, kind: str, extra: str) -> InvalidModel:
     """What to install."""
     return InvalidModel(
-        f"pipeline: {kind} needs the library {library}; install inference-service with its extra: "
-        f"pip install 'inference-service[{extra}]'"
+        f"pipeline: {kind} needs the library {library}; install the extra '{extra}', in a clone "
+        f"of the repository: pip install '.[{extra}]'"
     )

@@ -1,7 +1,5 @@
 """Single JSON values and flat arrays of them: what becomes of them in a data type."""
 
-import base64
-import binascii
 from collections.abc import Sequence
 from itertools import chain
 from types import NoneType
@@ -18,6 +16,7 @@ from inference_service.core.tensors import (
     same_values,
     shape_fits,
 )
+from inference_service.protocols import base64_text
 
 BASE64_KEY = "b64"
 _EXACT_FLOAT = 2.0**53  # from it on a float no longer holds every integer
@@ -228,8 +227,8 @@ def _square(raw: Array) -> float:
 def bytes_of(text: str, at: Path) -> bytes:
     """Base64 to bytes. Raises InvalidInput."""
     try:
-        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
+        return base64_text.decoded(text)
+    except ValueError as error:
         raise InvalidInput(f"not base64: {error}", at) from None
 
 
@@ -239,7 +238,7 @@ def text_of(value: Any) -> str | None:
         return value
     if isinstance(value, dict) and value.keys() == {BASE64_KEY}:
         try:
-            return base64.b64decode(value[BASE64_KEY], validate=True).decode()
-        except (binascii.Error, ValueError, TypeError):
+            return base64_text.decoded(value[BASE64_KEY]).decode()
+        except (AttributeError, ValueError):
             return None
     return None

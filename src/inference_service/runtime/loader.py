@@ -74,6 +74,7 @@ class LoadOptions:
     version_labels: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
+    example_file: bytes = b""
     pipeline: Pipeline = field(default_factory=Pipeline)
     payloads: Callable[[], PayloadPipeline] | None = None
     frame: Frame = field(default_factory=Frame)
@@ -168,6 +169,8 @@ def _info(
         version_labels=options.version_labels,
         metadata=options.metadata,
         example=options.example or _known_example(decision.row, model),
+        row_shapes=options.row_shapes,
+        example_file=options.example_file,
         warnings=tuple(warnings),
         pipeline=options.pipeline,
         padding=padding,

@@ -26,7 +26,7 @@ class EmbeddingsBody(BaseModel):
     user: str | None = None
 
 
-class Embedding(BaseModel):
+class EmbeddingItem(BaseModel):
     """The vector of one text: numbers, or base64 of little-endian float32."""
 
     object: Literal["embedding"] = "embedding"
@@ -46,7 +46,7 @@ class EmbeddingsAnswer(BaseModel):
 
     object: Literal["list"] = "list"
     model: str
-    data: list[Embedding]
+    data: list[EmbeddingItem]
     usage: Usage
 
 
