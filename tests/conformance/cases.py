@@ -63,6 +63,7 @@ _OPERATORS: dict[str, str] = {}  # of the node tests, by name
 
 
 def _operator(model: onnx.ModelProto) -> str:
+    """Of several nodes the one with the most attributes: the others feed it constants."""
     nodes = model.graph.node
     return str(max(nodes, key=lambda node: len(node.attribute)).op_type if nodes else "Identity")
 
@@ -76,15 +77,15 @@ def collect(kinds: Sequence[str] = KINDS) -> list[Case]:
 def _node() -> Iterator[Case]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        np.random.seed(0)  # noqa: NPY002 - the suite draws from numpy's global state
+        np.random.seed(0)  # the suite draws from numpy's global state
         from onnx.backend.test.case.node import collect_testcases
 
-        tests = collect_testcases(None)
+        tests: list[Any] = collect_testcases(None)
         for test in tests:
             if "_expanded" not in test.name:
                 _OPERATORS[test.name] = _operator(test.model)
         for test in tests:
-            inputs, outputs = test.data_sets[0]
+            inputs, outputs = (test.data_sets or [((), ())])[0]
             yield _case(test.name, "node", test.model, inputs, outputs, test.rtol, test.atol)
 
 
@@ -136,7 +137,13 @@ def _required(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def _case(
-    name: str, kind: str, model: onnx.ModelProto, inputs: Any, outputs: Any, rtol: float, atol: float
+    name: str,
+    kind: str,
+    model: onnx.ModelProto,
+    inputs: Any,
+    outputs: Any,
+    rtol: float,
+    atol: float,
 ) -> Case:
     given = model.graph.input if len(inputs) > len(_required(model)) else _required(model)
     arrays: dict[str, Array] | None = {}

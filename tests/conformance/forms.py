@@ -42,14 +42,20 @@ class Http:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """The body of an answer, and how many of its bytes are JSON where not all are."""
+
+    body: bytes
+    json_length: int | None
+
+
+@dataclass(frozen=True)
 class Form:
     """One way to write a request. ``write`` takes the model's name and its inputs."""
 
     name: str
     write: Callable[[str, Tensors], Any]
     read: Callable[[Any, Tensors], dict[str, Array]]
-    typed: bool = True
-    """Whether its answers say the types of their tensors; otherwise they are the expected ones."""
 
 
 def nested(array: Array) -> Any:
@@ -75,7 +81,7 @@ def bytes_of(array: Array) -> bytes:
 def from_bytes(data: bytes, datatype: str, shape: list[int]) -> Array:
     """The other way round. Raises ValueError where the length isn't right."""
     dtype = _NUMPY[datatype]
-    if dtype != object:
+    if dtype.kind != "O":
         return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
     texts, place = [], 0
     while place < len(data):
@@ -104,12 +110,17 @@ def _write_json(model: str, inputs: Tensors) -> Http:
     return Http(path, body, _BARE)
 
 
-def _read_json(body: bytes, expected: Tensors) -> dict[str, Array]:
+def _write_nested(model: str, inputs: Tensors) -> Http:
+    path, body = _oip(model, inputs, lambda a: {"data": nested(a)})
+    return Http(path, body, _BARE)
+
+
+def _read_json(answer: Answered, expected: Tensors) -> dict[str, Array]:
     return {
         output["name"]: np.array(output["data"], _NUMPY[output["datatype"]]).reshape(
             output["shape"]
         )
-        for output in json.loads(body)["outputs"]
+        for output in json.loads(answer.body)["outputs"]
     }
 
 
@@ -129,10 +140,12 @@ def _write_binary(model: str, inputs: Tensors) -> Http:
     return Http(path, b"".join([head, *parts]), headers)
 
 
-def read_binary(body: bytes, length: int) -> dict[str, Array]:
-    """An answer of which ``length`` bytes are JSON."""
-    found, place = {}, length
-    for output in json.loads(body[:length])["outputs"]:
+def _read_binary(answer: Answered, expected: Tensors) -> dict[str, Array]:
+    if answer.json_length is None:
+        raise ValueError("no Inference-Header-Content-Length in an answer with binary tensors")
+    body, place = answer.body, answer.json_length
+    found = {}
+    for output in json.loads(body[:place])["outputs"]:
         size = output["parameters"]["binary_data_size"]
         data = body[place : place + size]
         place += size
@@ -194,10 +207,7 @@ def _write_rows(model: str, inputs: Tensors) -> Http | None:
 
 def _plain(value: Any, expected: Array) -> Array:
     """A nested list as an array of the expected type; its own shape where it has one."""
-    if expected.dtype != object:
-        array = np.array(value, expected.dtype)
-    else:
-        array = _objects(value)
+    array = _objects(value) if expected.dtype.kind == "O" else np.array(value, expected.dtype)
     if array.size == 0 and expected.size == 0 and array.ndim < expected.ndim:
         return array.reshape(expected.shape)
     return array
@@ -221,15 +231,15 @@ def _unwrapped(value: Any) -> Any:
     return base64.b64decode(value["b64"]).decode() if isinstance(value, dict) else value
 
 
-def _read_columns(body: bytes, expected: Tensors) -> dict[str, Array]:
-    value = json.loads(body)["outputs"]
+def _read_columns(answer: Answered, expected: Tensors) -> dict[str, Array]:
+    value = json.loads(answer.body)["outputs"]
     if len(expected) == 1:
         value = {next(iter(expected)): value}
     return {name: _plain(content, expected[name]) for name, content in value.items()}
 
 
-def _read_rows(body: bytes, expected: Tensors) -> dict[str, Array]:
-    rows = json.loads(body)["predictions"]
+def _read_rows(answer: Answered, expected: Tensors) -> dict[str, Array]:
+    rows = json.loads(answer.body)["predictions"]
     if len(expected) == 1:
         name = next(iter(expected))
         return {name: _plain(rows, expected[name])}
@@ -237,9 +247,10 @@ def _read_rows(body: bytes, expected: Tensors) -> dict[str, Array]:
 
 
 JSON = Form("OIP JSON", _write_json, _read_json)
-BINARY = Form("OIP binary", _write_binary, lambda body, _: body)
+NESTED = Form("OIP JSON, nested", _write_nested, _read_json)
+BINARY = Form("OIP binary", _write_binary, _read_binary)
 RAW = Form("gRPC raw", _write_raw, _read_message)
 CONTENTS = Form("gRPC typed", _write_contents, _read_message)
-COLUMNS = Form("TF Serving columns", _write_columns, _read_columns, typed=False)
-ROWS = Form("TF Serving rows", _write_rows, _read_rows, typed=False)
-FORMS = (JSON, BINARY, RAW, CONTENTS, COLUMNS, ROWS)
+COLUMNS = Form("TF Serving columns", _write_columns, _read_columns)
+ROWS = Form("TF Serving rows", _write_rows, _read_rows)
+FORMS = (JSON, NESTED, BINARY, RAW, CONTENTS, COLUMNS, ROWS)

@@ -157,6 +157,6 @@ def _finish(worker: _Worker, journal: Journal, *, hung: bool) -> list[list[Case]
         words = f"no progress for {STALL:.0f} s" if hung else f"exit {worker.process.exitcode}"
         journal.add(Result(case.name, case.kind, case.operator, "died", words))
         return []
-    names = {suspects[0].removesuffix("-free")} if suspects else {left[0].name}
-    alone = [case for case in left if case.name in names] or left[:1]
+    suspect = suspects[0].partition("-")[0] if suspects else ""
+    alone = [case for case in left if case.name == suspect] or left[:1]
     return [alone, rest] if (rest := [case for case in left if case not in alone]) else [alone]

@@ -1,4 +1,4 @@
-"""One model put to the test: every protocol, then two clients at once."""
+"""One model put to the test: every protocol, then several clients at once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -11,22 +11,22 @@ import onnx
 
 from inference_service.core.lifecycle import State
 from tests.conformance.cases import Case
-from tests.conformance.comparison import difference, same_kind
+from tests.conformance.comparison import difference, rounding, same_kind
 from tests.conformance.forms import BINARY, FORMS, Form
-from tests.conformance.reference import Reference, Unanswered, freed, leading, others, rows_of
+from tests.conformance.reference import Reference, Unanswered
 from tests.conformance.serving import Client, Refused, serving
+from tests.conformance.variants import WHOLE, Variant, variants
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Tensors = Mapping[str, Array]
 
 RIGHT, REFUSED, WRONG, FAULT, INEXPRESSIBLE = "right", "refused", "wrong", "fault", "inexpressible"
-FREE = "-free"
-_DELAY = 0.005  # seconds, for requests at the same time to be found by one run
+_DELAY = 0.01  # seconds, for requests at the same time to be found by one run
 
 
 @dataclass
 class Found:
-    """What came of one request: `verdict` is one of the constants above."""
+    """What came of one request: ``verdict`` is one of the constants above."""
 
     verdict: str
     words: str = ""
@@ -80,10 +80,10 @@ async def try_all(
 
     ``progress`` is told the names of the models that are being worked on.
     """
-    trials = [_Trial(case) for case in cases]
-    for trial in trials:
-        progress([trial.case.name])
-        trial.prepare(folder)
+    trials = []
+    for case in cases:
+        progress([case.name])
+        trials.append(_Trial(case, folder))
     async with serving(folder, progress) as client:
         for trial in trials:
             progress([trial.case.name])
@@ -91,59 +91,55 @@ async def try_all(
 
 
 class _Trial:
-    def __init__(self, case: Case) -> None:
-        self.case = case
-        self.free: Reference | None = None
-        self.reference: Reference | None = None
-        self.problem = ""
+    """Puts what a case needs into the model repository; asks when it is served."""
 
-    def prepare(self, folder: Path) -> None:
-        """Write the models that it needs into the repository."""
-        case = self.case
+    def __init__(self, case: Case, folder: Path) -> None:
+        self.case = case
+        self._problem: str | None = None
+        self._expected: Tensors = {}
+        self._random = False
+        self._variants: list[Variant] = []
         _save(case.model, folder / case.name)
         try:
-            self.reference = Reference(case.model)
-            self.expected = self.reference.run(case.inputs or {}) if case.inputs is not None else {}
+            reference = Reference(case.model)
+            if case.inputs is None or case.unserved:
+                return
+            self._expected = reference.run(case.inputs)
+            again = reference.run(case.inputs)
         except Unanswered as error:
-            self.problem = str(error)
+            self._problem = str(error)
             return
-        model = freed(case.model, case.inputs) if case.inputs else None
-        if model is not None and case.unserved is None and not self._random():
-            try:
-                self.free = Reference(model)
-                self.free.run(case.inputs or {})
-            except Unanswered:
-                self.free = None
-            else:
-                _save(model, folder / f"{case.name}{FREE}")
+        self._random = difference(again, self._expected, 0, 0) is not None
+        if not self._random:
+            self._variants += variants(case.model, reference, case.inputs, self._expected)
+        for variant in self._variants:
+            if variant.model is not None:
+                _save(variant.model, folder / self._served_as(variant))
 
-    def _random(self) -> bool:
-        """Whether two answers to the same request differ."""
-        assert self.reference is not None
-        again = self.reference.run(self.case.inputs or {})
-        return difference(again, self.expected, 0, 0) is not None
+    def _served_as(self, variant: Variant) -> str:
+        return self.case.name if variant.model is None else f"{self.case.name}-{variant.title}"
 
     async def result(self, client: Client) -> Result:
+        """Everything that came of it."""
         case = self.case
-        result = Result(case.name, case.kind, case.operator, "served")
+        result = Result(case.name, case.kind, case.operator, "served", random=self._random)
         state, words = client.state(case.name)
-        unrunnable = self.reference is None or (bool(self.problem) and case.unserved is None)
-        if unrunnable:
-            result.outcome, result.words = "not run", self.problem
-        if state is not State.READY:
-            if not unrunnable:
-                result.outcome, result.words = "not loaded", words
-            return result
-        if case.inputs is None or self.problem:
-            if case.inputs and self.problem:
+        if self._problem is not None:
+            result.outcome, result.words = "not run", self._problem
+            if state is State.READY and case.inputs is not None:
                 await self._ask_in_vain(client, result)
             return result
-        result.random = self._random()
-        result.deviates = "" if result.random else self._deviation()
+        if state is not State.READY:
+            result.outcome, result.words = "not loaded", words
+            return result
+        if not self._random:
+            result.deviates = self._deviation()
         for form in FORMS:
             result.forms[form.name] = await self._ask(client, form)
-        if not result.random:
-            await self._beside(client, result)
+        before = await client.executions(case.name)
+        for variant in self._variants:
+            ran = await self._at_once(client, variant, result, before)
+            before = before + ran if variant.model is None else before
         return result
 
     async def _ask_in_vain(self, client: Client, result: Result) -> None:
@@ -154,117 +150,63 @@ class _Trial:
 
     def _deviation(self) -> str:
         """How ONNX Runtime's answer differs from the suite's."""
-        wanted = dict(zip(self.expected, self.case.expected, strict=False))
+        wanted = dict(zip(self._expected, self.case.expected, strict=False))
         known = {name: array for name, array in wanted.items() if array is not None}
-        got = {name: self.expected[name] for name in known}
+        got = {name: self._expected[name] for name in known}
         return difference(got, known, self.case.rtol, self.case.atol) or ""
 
     async def _ask(self, client: Client, form: Form) -> Found:
         case = self.case
-        answer = await client.ask(form, case.name, case.inputs or {}, self.expected)
-        return self._judged(answer, self.expected, exact=not self._random())
+        answer = await client.ask(form, case.name, case.inputs or {}, self._expected)
+        return self._judged(answer, self._expected, case.atol)
 
     def _judged(
-        self, answer: dict[str, Array] | Refused | None, expected: Tensors, *, exact: bool = True
+        self, answer: dict[str, Array] | Refused | None, expected: Tensors, atol: float
     ) -> Found:
         if answer is None:
             return Found(INEXPRESSIBLE)
         if isinstance(answer, Refused):
             return Found(FAULT if answer.ours else REFUSED, f"{answer.status}: {answer.words}")
-        if exact:
-            words = difference(answer, expected, self.case.rtol, self.case.atol)
-        else:
+        if self._random:
             words = same_kind(answer, expected)
+        else:
+            words = difference(answer, expected, self.case.rtol, atol)
         return Found(WRONG, words) if words else Found(RIGHT)
 
-    async def _beside(self, client: Client, result: Result) -> None:
-        """The same requests alone and beside another client's: equal answers."""
-        assert self.reference is not None
-        inputs = dict(self.case.inputs or {})
-        if not inputs:
-            return
-        other = _answered(self.reference, others(inputs))
-        requests = [(inputs, self.expected), *([other] if other else [])] * 2
-        await self._at_once(client, self.case.name, requests, result, "whole requests")
-        parts = self._rows(inputs, self.expected)
-        if other and parts:
-            parts += self._rows(*other)
-        if parts:
-            await self._at_once(client, self.case.name, parts, result, "rows", may_refuse=True)
-        if self.free is not None and client.state(self.case.name + FREE)[0] is State.READY:
-            await self._freed(client, result, inputs)
+    async def _at_once(self, client: Client, variant: Variant, result: Result, before: int) -> int:
+        """All requests of a variant at the same time; the worst that came of one of them.
 
-    async def _freed(self, client: Client, result: Result, inputs: Tensors) -> None:
-        """The same graph with a free batch axis, and requests of unequal numbers of rows."""
-        assert self.free is not None
-        names = rows_of(inputs)
-        one_row = {name: a[:1] if name in names else a for name, a in inputs.items()}
-        twice = {
-            name: np.concatenate([a, a[::-1]]) if name in names else a for name, a in inputs.items()
-        }
-        requests = []
-        for asked in (inputs, *others(inputs)[:2], one_row, twice, inputs):
-            try:
-                requests.append((asked, self.free.run(asked)))
-            except Unanswered:
-                requests.append((asked, None))
-        await self._at_once(
-            client, self.case.name + FREE, requests, result, "free batch axis", may_refuse=True
-        )
-
-    def _rows(self, inputs: Tensors, expected: Tensors) -> list[tuple[Tensors, Tensors | None]]:
-        """Requests of one row each for a graph with a fixed number of rows."""
-        count = leading(inputs)
-        if count < 2 or len(rows_of(inputs)) < len(inputs):
-            return []
-        if any(not a.ndim or len(a) != count for a in expected.values()):
-            return []
-        return [
-            ({n: a[i : i + 1] for n, a in inputs.items()}, {n: a[i : i + 1] for n, a in expected.items()})
-            for i in range(min(count, 3))
-        ]
-
-    async def _at_once(
-        self,
-        client: Client,
-        model: str,
-        requests: Sequence[tuple[Tensors, Tensors | None]],
-        result: Result,
-        title: str,
-        *,
-        may_refuse: bool = False,
-    ) -> None:
-        """All requests at the same time. Expected None: there is no answer to it alone."""
-        _, runs = await client.executions(model)
+        ``before``: runs of the case's own model until now. Returns the runs that there were.
+        """
+        model = self._served_as(variant)
+        state, words = client.state(model)
+        if state is not State.READY:
+            result.beside[variant.title] = Found(REFUSED, words)
+            return 0
         answers = await asyncio.gather(
-            *(client.ask(BINARY, model, asked, {}) for asked, _ in requests)
+            *(client.ask(BINARY, model, asked, {}) for asked, _ in variant.questions)
         )
-        _, after = await client.executions(model)
-        answered = sum(not isinstance(answer, Refused) for answer in answers)
-        result.merged |= after - runs < answered
-        found = Found(RIGHT)
-        for answer, (_, expected) in zip(answers, requests, strict=True):
-            if expected is None:
-                if not isinstance(answer, Refused):
-                    found = Found(WRONG, "answered beside others, though not alone")
-                continue
-            judged = self._judged(answer, expected)
-            if judged.verdict != RIGHT and found.verdict in {RIGHT, REFUSED}:
-                found = judged
-        if found.verdict == REFUSED and not may_refuse:
-            first = result.forms[BINARY.name].verdict
-            found = Found(REFUSED if first == REFUSED else WRONG, found.words)
-        result.beside[title] = found
+        runs = await client.executions(model) - (before if variant.model is None else 0)
+        result.merged |= runs < sum(not isinstance(answer, Refused) for answer in answers)
+        found = [
+            self._judged_beside(answer, expected)
+            for answer, (_, expected) in zip(answers, variant.questions, strict=True)
+        ]
+        worst = max(found, key=lambda one: (RIGHT, REFUSED, FAULT, WRONG).index(one.verdict))
+        alone = result.forms[BINARY.name].verdict
+        if variant.title == WHOLE and worst.verdict == REFUSED and alone == RIGHT:
+            worst = Found(WRONG, f"answered alone, refused beside others: {worst.words}")
+        result.beside[variant.title] = worst
+        return runs
 
-
-def _answered(reference: Reference, requests: Sequence[Tensors]) -> tuple[Tensors, Tensors] | None:
-    """The first request that ONNX Runtime answers."""
-    for asked in requests:
-        try:
-            return asked, reference.run(asked)
-        except Unanswered:
-            continue
-    return None
+    def _judged_beside(
+        self, answer: dict[str, Array] | Refused | None, expected: Tensors | None
+    ) -> Found:
+        if expected is not None:
+            return self._judged(answer, expected, max(self.case.atol, rounding(expected)))
+        if isinstance(answer, Refused):
+            return Found(RIGHT)
+        return Found(WRONG, "answered, though ONNX Runtime refuses the request alone")
 
 
 def _save(model: onnx.ModelProto, folder: Path) -> None:
