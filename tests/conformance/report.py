@@ -26,6 +26,7 @@ wrong or a 5xx. `tests/conformance/test_sample.py` is the part of it that runs w
 Made with {versions}.
 """
 
+_SHOWN = 50  # faults in the terminal
 _VERDICTS = (RIGHT, REFUSED, INEXPRESSIBLE, WRONG, FAULT)
 _HEADS = {
     RIGHT: "right", REFUSED: "refused (4xx)", INEXPRESSIBLE: "can't be expressed",
@@ -64,10 +65,8 @@ def summary(results: Sequence[Result]) -> str:
         f"at once   {', '.join(f'{beside[key]} {key}' for key in _VERDICTS)}; "
         f"{sum(result.merged for result in results)} models merged requests",
     ]
-    for result in results:
-        lines += [f"{result.name}, {name}: {found.words}" for name, found in result.faults]
-        lines += [f"{result.name} died: {result.words}"] * (result.outcome == "died")
-    return "\n".join(lines)
+    faults = _fault_lines(results)
+    return "\n".join([*lines, *faults[:_SHOWN], *([f"… {len(faults)} faults"] if faults else [])])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -213,9 +212,14 @@ def _unrun(words: str) -> str:
 
 
 def _failures(results: Sequence[Result]) -> str:
+    lines = _fault_lines(results)
+    return "## Faults\n\n" + ("\n".join(lines) if lines else "None.") + "\n"
+
+
+def _fault_lines(results: Sequence[Result]) -> list[str]:
     lines = [
         f"- `{result.name}`, {name}: {found.verdict}: {found.words}"
         for result in results
         for name, found in result.faults
-    ] + [f"- `{result.name}`: {result.words}" for result in results if result.outcome == "died"]
-    return "## Faults\n\n" + ("\n".join(lines) if lines else "None.") + "\n"
+    ]
+    return lines + [f"- `{r.name}` {r.words}" for r in results if r.outcome == "died"]

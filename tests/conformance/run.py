@@ -23,8 +23,8 @@ from tests.conformance.cases import Case
 from tests.conformance.trial import Result, try_all
 
 PACKAGES = ("onnx", "onnxruntime", "numpy")
-CHUNK = 50  # cases that one process serves at the same time
-STALL = 60.0
+CHUNK = 100  # cases that one process serves at the same time
+STALL = 120.0
 """Seconds without progress after which a process is taken to hang."""
 
 _FORK = multiprocessing.get_context("fork")  # the cases need not be sent to the processes
@@ -98,7 +98,9 @@ def run(cases: Sequence[Case], folder: Path, processes: int) -> dict[str, Result
     try:
         while chunks or workers:
             while chunks and len(workers) < processes:
-                workers.append(_start(chunks.pop(0), folder, journal, len(chunks)))
+                workers.append(
+                    _start(chunks.pop(), folder, journal, len(chunks))
+                )  # large ones first
             sleep(0.1)
             for worker in list(workers):
                 stalled = worker.stalled()
