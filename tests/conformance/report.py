@@ -26,7 +26,6 @@ wrong or a 5xx. `tests/conformance/test_sample.py` is the part of it that runs w
 Made with {versions}.
 """
 
-_SHOWN = 50  # faults in the terminal
 _VERDICTS = (RIGHT, REFUSED, INEXPRESSIBLE, WRONG, FAULT)
 _HEADS = {
     RIGHT: "right", REFUSED: "refused (4xx)", INEXPRESSIBLE: "can't be expressed",
@@ -65,8 +64,15 @@ def summary(results: Sequence[Result]) -> str:
         f"at once   {', '.join(f'{beside[key]} {key}' for key in _VERDICTS)}; "
         f"{sum(result.merged for result in results)} models merged requests",
     ]
-    faults = _fault_lines(results)
-    return "\n".join([*lines, *faults[:_SHOWN], *([f"… {len(faults)} faults"] if faults else [])])
+    found = [
+        (result.name, f"{name}, {one.verdict}: {_plainly(one.words)}")
+        for result in results
+        for name, one in result.faults
+    ] + [(r.name, f"died: {r.words}") for r in results if r.outcome == "died"]
+    counted = Counter(words for _, words in found)
+    first = {words: name for name, words in reversed(found)}
+    lines += [f"{count} x {words}, e.g. {first[words]}" for words, count in counted.most_common()]
+    return "\n".join(lines)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
