@@ -211,7 +211,7 @@ class _Trial:
         if expected is not None:
             return self._judged(answer, expected, max(self.case.atol, rounding(expected)))
         if isinstance(answer, Refused):
-            return Found(RIGHT)
+            return Found(FAULT, f"{answer.status}: {answer.words}") if answer.ours else Found(RIGHT)
         return Found(WRONG, "answered, though ONNX Runtime refuses the request alone")
 
 
