@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -100,6 +101,17 @@ Progress = Callable[[Sequence[str]], None]
 
 
 @asynccontextmanager
+async def _usual_collector() -> AsyncIterator[None]:
+    """The service tunes the process's garbage collector, which isn't its own here."""
+    thresholds = gc.get_threshold()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+@asynccontextmanager
 async def serving(folder: Path, progress: Progress) -> AsyncIterator[Client]:
     """Serve a model repository; all its models are ready, or have failed, when it is entered.
 
@@ -110,7 +122,7 @@ async def serving(folder: Path, progress: Progress) -> AsyncIterator[Client]:
         models=folder, grpc={"port": 0}, shutdown={"lame_duck": 0, "grace_period": 2}
     )
     app = create_app(settings, lambda _: loaded.set())
-    async with app.router.lifespan_context(app):
+    async with _usual_collector(), app.router.lifespan_context(app):
         while not loaded.is_set():
             statuses = app.state.service.engine.statuses()
             progress([s.name for s in statuses if s.state in {State.LOADING, State.WARMING}])

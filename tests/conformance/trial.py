@@ -78,16 +78,20 @@ class Result:
 
 
 async def try_all(
-    cases: Sequence[Case], folder: Path, progress: Callable[[Sequence[str]], None] = lambda _: None
+    cases: Sequence[Case],
+    folder: Path,
+    progress: Callable[[Sequence[str]], None] = lambda _: None,
+    at_once: Callable[[Case], bool] = lambda _: True,
 ) -> AsyncIterator[Result]:
     """Serve all cases at once from a repository in ``folder``, and try one after the other.
 
-    ``progress`` is told the names of the models that are being worked on.
+    ``progress`` is told the names of the models that are being worked on; ``at_once`` says which
+    cases are asked by several clients at the same time, too.
     """
     trials = []
     for case in cases:
         progress([case.name])
-        trials.append(_Trial(case, folder))
+        trials.append(_Trial(case, folder, at_once=at_once(case)))
     async with serving(folder, progress) as client:
         for trial in trials:
             progress([trial.case.name])
@@ -97,7 +101,7 @@ async def try_all(
 class _Trial:
     """Puts what a case needs into the model repository; asks when it is served."""
 
-    def __init__(self, case: Case, folder: Path) -> None:
+    def __init__(self, case: Case, folder: Path, *, at_once: bool) -> None:
         self.case = case
         self._problem: str | None = None
         self._expected: Tensors = {}
@@ -115,7 +119,7 @@ class _Trial:
             self._problem = str(error)
             return
         self._random = any(difference(one, self._expected, 0, 0) for one in again)
-        if not self._random:
+        if at_once and not self._random:
             found = variants(case.model, reference, case.inputs, self._expected)
             self._variants += islice(found, 1) if large else found
         for variant in self._variants:
