@@ -70,7 +70,7 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def bytes_of(array: Array) -> bytes:
+def to_bytes(array: Array) -> bytes:
     """Little-endian, row-major; strings behind their lengths."""
     if array.dtype == object:
         texts = [_text(value).encode() for value in array.reshape(-1)]
@@ -125,7 +125,7 @@ def _read_json(answer: Answered, expected: Tensors) -> dict[str, Array]:
 
 
 def _write_binary(model: str, inputs: Tensors) -> Http:
-    parts = [bytes_of(array) for array in inputs.values()]
+    parts = [to_bytes(array) for array in inputs.values()]
     sizes = iter([len(part) for part in parts])
     path, head = _oip(
         model,
@@ -162,7 +162,7 @@ def _write_raw(model: str, inputs: Tensors) -> Any:
     request = _Request(model_name=model)
     for name, array in inputs.items():
         request.inputs.add(name=name, datatype=DATATYPES[array.dtype.name], shape=array.shape)
-        request.raw_input_contents.append(bytes_of(array))
+        request.raw_input_contents.append(to_bytes(array))
     return request
 
 
