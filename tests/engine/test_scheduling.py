@@ -8,9 +8,9 @@ import pytest
 
 from inference_service.core.errors import DeadlineExceeded, ExecutionFailed, Overloaded
 from inference_service.core.requests import InferenceRequest
+from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.entries import Release
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.worker import Worker
@@ -218,8 +218,10 @@ async def test_the_scheduler_explains_itself() -> None:
     runner.next().answer(1.2)
     await asked
     told = engine.explain(REF)
-    assert told["cost"]["tables"][0]["table"][0]["ms"] == pytest.approx(1020)
-    assert told["default_deadline_ms"] == pytest.approx(51_000)
+    assert told["cost"]["tables"][0]["table"][0]["ms"] == pytest.approx(1200), (
+        "the first run counts for the warm-up"
+    )
+    assert told["default_deadline_ms"] == pytest.approx(60_000)
     (batch,) = told["recent_batches"]
     assert (batch["predicted_ms"], batch["ms"]) == (1000, 1200)
     assert batch["because"] == "a slot was free and this was all that was queued"

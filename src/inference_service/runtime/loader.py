@@ -22,7 +22,7 @@ from inference_service.runtime.declared import (
 )
 from inference_service.runtime.memory import Trimmer, resident
 from inference_service.runtime.probe_padding import verified_padding
-from inference_service.runtime.profile import LARGEST, ProfileCache, knee_of
+from inference_service.runtime.profile import LARGEST, ProfileCache, derived_max_batch_size
 from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import Frame, OpenModel, RuntimeOptions, open_model
 from inference_service.runtime.verdicts import (
@@ -339,11 +339,15 @@ def warmed(loaded: LoadedModel, options: LoadOptions) -> tuple[ModelInfo, OrtRun
         profiles = chosen(measured(info, typical, options, models), info, options)
         usual = resident() - before
         if options.derive_max_batch_size and not info.policy.sizes:
-            largest = min(knee_of(profiles), info.policy.max_batch_size)
+            largest = min(derived_max_batch_size(profiles), info.policy.max_batch_size)
             if info.signature.has_fixed_rows:
                 largest = worth_inlining(profiles, largest)
-            info = replace(info, policy=replace(info.policy, max_batch_size=largest))
+            growth = info.policy.max_batch_size
+            derived = replace(info.policy, max_batch_size=largest, max_growth=growth)
+            info = replace(info, policy=derived)
         cheap = loaded.analysis.verdict.cost.by_shape and is_cheap(info, profiles)
+        if cheap:  # longer runs would block the event loop
+            info = replace(info, policy=replace(info.policy, max_growth=0))
         used = {profile.layout.threads for profile in profiles}
         models = {threads: model for threads, model in models.items() if threads in used}
         # Larger batches have been measured than are ever going to run.

@@ -19,8 +19,9 @@ from time import perf_counter
 import onnxruntime as ort
 
 from inference_service.core.rows import RowLayout
-from inference_service.core.scheduling.cost import Points, knee
+from inference_service.core.scheduling.cost import CostTable, Points, knee
 from inference_service.core.scheduling.layout import Layout, Profile
+from inference_service.core.scheduling.policy import DEFAULTS
 from inference_service.core.tensors import Tensors
 from inference_service.runtime.session import OpenModel
 from inference_service.runtime.verdicts import file_digest
@@ -232,6 +233,18 @@ def _cpu() -> str:
 def knee_of(profiles: Sequence[Profile]) -> int:
     """The largest batch worth running, over all layouts; the hop to a thread is counted in."""
     return max(knee(with_overhead(profile.points)) for profile in profiles)
+
+
+def derived_max_batch_size(profiles: Sequence[Profile]) -> int:
+    """Where the measured rows per second level off, but not less than 32 unless such a run is long.
+
+    A busy moment at the start makes a knee tiny. What runs cost is learned later; a size that is
+    never run is not.
+    """
+    least = DEFAULTS.least_max_batch
+    tables = [CostTable(profile.points) for profile in profiles if profile.points]
+    short = all(table.seconds(least) <= DEFAULTS.long_run for table in tables)
+    return max(knee_of(profiles), least if tables and short else 1)
 
 
 def with_overhead(points: Points) -> Points:

@@ -100,7 +100,7 @@ class World(RuleBasedStateMachine):
             assert not idle, "an idle model refuses nothing"
             assert refusal.retry_after >= 0
             return
-        assert foreseen is None or length, "what is refused unread would have been refused later"
+        assert foreseen is None or length or self.NOISE, "it would have been refused unread"
         self.entries.append(entry)
         self.covered[number] = 0
         if not more:
@@ -291,10 +291,10 @@ def _settings(examples: int) -> settings:
 
 
 TestSingleRows = SingleRows.TestCase
-TestSingleRows.settings = _settings(150)
+TestSingleRows.settings = _settings(60)
 TestWorld = World.TestCase
-TestWorld.settings = _settings(250)
+TestWorld.settings = _settings(100)
 TestNoisy = Noisy.TestCase
-TestNoisy.settings = _settings(150)
+TestNoisy.settings = _settings(60)
 TestLengths = Lengths.TestCase
-TestLengths.settings = _settings(100)
+TestLengths.settings = _settings(60)

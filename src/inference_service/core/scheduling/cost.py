@@ -242,6 +242,8 @@ class CostModel:
         self._ratios: deque[float] = deque(maxlen=policy.margin_window)
         self._off = 0
         self._runs = 0
+        self.version = 0
+        """Changes with every run that is observed: what was derived from costs is stale then."""
         self.speed = 1.0
         """How many times as long as usual runs take at present: the factor of all tables."""
         self.margin = 1.0
@@ -272,6 +274,7 @@ class CostModel:
     def observe(self, rows: int, seconds: float, row_elements: int = 0) -> None:
         """Learn from a run."""
         self._runs += 1
+        self.version += 1
         table = self.table(row_elements)
         usual = table.seconds(rows)
         if usual <= 0.0:

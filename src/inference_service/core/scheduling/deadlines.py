@@ -9,17 +9,17 @@
 The safety margin counts for the choice of the set alone: an entry that may be in time is not dropped.
 """
 
-import heapq
 import math
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from itertools import chain, islice, takewhile
+from itertools import accumulate, chain
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.entries import Entry
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import DeadlineList
+from inference_service.core.scheduling.queue import DeadlineList, nearest
 
 T = TypeVar("T")
 
@@ -48,7 +48,10 @@ class Run:
     curve: Sequence[float]
     speed: float
     margin: float
+    full: int
+    """The size of a run with a backlog; only a single request may be larger."""
     most: int
+    """max_batch_size: a request with more rows is cut."""
     slot_ends: Sequence[float]
     idle: bool
     """Nothing runs: then something must, for the table may be wrong."""
@@ -71,76 +74,73 @@ class Choice(Generic[T]):
 
 def choose(lists: Sequence[DeadlineList[T]], run: Run, policy: BatchPolicy) -> Choice[T]:
     """What runs now, out of one list for each class, the highest first."""
-    lost = list(
-        takewhile(lambda entry: run.end(min(entry.left, run.most)) > entry.due, nearest(lists))
-    )
-    choice = _all_in_time(islice(nearest(lists), len(lost), None), run, policy.look_ahead)
+    lost = _late_after(lists, run, run.now, set())
+    horizon = policy.look_ahead * run.most
+    ahead = nearest(lists, len(lost) + horizon)[len(lost) :]
+    choice = _all_in_time(ahead, run, policy.look_ahead)
     if choice is None:
         choice = _most_in_time(lists, run, policy.safe_end)
     kept = {*choice.lost, *choice.chosen}
     choice.lost += [entry for entry in lost if entry not in kept]
     if choice.feasibility is Feasibility.SOME_IN_TIME:
         kept.update(choice.lost)
-        choice.lost += _lost_after(lists, run, choice.rows, kept)
+        ends = list(run.slot_ends)
+        ends.remove(min(ends))
+        choice.lost += _late_after(lists, run, min([*ends, run.end(choice.rows)]), kept)
     return choice
 
 
-def _lost_after(
-    lists: Sequence[DeadlineList[T]], run: Run, rows: int, kept: set[Entry[T]]
-) -> Iterator[Entry[T]]:
-    """Of the others, those that even the next run after this one would answer too late."""
-    ends = list(run.slot_ends)
-    ends.remove(min(ends))
-    start = min([*ends, run.end(rows)])
-    for entry in nearest(lists):
-        if entry in kept:
-            continue
-        if start + run.curve[min(entry.left, run.most)] * run.speed <= entry.due:
-            break
-        yield entry
+def _late_after(
+    lists: Sequence[DeadlineList[T]], run: Run, start: float, kept: set[Entry[T]]
+) -> list[Entry[T]]:
+    """Of the nearest deadlines, those that even a run from ``start`` would answer too late."""
+    lost: list[Entry[T]] = []
+    known = 0
+    while True:
+        entries = nearest(lists, 2 * known + run.most)[known:]
+        for entry in entries:
+            if entry in kept:
+                continue
+            if start + run.curve[min(entry.left, run.most)] * run.speed <= entry.due:
+                return lost
+            lost.append(entry)
+        if not entries:
+            return lost
+        known += len(entries)
 
 
-def nearest(lists: Sequence[DeadlineList[T]]) -> Iterator[Entry[T]]:
-    """The entries of all lists, the nearest deadline first."""
-    records = [listed.nearest() for listed in lists]
-    merged = records[0] if len(records) == 1 else heapq.merge(*records)
-    return (entry for _, _, entry in merged)
-
-
-def _all_in_time(entries: Iterator[Entry[T]], run: Run, look_ahead: int) -> Choice[T] | None:
+def _all_in_time(entries: list[Entry[T]], run: Run, look_ahead: int) -> Choice[T] | None:
     """The first of the runs that are in time for all of these, the nearest first; None: not all.
 
     Also None without entries. A later end of the first run delays all others as much, so that it
     may take as long as the tightest of them allows.
     """
     curve, factor, most = run.curve, run.speed * run.margin, run.most
+    totals = list(accumulate([min(entry.left, most) for entry in entries]))
     ends, start = list(run.slot_ends), run.now
     first: Choice[T] | None = None
-    chosen: list[Entry[T]] = []
-    rows, due, slack, runs = 0, math.inf, math.inf, 0
-    for entry in entries:
-        own = min(entry.left, most)
-        if rows and (rows + own > most or start + curve[rows + own] * factor > due):
-            end = start + curve[rows] * factor
-            slack = min(slack, due - end)
-            first = first or Choice(Feasibility.ALL_IN_TIME, chosen, rows, end)
-            runs += 1
-            if runs == look_ahead:
-                break
-            ends.remove(min(ends))
-            ends.append(end)
-            start, rows = min(ends), 0
-        if rows == 0:
-            due = entry.due
-        rows += own
-        if start + curve[rows] * factor > due:
+    index, done, slack = 0, 0, math.inf
+    for _ in range(look_ahead):
+        if index == len(entries):
+            break
+        due = entries[index].due
+        budget = (due - start) / factor
+        rows = min(
+            bisect_right(curve, budget, 1, most + 1) - 1, max(run.full, totals[index] - done)
+        )
+        stop = bisect_right(totals, done + rows, index)
+        while stop > index and curve[totals[stop - 1] - done] > budget:
+            stop -= 1  # costs need not rise with the rows
+        if stop == index:
             return None
-        if first is None:
-            chosen.append(entry)
-    if rows:
+        rows = totals[stop - 1] - done
         end = start + curve[rows] * factor
         slack = min(slack, due - end)
-        first = first or Choice(Feasibility.ALL_IN_TIME, chosen, rows, end)
+        if first is None:
+            first = Choice(Feasibility.ALL_IN_TIME, entries[:stop], rows, end)
+        ends.remove(min(ends))
+        ends.append(end)
+        index, done, start = stop, totals[stop - 1], min(ends)
     if first is not None:
         first.latest_end += slack
     return first
@@ -155,12 +155,12 @@ def _most_in_time(lists: Sequence[DeadlineList[T]], run: Run, safe_end: float) -
     members: list[Entry[T]] = []
     choice = Choice[T](Feasibility.SOME_IN_TIME)
     rows, due, best, size = 0, math.inf, 0.0, 0
-    for entry in chain.from_iterable(listed.latest() for listed in lists):
+    for entry in chain.from_iterable(listed.latest(most) for listed in lists):
         own = min(entry.left, most)
         if run.end(own) > entry.due:
             choice.lost.append(entry)
             continue
-        if rows + own > most:
+        if rows and rows + own > run.full:
             break
         members.append(entry)
         rows += own
@@ -193,7 +193,7 @@ def _safest(
         own = [entry for entry in members if entry.rank == rank] if len(lists) > 1 else members
         rows = sum([entry.left for entry in own])
         found: list[Entry[T]] = []
-        for _, _, entry in listed.nearest(safe) if rows else ():
+        for entry in listed.nearest(rows, safe) if rows else ():
             if entry.left > rows:
                 break
             found.append(entry)

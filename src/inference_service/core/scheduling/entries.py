@@ -106,11 +106,12 @@ class Entry(Generic[T]):
         return self.deadline == math.inf
 
     def dispatch(self, rows: int) -> "Part[T]":
-        """The next ``rows`` rows as a part of a batch."""
+        """The next ``rows`` of the rows that wait, as a part of a batch."""
         start = self.taken
         self.taken = stop = start + rows
         self.left -= rows
-        self.move(EntryState.PARTIAL if self.left else EntryState.RUNNING)
+        # Legal by `MOVES` as long as rows wait. It is done for every entry, so it is not looked up.
+        self.state = EntryState.PARTIAL if self.left else EntryState.RUNNING
         return Part(self, start, stop)
 
     def move(self, to: EntryState) -> None:

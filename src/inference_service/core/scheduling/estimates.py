@@ -31,6 +31,8 @@ class Estimates(Generic[T]):
         """Service time of everything queued, group by group."""
         self.row_seconds = 0.0
         """Mean seconds a row in the latest runs; 0: none has ended yet."""
+        self._derived: dict[tuple[str, int, int], float] = {}
+        self._derived_from: tuple[CostModel, int, int] = (cost, -1, 0)
         self._padded: dict[int, tuple[int, list[float]]] = {}
 
     @property
@@ -77,24 +79,14 @@ class Estimates(Generic[T]):
 
     def unit(self, row_elements: int = 0) -> float:
         """Seconds of service that a row is charged with in the fair queue, at the usual speed."""
-        size = self.max_batch_size
-        return self.cost.table(row_elements).seconds(size) / size or 1e-6
+        return self._known("unit", 1, row_elements)
 
     def default_deadline(self, rows: int = 0, row_elements: int = 0) -> float:
         """Seconds that a request without a deadline may take: 10 S(max) or 50 S(1), at least 2 s,
         and twice the service that it needs itself."""
-        policy = self.policy
-        if policy.default_deadline is not None:
-            return policy.default_deadline
-        cost = self.cost
-        # One base for all shapes, or rows that take longer would give way to short ones.
-        base = max(
-            policy.deadline_runs * cost.seconds(self.max_batch_size),
-            policy.deadline_single_runs * cost.seconds(1),
-            policy.least_deadline,
-        )
-        own = self.work(rows, row_elements) if rows else 0.0
-        return min(base + 2 * own, policy.max_deadline)
+        if self.policy.default_deadline is not None:
+            return self.policy.default_deadline
+        return self._known("default_deadline", rows, row_elements)
 
     def residual(self, now: float) -> float:
         """Seconds until a slot is free."""
@@ -142,6 +134,33 @@ class Estimates(Generic[T]):
         self.row_seconds += (_MEAN_ROW_RATE if self.row_seconds else 1.0) * (
             unit - self.row_seconds
         )
+
+    def _known(self, what: str, rows: int, row_elements: int) -> float:
+        """Derived once for each state of the costs, as it is asked for every request."""
+        state = (self.cost, self.cost.version, self.max_batch_size)
+        if self._derived_from != state:
+            self._derived_from = state
+            self._derived.clear()
+        known = self._derived.get((what, rows, row_elements))
+        if known is None:
+            derive = self._unit if what == "unit" else self._default_deadline
+            known = self._derived[what, rows, row_elements] = derive(rows, row_elements)
+        return known
+
+    def _unit(self, rows: int, row_elements: int) -> float:
+        size = self.max_batch_size
+        return rows * self.cost.table(row_elements).seconds(size) / size or 1e-6
+
+    def _default_deadline(self, rows: int, row_elements: int) -> float:
+        policy, cost = self.policy, self.cost
+        # One base for all shapes, or rows that take longer would give way to short ones.
+        base = max(
+            policy.deadline_runs * cost.seconds(self.max_batch_size),
+            policy.deadline_single_runs * cost.seconds(1),
+            policy.least_deadline,
+        )
+        own = self.work(rows, row_elements) if rows else 0.0
+        return min(base + 2 * own, policy.max_deadline)
 
     def _length(self, group: Group[T]) -> int:
         return group.length if group.has_lengths else 1

@@ -13,7 +13,7 @@ from inference_service.core.scheduling import deadlines
 from inference_service.core.scheduling.buckets import cheapest_cut, quantised
 from inference_service.core.scheduling.entries import Batch, Entry, Part, Release
 from inference_service.core.scheduling.estimates import Estimates
-from inference_service.core.scheduling.queue import DeadlineList, Group
+from inference_service.core.scheduling.queue import DeadlineList, Group, nearest
 from inference_service.core.scheduling.sizes import Sizes
 
 T = TypeVar("T")
@@ -38,9 +38,7 @@ class Former(Generic[T]):
                 parts = self._take_within(group, bounds)
                 return self._batch(group, parts, now, Release.LENGTH)
         limit = self.sizes.limit(group.rows, group.row_elements)
-        if limit < group.rows:
-            reason = Release.FULL
-        elif limit == group.rows == self._estimates.max_batch_size:
+        if limit < group.rows or limit == group.rows == self._estimates.max_batch_size:
             reason = Release.FULL
         return self._batch(group, self._fair(group, limit), now, reason)
 
@@ -57,7 +55,8 @@ class Former(Generic[T]):
             curve=estimates.curve(elements),
             speed=cost.speed,
             margin=cost.margin,
-            most=self.sizes.full(elements) if group.deadline_rows > 1 else estimates.max_batch_size,
+            full=self.sizes.full(elements),
+            most=estimates.max_batch_size,
             slot_ends=estimates.slot_ends(now),
             idle=not estimates.running,
         )
@@ -72,12 +71,12 @@ class Former(Generic[T]):
             parts.append(queue.dispatch(group, entry, min(entry.left, most), unit))
             if entry.left:
                 queue.set_due(group, entry, estimates.due(entry, group.row_elements))
-        rows = choice.rows
+        rows = sum([stop - start for _, start, stop in parts])
         if group.rows > group.deadline_rows and rows < most and not group.has_lengths:
             curve, factor = estimates.curve(group.row_elements), estimates.cost.speed
             budget = (choice.latest_end - now) / (factor * estimates.cost.margin)
             room = bisect_right(curve, budget, rows + 1, most + 1) - 1 - rows
-            parts += self._fair(group, room, fill=True) if room > 0 else []
+            parts += queue.take_fair(group, room, most, unit) if room > 0 else []
         reason = Release.DEADLINE if group.deadline_rows else Release.SLOT_FREE
         reason = Release.FULL if sum(part.rows for part in parts) >= most else reason
         batch = self._batch(group, parts, now, reason)
@@ -89,37 +88,25 @@ class Former(Generic[T]):
         lane = group.head_lane()
         if lane is not None:
             return lane.head()
-        return next(deadlines.nearest(group.deadlines), None) if group.deadline_rows else None
+        return nearest(group.deadlines, 1)[0] if group.deadline_rows else None
 
-    def _fair(self, group: Group[T], room: int, *, fill: bool = False) -> list[Part[T]]:
-        """Best-effort rows by the tags of their entries, up to the first entry that does not fit.
-
-        The first one always runs, even if the full size has become smaller than it.
-        """
-        queue, most = self._queue, self._estimates.max_batch_size
-        unit = self._estimates.unit(group.row_elements)
-        parts: list[Part[T]] = []
-        while room > 0 and (lane := group.head_lane()) is not None:
-            entry = lane.head()
-            if entry is None:  # pragma: no cover - a lane that was found has a head
-                break
-            rows = entry.left
-            if rows > room:
-                if lane.large:
-                    rows = room
-                elif parts or fill or rows > most:
-                    break
-            parts.append(queue.dispatch(group, entry, rows, unit))
-            room -= rows
-        return parts
+    def _fair(self, group: Group[T], room: int) -> list[Part[T]]:
+        """Best-effort rows in fair order. The first entry runs even if the full size is smaller."""
+        most = self._estimates.max_batch_size
+        lane = group.head_lane()
+        head = lane.head() if lane is not None else None
+        if head is not None and lane is not None and not lane.large:
+            room = max(room, head.left)
+        return self._queue.take_fair(group, room, most, self._estimates.unit(group.row_elements))
 
     def _within_lengths(self, group: Group[T]) -> tuple[tuple[DeadlineList[T], ...], int]:
         """The entries with deadlines that run with the nearest of them, and their padded length."""
-        head = next(deadlines.nearest(group.deadlines))
+        entries = nearest(group.deadlines, group.deadline_rows)
+        head = entries[0]
         low, high = self._cut(group, head) or (0, math.inf)
         within: DeadlineList[T] = DeadlineList()
         longest = 0
-        for entry in deadlines.nearest(group.deadlines):
+        for entry in entries:
             length = quantised(entry.length)
             if low <= length <= high:
                 within.add(entry)

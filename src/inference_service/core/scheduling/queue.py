@@ -17,8 +17,9 @@ import heapq
 import math
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.entries import Entry, EntryState, Part
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _COMPACT_AT = 64
 _sequence = count()
+_due = attrgetter("due")
 
 
 class Flow:
@@ -100,25 +102,41 @@ class DeadlineList(Generic[T]):
             start = 0
         self._start = start
 
-    def nearest(self, after: float = -math.inf) -> Iterator[tuple[float, int, Entry[T]]]:
-        """From the nearest on, of those that are due after this time."""
-        first = self._start
+    def nearest(self, most: int, after: float = -math.inf) -> list[Entry[T]]:
+        """Up to so many entries, the nearest first, of those that are due after this time."""
+        records, first = self._records, self._start
         if after > -math.inf:
-            first = bisect_left(self._records, (after, 0), lo=first)
-        for index in range(first, len(self._records)):
-            if _waits(self._records[index]):
-                yield self._records[index]
+            first = bisect_left(records, (after, 0), lo=first)
+        found: list[Entry[T]] = []
+        while first < len(records) and len(found) < most:
+            stop = first + most - len(found)
+            found += [e for due, _, e in records[first:stop] if e.left and e.due == due]
+            first = stop
+        return found
 
-    def latest(self) -> Iterator[Entry[T]]:
-        """From the latest on."""
-        for index in range(len(self._records) - 1, self._start - 1, -1):
-            if _waits(self._records[index]):
-                yield self._records[index][2]
+    def latest(self, most: int) -> list[Entry[T]]:
+        """Up to so many entries, the latest first."""
+        records, stop = self._records, len(self._records)
+        found: list[Entry[T]] = []
+        while stop > self._start and len(found) < most:
+            first = max(stop - most + len(found), self._start)
+            found += [e for due, _, e in records[first:stop][::-1] if e.left and e.due == due]
+            stop = first
+        return found
 
 
 def _waits(record: tuple[float, int, Entry[T]]) -> bool:
     """Whether the record is still true: a large request is due at another time after each run."""
     return record[2].left > 0 and record[0] == record[2].due
+
+
+def nearest(lists: Sequence[DeadlineList[T]], most: int) -> list[Entry[T]]:
+    """Up to so many entries of all lists, the nearest deadline first."""
+    found = [entry for listed in lists for entry in listed.nearest(most)]
+    if len(lists) > 1:
+        found.sort(key=_due)
+        del found[most:]
+    return found
 
 
 class Group(Generic[T]):
@@ -168,10 +186,16 @@ class Group(Generic[T]):
                 heapq.heapreplace(tags, (first, next(_sequence), lane))
         return None
 
+    def second_tag(self) -> float:
+        """A tag that all lanes but the first have at least; inf without others."""
+        tags = self.tags
+        second = tags[1][0] if len(tags) > 1 else math.inf
+        return min(second, tags[2][0]) if len(tags) > 2 else second
+
     def entries(self) -> Iterator[Entry[T]]:
         """All that wait: those with deadlines, then lane by lane."""
         for listed in self.deadlines if self.deadline_rows else ():
-            yield from listed.latest()
+            yield from listed.latest(self.deadline_rows)
         for lane in self.lanes.values():
             for entry in lane.entries:
                 if entry.left:
@@ -261,12 +285,7 @@ class Queue(Generic[T]):
         """The next rows of an entry leave the queue for a batch."""
         lane = entry.lane
         if lane is not None:
-            self._virtual_time += unit * rows / max(self.weight, lane.flow.weight)
-            if lane.large:
-                flow = lane.flow
-                flow.finish = max(flow.finish, entry.order_key) + unit * rows / flow.weight
-                entry.order_key = flow.finish
-            self._leave_flow(lane.flow, rows)
+            self._serve(lane, entry, rows, unit)
         else:
             group.deadline_rows -= rows
             self.deadline_rows -= rows
@@ -276,6 +295,45 @@ class Queue(Generic[T]):
         if not entry.left:
             self.requests -= 1
         return part
+
+    def take_fair(self, group: Group[T], room: int, most: int, unit: float) -> list[Part[T]]:
+        """Best-effort rows by the tags of their entries, up to the first entry that doesn't fit.
+
+        An entry of up to ``most`` rows is never cut.
+        """
+        parts: list[Part[T]] = []
+        rows = 0
+        while rows < room and (lane := group.head_lane()) is not None:
+            entries, large = lane.entries, lane.large
+            # The lane goes on until the head of another one has a smaller tag.
+            others = group.second_tag()
+            while entries and rows < room:
+                entry = entries[0]
+                left = entry.left
+                if not left:
+                    entries.popleft()
+                    continue
+                if entry.order_key > others:
+                    break
+                taken = left if left <= room - rows else room - rows if large else 0
+                if not taken:
+                    break
+                self._serve(lane, entry, taken, unit)
+                parts.append(entry.dispatch(taken))
+                rows += taken
+                if large:
+                    break  # it has a new tag
+                self.requests -= 1
+                entries.popleft()
+            else:
+                continue
+            if large and not entry.left:
+                self.requests -= 1
+            if not (large or entry.order_key > others):
+                break
+        group.rows -= rows
+        self.rows -= rows
+        return parts
 
     def set_due(self, group: Group[T], entry: Entry[T], due: float) -> None:
         """A part of an entry with a deadline was dispatched: the rest is due at another time."""
@@ -363,6 +421,15 @@ class Queue(Generic[T]):
             )
             flow = self._flows[name] = Flow(weight)
         return flow
+
+    def _serve(self, lane: Lane[T], entry: Entry[T], rows: int, unit: float) -> None:
+        """Charge rows that are about to run to the flow, and let virtual time pass."""
+        flow = lane.flow
+        self._virtual_time += unit * rows / self.weight
+        if lane.large:
+            flow.finish = max(flow.finish, entry.order_key) + unit * rows / flow.weight
+            entry.order_key = flow.finish
+        self._leave_flow(flow, rows)
 
     def _leave_flow(self, flow: Flow, rows: int) -> None:
         flow.rows -= rows

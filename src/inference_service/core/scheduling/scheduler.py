@@ -19,7 +19,6 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.scheduling import deadlines
 from inference_service.core.scheduling.admission import Admission
 from inference_service.core.scheduling.buckets import quantised
 from inference_service.core.scheduling.cost import CostModel
@@ -39,7 +38,7 @@ from inference_service.core.scheduling.estimates import Estimates
 from inference_service.core.scheduling.forming import Former
 from inference_service.core.scheduling.hold import Hold
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import Group, Queue
+from inference_service.core.scheduling.queue import Group, Queue, nearest
 
 T = TypeVar("T")
 
@@ -199,7 +198,7 @@ class Scheduler(Generic[T]):
     def nearest_deadline(self) -> float:
         """The deadline that comes first among those of queued requests; inf without any."""
         groups = [group for group in self.queue.groups.values() if group.deadline_rows]
-        return min((next(deadlines.nearest(g.deadlines)).due for g in groups), default=math.inf)
+        return min((nearest(g.deadlines, 1)[0].due for g in groups), default=math.inf)
 
     def _next_batch(self, now: float, drop: list[Drop[T]]) -> Batch[T] | None:
         """The batch of a slot that is free now; None: nothing may run yet."""
@@ -213,8 +212,10 @@ class Scheduler(Generic[T]):
                 break
             for entry in choice.lost:
                 drop.append(Drop(entry, DropReason.SHED, entry.taken > 0))
-                self._end(entry)
+                self.queue.discard(entry)
+            self._live -= len(choice.lost)
             if choice.feasibility is Feasibility.NONE:
+                self._settle(group)
                 continue
             batch = self._former.deadlines(group, choice, now)
             self._charge(batch)
@@ -297,32 +298,43 @@ class Scheduler(Generic[T]):
         ready = oldest + self.policy.max_queue_delay
         if not group.deadline_rows:
             return ready
-        nearest = next(deadlines.nearest(group.deadlines))
+        first = nearest(group.deadlines, 1)[0]
         seconds = self.estimates.seconds(group.rows, group.row_elements) * self.cost.margin
-        return min(ready, nearest.due - seconds)
+        return min(ready, first.due - seconds)
 
     def _expire(self, now: float, drop: list[Drop[T]]) -> None:
         """Drop the requests whose deadlines have passed, queued or running."""
         expiries = self._expiries
+        left: dict[Hashable, Group[T]] = {}
         while expiries and expiries[0][0] <= now:
             entry = heapq.heappop(expiries)[2]
-            if not entry.ended:
-                drop.append(Drop(entry, DropReason.EXPIRED, entry.taken > 0))
-                self._end(entry)
+            if entry.ended:
+                continue
+            drop.append(Drop(entry, DropReason.EXPIRED, entry.taken > 0))
+            self._live -= 1
+            if entry.left:
+                left[entry.key] = self.queue.discard(entry)
+            else:
+                entry.move(EntryState.ENDED)
+        for group in left.values():
+            self._settle(group)
 
     def _end(self, entry: Entry[T]) -> None:
         self._live -= 1
         if entry.left:
-            group = self.queue.discard(entry)
-            self.queue.settle(group)
-            self.estimates.recount(group)
-            if not self.queue.rows:
-                self.hold.end(0.0)
+            self._settle(self.queue.discard(entry))
         else:
             entry.move(EntryState.ENDED)
         if len(self._expiries) > _COMPACT_AT and len(self._expiries) > 2 * self._live:
             self._expiries = [record for record in self._expiries if not record[2].ended]
             heapq.heapify(self._expiries)
+
+    def _settle(self, group: Group[T]) -> None:
+        """Entries of a group have ended while they waited."""
+        self.queue.settle(group)
+        self.estimates.recount(group)
+        if not self.queue.rows:
+            self.hold.end(0.0)
 
     def _wake_at(self, slots: int) -> float:
         """When to decide again if nothing happens until then; inf: there is nothing to wait for."""

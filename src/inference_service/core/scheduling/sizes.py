@@ -86,9 +86,11 @@ class Sizes:
         if larger > policy.max_growth or queued < larger:
             return 0
         table = estimates.cost.table(row_elements)
+        if table.seconds(larger) > policy.long_run:
+            return 0
         if table.believed(larger) and self._probes:
             now, then = table.seconds(estimates.max_batch_size), table.least(larger)
-            if 2 * now > policy.growth_gain * then and table.seconds(larger) <= policy.long_run:
+            if 2 * now > policy.growth_gain * then:
                 estimates.max_batch_size = larger
                 self._known.clear()
                 self._probes = 0

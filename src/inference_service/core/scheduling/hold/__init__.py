@@ -107,7 +107,7 @@ class Hold:
         unsteady = (
             self._trial is not None
             and population.seen >= policy.evidence
-            and population.steady < policy.steady
+            and population.steady < policy.unsteady
         )
         return present <= policy.more_clients * self._clients and not unsteady
 
@@ -151,7 +151,7 @@ class Hold:
             self._trial = Trial(self._in_use, self._untried.pop(0), clients, now, policy)
             self.limit = self._trial.limit
         else:
-            if not closed:
+            if self.returns.fraction <= policy.followed or population.steady < policy.unsteady:
                 self.limit = self._in_use = 0.0
             self._next = now + self._pause
         population.forget()

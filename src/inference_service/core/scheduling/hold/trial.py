@@ -77,7 +77,15 @@ class Trial:
             self._skip, self._count, self._began = 2 * self.clients, 0, now
             if self._epoch == 2 * self._policy.trial_epochs:
                 return self._won()
+            if self._epoch % 2 == 0 and self._far_behind():
+                return False
         return None
+
+    def _far_behind(self) -> bool:
+        """A challenger that costs much need not be tried for all epochs."""
+        base, challenger = self._sides
+        loss = self._policy.trial_loss
+        return challenger.rate * loss < base.rate and challenger.mean > loss * base.mean
 
     def _won(self) -> bool:
         base, challenger = self._sides
