@@ -252,7 +252,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             content = tomllib.loads(config.read_text())
         except OSError as error:
             raise InvalidSettings(f"can't read {config}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidSettings(f"{config} is not valid TOML: {error}") from error
     try:
         merged = _FileSettings(**content).model_dump(exclude_unset=True)
