@@ -310,3 +310,18 @@ def test_a_weight_is_never_decoded() -> None:
     weights = {name: type(c)(c.shape, c.dtype, read) for name, c in plain.constants.items()}
     found = analyse(Graph(plain.nodes, plain.inputs, plain.outputs, weights, plain.opsets))
     assert found.status is Status.PROVEN
+
+
+def test_numbers_of_lengths_do_not_grow_without_bound() -> None:
+    """A list of two lengths, repeated a thousand million times; a table of sums."""
+    many = graph([node("Shape", "x", "s"), node("Tile", "s r", "y")], T, r=np.array([10**9]))
+    square = [node("Shape", "x", "s"), node("Tile", "s r", "l"), node("Unsqueeze", "l one", "c"),
+              node("Add", "l c", "y")]  # fmt: skip
+    started = time.process_time()
+    assert verdict(many).status is not Status.PROVEN
+    for _ in range(20):
+        assert (
+            verdict(graph(square, T, r=np.array([256]), one=np.array([1]))).status
+            is not Status.PROVEN
+        )
+    assert time.process_time() - started < 2

@@ -205,6 +205,7 @@ class Evaluation:
     def _settled(self, call: Call, value: Value) -> Value:
         """The value, if its dependence fits its shape; every result passes here."""
         contents = value.contents
+        self._budget.spend(0 if contents is None else contents.size // 64)
         if contents is not None and contents.size > MOST_CONTENTS:
             value = replace(value, contents=None)
         elif contents is not None and not call.scanned:
