@@ -121,6 +121,29 @@ def test_ai_onnx_is_the_empty_domain() -> None:
     assert (graph.nodes[0].domain, graph.opsets) == ("", {"": 13})
 
 
+def test_nodes_of_the_main_graph_are_put_in_order() -> None:
+    """onnxruntime does so, too; a body may read a tensor that a later node makes."""
+    late = helper.make_node(
+        "If", ["c"], ["y"], "late",
+        then_branch=body(helper.make_node("Neg", ["b"], ["t"])),
+        else_branch=body(helper.make_node("Abs", ["x"], ["t"])),
+    )  # fmt: skip
+    nodes = [
+        late,
+        helper.make_node("Relu", ["a"], ["b"], "second"),
+        helper.make_node("Abs", ["x"], ["a"], "first"),
+        helper.make_node("Exp", ["x"], ["z"], "last"),
+    ]
+    graph = read(onnx_models.build(nodes, [X, ("c", TensorProto.BOOL, [])], [Y]))
+    assert [node.name for node in graph.nodes] == ["first", "second", "late", "last"]
+
+
+def test_nodes_in_a_circle_are_refused() -> None:
+    circle = [helper.make_node("Neg", ["b"], ["a"], "n"), helper.make_node("Neg", ["a"], ["b"])]
+    with pytest.raises(InvalidModel, match="the Neg node 'n' needs its own result"):
+        read(onnx_models.build(circle, [X], [Y]))
+
+
 # Initialisers
 
 

@@ -10,6 +10,7 @@ Where a file can be understood in two ways, onnxruntime's way counts, for it run
 - A model-local function whose domain is one of onnxruntime's own (``Relu`` in ai.onnx) loses
   against the built-in operator of that name. Its calls get the domain `LOCAL_FUNCTION`, which no
   rule knows, as do calls of functions that cannot be inlined (another operator set version).
+- The nodes of the main graph may stand in any order (those of a body may not).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -52,7 +53,8 @@ def read_graph(source: Path | bytes, folder: Path | None = None) -> Graph:
     model = _inlined(model)
     opsets = _opsets(model)
     reader = _Reader(folder, constants_of(folder), model.ir_version < 4, _uncalled(model))
-    return replace(reader.graph(model.graph, "the graph", 0), opsets=opsets)
+    graph = reader.graph(model.graph, "the graph", 0)
+    return replace(graph, nodes=_in_order(graph), opsets=opsets)
 
 
 def _parse(source: Path | bytes) -> Proto:
@@ -239,6 +241,42 @@ class _Reader:
         if kind == "GRAPH":
             return self.graph(proto.g, where, depth + 1)
         raise InvalidModel(f"{where}: an attribute of the type {kind} is not supported")
+
+
+def _in_order(graph: Graph) -> tuple[Node, ...]:
+    """The nodes so that each comes after those that make its inputs; stable."""
+    makers = {
+        name: index for index, node in enumerate(graph.nodes) for name in node.outputs if name
+    }
+    needs = [{makers[name] for name in _reads(node) if name in makers} for node in graph.nodes]
+    if all(max(before, default=-1) < index for index, before in enumerate(needs)):
+        return graph.nodes
+    order: list[int] = []
+    done: set[int] = set()
+    for index in range(len(needs)):
+        waiting = [index]
+        while waiting:
+            missing = needs[waiting[-1]] - done
+            if len(waiting) > len(needs):
+                raise InvalidModel(f"the {graph.nodes[index]} needs its own result")
+            if missing:
+                waiting.append(min(missing))
+            else:
+                last = waiting.pop()
+                if last not in done:
+                    done.add(last)
+                    order.append(last)
+    return tuple(graph.nodes[index] for index in order)
+
+
+def _reads(node: Node) -> Iterator[str]:
+    """The tensors that a node reads, its bodies included (also those that the bodies make)."""
+    yield from node.inputs
+    for attribute in node.attributes.values():
+        if isinstance(attribute, Graph):
+            yield from (output.name for output in attribute.outputs)
+            for inner in attribute.nodes:
+                yield from _reads(inner)
 
 
 def _text(data: bytes) -> str | bytes:
