@@ -325,3 +325,17 @@ def test_numbers_of_lengths_do_not_grow_without_bound() -> None:
             is not Status.PROVEN
         )
     assert time.process_time() - started < 2
+
+
+def test_a_mixing_graph_of_many_inputs_is_told_in_time() -> None:
+    """Dozens of assignments are tried, each until the first tensor that loses its rows."""
+    names = [f"z{place}" for place in range(12)]
+    nodes = [node("ReduceMax", "x", "m", keepdims=0)]
+    nodes += [node("Add", f"{name} m", f"{name}y") for name in names]
+    nodes += [node("Sum", " ".join(f"{name}y" for name in names), "s0")]
+    nodes += [node("Relu", f"s{place}", f"s{place + 1}") for place in range(2000)]
+    inputs = {name: (FLOAT, [None, None]) for name in ("x", *names)}
+    started = time.process_time()
+    found = verdict(graph(nodes, inputs, ("s2000",)))
+    assert (found.status, found.node) == (Status.MIXING, "ReduceMax node 'm'")
+    assert time.process_time() - started < 5
