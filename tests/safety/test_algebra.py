@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_service.safety import algebra
 from inference_service.safety.algebra import divide, evaluate
+from inference_service.safety.memory import covers
 from inference_service.safety.poly import (
     MOST_TERMS,
     Exhausted,
@@ -79,6 +80,7 @@ TREES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(tree=TREES, values=LENGTHS)
 def test_an_expression_evaluates_to_what_integers_give(
     tree: object, values: dict[str, int]
@@ -95,6 +97,7 @@ def test_an_expression_evaluates_to_what_integers_give(
         pytest.fail("a division by zero that the integers do not have")
 
 
+@settings(deadline=None)
 @given(tree=TREES, values=LENGTHS)
 def test_a_lower_bound_is_never_above_the_number(tree: object, values: dict[str, int]) -> None:
     _, made = lengths()
@@ -107,6 +110,7 @@ def test_a_lower_bound_is_never_above_the_number(tree: object, values: dict[str,
     assert bound is None or bound <= number
 
 
+@settings(deadline=None)
 @given(left=TREES, right=TREES)
 def test_a_product_is_divided_exactly(left: object, right: object) -> None:
     _, made = lengths()
@@ -119,6 +123,7 @@ def test_a_product_is_divided_exactly(left: object, right: object) -> None:
         assert divide(product, b) == a
 
 
+@settings(deadline=None)
 @given(left=TREES, right=TREES)
 def test_an_exact_quotient_times_the_divisor_is_the_dividend(left: object, right: object) -> None:
     _, made = lengths()
@@ -131,6 +136,7 @@ def test_an_exact_quotient_times_the_divisor_is_the_dividend(left: object, right
         return
 
 
+@settings(deadline=None)
 @given(left=TREES, right=TREES, values=LENGTHS)
 def test_equal_expressions_are_equal_numbers(
     left: object, right: object, values: dict[str, int]
@@ -146,6 +152,7 @@ def test_equal_expressions_are_equal_numbers(
         assert hash(a) == hash(b)
 
 
+@settings(deadline=None)
 @given(values=LENGTHS, a=st.integers(1, 9), b=st.integers(1, 9), c=st.integers(-20, 20))
 def test_floors_of_floors_are_one_floor(values: dict[str, int], a: int, b: int, c: int) -> None:
     _, made = lengths()
@@ -162,6 +169,7 @@ def test_whole_multiples_leave_the_floor() -> None:
     assert algebra.floor_divide(a * Fraction(1, 2), 1) == algebra.floor_divide(a, 2)
 
 
+@settings(deadline=None)
 @given(values=LENGTHS)
 def test_broadcast_lengths_are_the_longer_of_one_and_a_length(values: dict[str, int]) -> None:
     _, made = lengths()
@@ -214,3 +222,19 @@ def test_a_condition_is_readable() -> None:
     _, made = lengths()
     length = algebra.floor_divide(made["a"] + 9, 4) + made["b"] * 2
     assert str(length) == "2+2*b+floor((1+a)/(4))"
+
+
+@settings(deadline=None)
+@given(left=TREES, right=TREES, values=LENGTHS)
+def test_a_size_that_covers_another_is_never_smaller(
+    left: object, right: object, values: dict[str, int]
+) -> None:
+    _, made = lengths()
+    try:
+        a, b = value(left, made), value(right, made)
+        one, other = on_integers(left, values), on_integers(right, values)
+    except (Unfollowed, ZeroDivisionError):
+        return
+    if covers(a, b):
+        assert one >= other
+    assert covers(a, a)

@@ -310,3 +310,32 @@ def test_a_weight_is_never_decoded() -> None:
     weights = {name: type(c)(c.shape, c.dtype, read) for name, c in plain.constants.items()}
     found = analyse(Graph(plain.nodes, plain.inputs, plain.outputs, weights, plain.opsets))
     assert found.status is Status.PROVEN
+
+
+def test_numbers_of_lengths_do_not_grow_without_bound() -> None:
+    """A list of two lengths, repeated a thousand million times; a table of sums."""
+    many = graph([node("Shape", "x", "s"), node("Tile", "s r", "y")], T, r=np.array([10**9]))
+    square = [node("Shape", "x", "s"), node("Tile", "s r", "l"), node("Unsqueeze", "l one", "c"),
+              node("Add", "l c", "y")]  # fmt: skip
+    started = time.process_time()
+    assert verdict(many).status is not Status.PROVEN
+    for _ in range(20):
+        assert (
+            verdict(graph(square, T, r=np.array([256]), one=np.array([1]))).status
+            is not Status.PROVEN
+        )
+    assert time.process_time() - started < 2
+
+
+def test_a_mixing_graph_of_many_inputs_is_told_in_time() -> None:
+    """Dozens of assignments are tried, each until the first tensor that loses its rows."""
+    names = [f"z{place}" for place in range(12)]
+    nodes = [node("ReduceMax", "x", "m", keepdims=0)]
+    nodes += [node("Add", f"{name} m", f"{name}y") for name in names]
+    nodes += [node("Sum", " ".join(f"{name}y" for name in names), "s0")]
+    nodes += [node("Relu", f"s{place}", f"s{place + 1}") for place in range(2000)]
+    inputs = {name: (FLOAT, [None, None]) for name in ("x", *names)}
+    started = time.process_time()
+    found = verdict(graph(nodes, inputs, ("s2000",)))
+    assert (found.status, found.node) == (Status.MIXING, "ReduceMax node 'm'")
+    assert time.process_time() - started < 5

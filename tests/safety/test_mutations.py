@@ -13,6 +13,7 @@ EXPLAINED = {
     "reduction.softmax: marks": SAME_FOR_ALL,
     "reduction.mean_variance: marks": SAME_FOR_ALL,
     "reduction.instance_normalization: marks": SAME_FOR_ALL,
+    "microsoft.multi_head_attention: marks": SAME_FOR_ALL,  # as a mask
     "microsoft.skip_layer_normalization: marks": SAME_FOR_ALL,
     "microsoft_quantised.qlinear_unary: marks": CLIPPED,
     "microsoft_quantised.qlinear_softmax: marks": SAME_FOR_ALL,

@@ -10,6 +10,7 @@ from inference_service.safety.call import Call, Frozen, Mixing, joined
 from inference_service.safety.poly import Expr, Taint, Unfollowed, taint_of
 from inference_service.safety.value import (
     CONST,
+    MOST_CONTENTS,
     Count,
     Rows,
     Shape,
@@ -21,6 +22,12 @@ from inference_service.safety.value import (
 def product(lengths: Sequence[Expr]) -> Expr:
     """The number of elements."""
     return reduce(mul, lengths, 1)
+
+
+def is_small(shape: Shape) -> bool:
+    """Whether the contents of a tensor of this shape are followed."""
+    size = product(shape)
+    return isinstance(size, int) and size <= MOST_CONTENTS
 
 
 # Broadcasting

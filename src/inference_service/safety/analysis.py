@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from inference_service.safety import rules
-from inference_service.safety.evaluation import Budget, Evaluation, Fork
+from inference_service.safety.evaluation import Abandoned, Budget, Evaluation, Fork
 from inference_service.safety.formula import EqualLengths, Largest, Relation, formulas
 from inference_service.safety.graph import Dim, Graph
 from inference_service.safety.graph import Value as Entry
@@ -44,12 +44,12 @@ def _analyse(graph: Graph) -> Verdict:
     try:
         budget = Budget(VISITS + VISITS_PER_NODE * len(graph.nodes))
         for assignment in assignments(graph.inputs):
-            found = _attempted(graph, assignment, budget)
+            found = _attempted(graph, assignment, budget, _vital(graph) if first else frozenset())
             if found.verdict.status is Status.PROVEN:
                 return found.priced()
             first = first or found
         if first is None:  # no input may hold rows; the cost is told all the same
-            first = _attempted(graph, Assignment({}), budget)
+            first = _attempted(graph, Assignment({}), budget, frozenset())
     except Exhausted:
         first = first or _Found(Verdict(Status.UNPROVEN, reason="the graph is too large"))
     single = all(_is_single(entry) for entry in graph.inputs)
@@ -94,15 +94,33 @@ class _Found:
         return self.verdict if self.cost is None else replace(self.verdict, cost=self.cost())
 
 
-def _attempted(graph: Graph, assignment: Assignment, budget: Budget) -> _Found:
-    """The verdict for one assignment; conditions on lengths are tried both ways."""
+def _vital(graph: Graph) -> frozenset[str]:
+    """Tensors whose values (not only their shapes) reach an output, for sure."""
+    read = {
+        name
+        for node in graph.nodes
+        if node.op_type not in {"Shape", "Size", "CastLike"}
+        for name in node.inputs
+    }
+    return frozenset(read | {output.name for output in graph.outputs})
+
+
+def _attempted(
+    graph: Graph, assignment: Assignment, budget: Budget, vital: frozenset[str]
+) -> _Found:
+    """The verdict for one assignment; conditions on lengths are tried both ways.
+
+    After the first assignment an attempt need not find out why it fails: see `Evaluation`.
+    """
     waiting: list[dict[Expr, bool]] = [{}]
     first: _Found | None = None
     while waiting:
         decisions = waiting.pop()
         attempt = _Attempt(graph, assignment)
         try:
-            evaluation, outputs = attempt.run(decisions, budget)
+            evaluation, outputs = attempt.run(decisions, budget, vital)
+        except Abandoned:
+            continue
         except Fork as fork:
             if len(decisions) < MOST_FORKS:
                 waiting += [decisions | {fork.condition: way} for way in (False, True)]
@@ -112,7 +130,7 @@ def _attempted(graph: Graph, assignment: Assignment, budget: Budget) -> _Found:
         if verdict.status is Status.PROVEN:
             return found
         first = first or found
-    reason = "it has too many conditions on lengths"
+    reason = "its conditions on lengths are too many or none allows a proof"
     return first or _Found(Verdict(Status.UNPROVEN, reason=reason))
 
 
@@ -138,9 +156,12 @@ class _Attempt:
         """The input axes whose length a symbol is, by the symbol's number."""
         self._inputs = {entry.name: self._input(entry) for entry in graph.inputs}
 
-    def run(self, decisions: Mapping[Expr, bool], budget: Budget) -> tuple[Evaluation, list[Value]]:
-        """The values of the outputs. Raises Fork and Exhausted."""
-        evaluation = Evaluation(self._symbols, self._batch, self._graph.opsets, decisions, budget)
+    def run(
+        self, decisions: Mapping[Expr, bool], budget: Budget, vital: frozenset[str]
+    ) -> tuple[Evaluation, list[Value]]:
+        """The values of the outputs. Raises Fork, Abandoned and Exhausted."""
+        opsets = self._graph.opsets
+        evaluation = Evaluation(self._symbols, self._batch, opsets, decisions, budget, vital=vital)
         return evaluation, evaluation.run(self._graph, self._inputs)
 
     def _input(self, entry: Entry) -> Value:

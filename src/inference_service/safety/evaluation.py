@@ -68,6 +68,10 @@ class Fork(Exception):  # noqa: N818
         self.condition = condition
 
 
+class Abandoned(Exception):  # noqa: N818
+    """A tensor that the outputs need has lost its rows, so the attempt can't succeed."""
+
+
 class Budget:
     """Node visits that are left for all attempts on one graph."""
 
@@ -82,7 +86,10 @@ class Budget:
 
 
 class Evaluation:
-    """One attempt. ``batch`` is the number of rows: a symbol, or the number of a fixed batch."""
+    """One attempt. ``batch`` is the number of rows: a symbol, or the number of a fixed batch.
+
+    The attempt is abandoned as soon as one of the tensors ``vital`` has lost its rows.
+    """
 
     def __init__(
         self,
@@ -91,6 +98,8 @@ class Evaluation:
         opsets: Mapping[str, int],
         decisions: Mapping[Expr, bool],
         budget: Budget,
+        *,
+        vital: frozenset[str] = frozenset(),
     ) -> None:
         self.symbols = symbols
         self.batch = batch
@@ -102,6 +111,7 @@ class Evaluation:
         """The tensors of the main graph, when it has run."""
         self.body_values: dict[int, list[tuple[Graph, dict[str, Value]]]] = {}
         """The tensors of the bodies of a node (by its id) in their last run."""
+        self._vital = vital
         self._opsets = opsets
         self._budget = budget
         self._scopes: list[dict[str, Value]] = []
@@ -131,10 +141,17 @@ class Evaluation:
                 results = self._apply(node)
                 scope.update(zip(node.outputs, results, strict=False))
                 scope.pop("", None)  # an absent output
+                if len(self._scopes) == 1 and self._vital:
+                    self._refuse_lost(node, results)
             return [self._lookup(output.name) for output in graph.outputs], scope
         finally:
             self._scopes.pop()
             self._lengths.pop()
+
+    def _refuse_lost(self, node: Node, results: Sequence[Value]) -> None:
+        for name, value in zip(node.outputs, results, strict=False):
+            if name in self._vital and isinstance(value.flow, Lost):
+                raise Abandoned
 
     def _lookup(self, name: str) -> Value:
         for scope in reversed(self._scopes):
@@ -187,7 +204,7 @@ class Evaluation:
         except Unfollowed as error:
             lost = call.lost(Fault.UNFOLLOWED, str(error))
             return None, joined_shared(call) or lost_before(call) or lost
-        except (Fork, Exhausted):
+        except (Fork, Exhausted, Abandoned):
             raise
         except Exception as error:  # a faulty rule or a hostile graph: nothing is claimed
             reason = f"its rule failed ({type(error).__name__}: {error})"
@@ -205,6 +222,7 @@ class Evaluation:
     def _settled(self, call: Call, value: Value) -> Value:
         """The value, if its dependence fits its shape; every result passes here."""
         contents = value.contents
+        self._budget.spend(0 if contents is None else contents.size // 64)
         if contents is not None and contents.size > MOST_CONTENTS:
             value = replace(value, contents=None)
         elif contents is not None and not call.scanned:

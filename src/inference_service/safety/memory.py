@@ -34,19 +34,19 @@ def _peak(
 ) -> list[Expr]:
     last = last_uses(graph)
     live: Expr = sum((_bytes(values[name]) for name in inputs if name in values), 0)
-    sizes: list[Expr] = [live]
+    sizes = _Sizes([live])
     for place, node in enumerate(graph.nodes):
         made = [name for name in node.outputs if name]
         for name in made:
             live = live + _bytes(values[name])
-        _keep(sizes, live)
+        sizes.keep(live)
         for body, inner in bodies.get(id(node), ()):
-            for size in _peak(body, inner, bodies, ()):
-                _keep(sizes, live + size)
+            for size in _peak(body, inner, bodies, [entry.name for entry in body.inputs]):
+                sizes.keep(live + size)
         for name in {*node.inputs, *captured(node), *made}:
             if last.get(name, -1) <= place and name in values and name not in graph.constants:
                 live = live - _bytes(values[name])
-    return sizes
+    return sizes.kept
 
 
 def last_uses(graph: Graph) -> dict[str, int]:
@@ -78,31 +78,47 @@ def _bytes(value: Value) -> Expr:
     return product(value.shape) * SIZES.get(value.dtype, 8)
 
 
-def _keep(sizes: list[Expr], size: Expr) -> None:
-    """Add a size unless another is never smaller; drop those that are never larger."""
-    if any(covers(other, size) for other in sizes):
-        return
-    sizes[:] = [other for other in sizes if not covers(size, other)]
-    sizes.append(size)
-    if len(sizes) > MOST_CANDIDATES:
-        sizes[:] = [sum(sizes, 0)]
+class _Sizes:
+    """The sizes of which none is known to be covered by another."""
+
+    def __init__(self, kept: list[Expr]) -> None:
+        self.kept = kept
+        self._seen = set(kept)
+
+    def keep(self, size: Expr) -> None:
+        """Add a size unless another is never smaller; drop those that are never larger."""
+        if size in self._seen:
+            return
+        self._seen.add(size)
+        if any(covers(other, size) for other in reversed(self.kept)):
+            return
+        self.kept = [other for other in self.kept if not covers(size, other)]
+        self.kept.append(size)
+        if len(self.kept) > MOST_CANDIDATES:
+            self.kept = [sum(self.kept, 0)]
 
 
 def covers(one: Expr, other: Expr) -> bool:
     """Whether a size is never smaller than another: term by term, for lengths from 0 on."""
-    if one is other:
-        return True
     left, right = dict(terms_of(one)), dict(terms_of(other))
-    for monomial in left.keys() | right.keys():
-        difference = left.get(monomial, 0) - right.get(monomial, 0)
-        if difference < 0 or (difference > 0 and not _is_positive(one, other, monomial)):
+    larger: list[Monomial] = [monomial for monomial in left if monomial not in right]
+    for monomial, coefficient in right.items():
+        difference = left.get(monomial, 0) - coefficient
+        if difference < 0:
             return False
-    return True
+        if difference > 0:
+            larger.append(monomial)
+    if any(left.get(monomial, 1) < 0 for monomial in larger if monomial not in right):
+        return False
+    return all(_is_positive(one, other, monomial) for monomial in larger)
 
 
 def _is_positive(one: Expr, other: Expr, monomial: Monomial) -> bool:
-    symbols = next((size.symbols for size in (one, other) if isinstance(size, Poly)), None)
-    bounds = [symbols[number].lower for number in monomial] if symbols is not None else []
+    """Whether a product of lengths is known to be no less than 0."""
+    size = one if isinstance(one, Poly) else other
+    if not isinstance(size, Poly):
+        return True
+    bounds = (size.symbols[number].lower for number in monomial)
     return all(bound is not None and bound >= 0 for bound in bounds)
 
 

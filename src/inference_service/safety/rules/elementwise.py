@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 
 from inference_service.safety import algebra
-from inference_service.safety.align import broadcast_rows, broadcast_shape, broadcast_uniform
+from inference_service.safety.align import (
+    broadcast_rows,
+    broadcast_shape,
+    broadcast_uniform,
+    is_small,
+)
 from inference_service.safety.call import (
     Call,
     Mixing,
@@ -253,7 +258,8 @@ def _broadcast(call: Call, function: Callable[..., Expr] | None, dtype: str = ""
     shape = broadcast_shape(*(call.shape(index) for index in indices))
     call.out(shape, dtype or None)
     flow = broadcast_rows(call, indices, shape)
-    contents = _numbers(call, function) if function and not isinstance(flow, Rows) else None
+    small = not isinstance(flow, Rows) and is_small(shape)
+    contents = _numbers(call, function) if function and small else None
     uniform = broadcast_uniform([call.value(index) for index in indices], len(shape))
     return Value(flow, shape, dtype or call.dtype(0), contents, uniform=uniform)
 

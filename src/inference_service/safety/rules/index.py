@@ -3,7 +3,7 @@
 An index out of range makes the whole run fail, so rows that index are partial.
 """
 
-from inference_service.safety.align import is_uniform, meet, parted
+from inference_service.safety.align import is_small, is_uniform, meet, parted
 from inference_service.safety.call import Call, Mixing, Result, joined, normal_axis, rule
 from inference_service.safety.poly import Expr, Unfollowed
 from inference_service.safety.value import (
@@ -41,7 +41,8 @@ def gather(call: Call) -> Result:
         return Rows(axis + by.axis, by.outer, by.group)
     if isinstance(picked, Rows):
         return _picked_rows(picked, by, axis, len(indices))
-    return Value(joined(picked, by), target, call.dtype(0), _picked_numbers(call, axis))
+    contents = _picked_numbers(call, axis) if is_small(target) else None
+    return Value(joined(picked, by), target, call.dtype(0), contents)
 
 
 def _own_rows(picked: Flow, by: Flow, axis: int) -> Rows:

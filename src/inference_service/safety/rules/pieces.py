@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from inference_service.safety.algebra import divide
-from inference_service.safety.align import is_uniform
+from inference_service.safety.align import is_small, is_uniform
 from inference_service.safety.call import (
     Call,
     Frozen,
@@ -53,7 +53,7 @@ def concat(call: Call) -> Result:
     axis = normal_axis(call.int_("axis", 1 if call.opset < 4 else 0), rank)
     target = _joined_shape(shapes, axis)
     call.out(target)
-    contents = _joined_numbers(call, axis, rank)
+    contents = _joined_numbers(call, axis, rank) if is_small(target) else None
     if contents is not None:
         flow: Shared | Count | Rows = call.sized(*indices)
         return Value(flow, target, call.dtype(0), contents)

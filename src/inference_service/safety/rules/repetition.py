@@ -4,7 +4,7 @@ import numpy as np
 
 from inference_service.safety import algebra
 from inference_service.safety.algebra import divide
-from inference_service.safety.align import broadcast_shape, product
+from inference_service.safety.align import broadcast_shape, is_small, product
 from inference_service.safety.call import Call, Frozen, Mixing, Result, rule
 from inference_service.safety.graph import Constant
 from inference_service.safety.poly import Expr, Taint, Unfollowed, taint_of
@@ -123,7 +123,7 @@ def tile(call: Call) -> Result:
         raise Unfollowed("it repeats a tensor whose size depends on the number of rows")
     flow, uniform = spread(call, flow, target, frozenset(ones))
     contents = None
-    if value.contents is not None and all(isinstance(count, int) for count in repeats):
+    if value.contents is not None and is_small(target):
         contents = np.tile(value.contents, repeats)  # type: ignore[arg-type]
     return Value(flow, target, value.dtype, contents, NO_MARKS, uniform)
 
