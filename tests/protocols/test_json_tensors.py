@@ -315,3 +315,10 @@ def test_an_error_names_few_things_and_cuts_them() -> None:
     assert "and 9980 more" in found.value.message
     assert len(str(found.value)) < 3000
     assert len(str(InvalidInput("x" * 10**6, ("y" * 10**6,)))) < 3000
+
+
+def test_the_schema_of_an_answer_has_null_where_nan_may_be() -> None:
+    float_, integer = spec(DType.FP32), spec(DType.INT64)
+    assert tensor_schema(float_, (None,), answer=True)["items"] == {"type": ["number", "null"]}
+    assert tensor_schema(float_, (None,))["items"] == {"type": "number"}
+    assert tensor_schema(integer, (), answer=True)["type"] == "integer"

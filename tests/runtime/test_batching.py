@@ -554,7 +554,7 @@ async def test_a_matrix_that_is_turned_around_is_merged_on_its_second_axis(tmp_p
     )  # fmt: skip
     found = await served(model, tmp_path, {"x": floats(1, 3)}, {"x": floats(2, 3, seed=1)})
     assert found.most_rows == 3
-    assert not found.info.signature.has_row_outputs
+    assert found.info.signature.row_obstacle
 
 
 async def test_a_scalar_is_shared_by_requests_that_agree_about_it(tmp_path: Path) -> None:

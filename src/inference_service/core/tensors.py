@@ -223,8 +223,6 @@ class Signature:
 
     def accepts(self, names: Collection[str]) -> bool:
         """Whether these are the inputs of a request: all that are needed and none unknown."""
-        if len(names) == len(self.inputs) and not self.optional:
-            return all(name in self._by_name for name in names)
         return all(spec.name in names for spec in self.inputs) and all(
             name in self._by_name for name in names
         )
@@ -283,11 +281,6 @@ class Signature:
         return not any(spec.scalar for spec in self.inputs) and all(
             self.rows.axis(spec.name) == 0 for spec in self.inputs
         )
-
-    @cached_property
-    def has_row_outputs(self) -> bool:
-        """Whether every output has one entry for each row on axis 0, as far as is known."""
-        return not self.rows.outputs and not any(spec.scalar for spec in self.outputs)
 
     def wanted_shape(self, spec: TensorSpec) -> Shape | None:
         """The shape that a client may send; None: any.

@@ -27,11 +27,16 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def tensor_schema(spec: TensorSpec, shape: Shape | None) -> dict[str, Any]:
-    """JSON Schema of a tensor as nested arrays; without a shape it may be of any rank."""
+def tensor_schema(spec: TensorSpec, shape: Shape | None, *, answer: bool = False) -> dict[str, Any]:
+    """JSON Schema of a tensor as nested arrays; without a shape it may be of any rank.
+
+    Floats of an ``answer`` may be null: NaN is written so.
+    """
     if shape is None:
         return {"description": f"nested arrays of {spec.dtype.label}, of any rank"}
     schema = _leaf_schema(spec.dtype)
+    if answer and spec.dtype.is_float:
+        schema = {"type": ["number", "null"]}
     for size in reversed(shape):
         schema = {"type": "array", "items": schema}
         if size is not None:

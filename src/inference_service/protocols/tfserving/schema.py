@@ -220,10 +220,12 @@ def column_schema(signature: Signature) -> JsonSchemaValue:
 def answer_schema(signature: Signature) -> JsonSchemaValue:
     """JSON Schema of the answer to either form."""
     columns = {
-        spec.name: tensor_schema(spec, spec.shape if spec.ranked else None)
+        spec.name: tensor_schema(spec, spec.shape if spec.ranked else None, answer=True)
         for spec in signature.outputs
     }
-    rows = {spec.name: tensor_schema(spec, row_shape(spec)) for spec in signature.outputs}
+    rows = {
+        spec.name: tensor_schema(spec, row_shape(spec), answer=True) for spec in signature.outputs
+    }
     one = len(columns) == 1
     row = next(iter(rows.values())) if one else _object(rows)
     column = next(iter(columns.values())) if one else _object(columns)
