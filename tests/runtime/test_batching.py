@@ -621,3 +621,21 @@ def test_an_analysis_that_fails_claims_nothing(
     info = inspect(options(onnx_models.doubler(), tmp_path, analysed)).info
     assert info.signature.mode is BatchMode.WHOLE
     assert "the analysis failed: RuntimeError: a fault" in info.safety.reason
+
+
+def test_a_proof_may_hold_up_to_a_number_of_rows(tmp_path: Path) -> None:
+    verdict = proven({"x": 0}, {"y": 0}, max_rows=5)
+    given = options(onnx_models.doubler(), tmp_path, says(verdict), policy=BatchPolicy(64))
+    assert inspect(given).info.policy.max_batch_size == 5
+    sizes = replace(given, policy=BatchPolicy(64, sizes=(4, 8, 16)))
+    assert inspect(sizes).info.policy.sizes == (4,)
+    assert inspect(sizes).info.policy.max_batch_size == 4
+
+
+def test_shapes_are_told_without_made_up_names(tmp_path: Path) -> None:
+    model = onnx_models.doubler()
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            dim.dim_param = "?"
+    info = inspect(options(model, tmp_path, analysed)).info
+    assert [str(spec) for spec in info.signature.inputs] == ["x float32[any, any]"]

@@ -1,5 +1,6 @@
 """From a file to a warm model whose batching is decided, and that can be served."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -199,7 +200,9 @@ def _padding(
             padding, why = verified_padding(model, decision.mode, declared)
         else:
             why = ["padding is not used: not every tensor has its rows on axis 0"]
-    allowed = options.policy.sizes if decision.mode is BatchMode.MERGE else ()
+    most = math.inf if decision.max_rows is None else decision.max_rows
+    merged = decision.mode is BatchMode.MERGE
+    allowed = tuple(size for size in options.policy.sizes if merged and size <= most)
     return replace(padding, sizes=decision.sizes or allowed), why
 
 

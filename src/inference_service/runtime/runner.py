@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 
+from inference_service.core.assembly import assemble, split
 from inference_service.core.errors import InferenceServiceError, RowsMismatch, RunStopped
 from inference_service.core.isolation import run_isolated
 from inference_service.core.padding import Padding
@@ -158,9 +159,10 @@ class OrtRunner:
         padding, layout, mode = self._shaping.padding, self._shaping.rows, self._shaping.mode
         if mode is BatchMode.SPLIT:  # one row, so the answer is that row's, whatever its shape
             return [model.run(parts[0], job.outputs, stop)]
+        if layout.trivial and padding.trivial:  # the common case
+            counts = [len(next(iter(part.values()))) for part in parts]
+            return split(model.run(assemble(parts), job.outputs, stop), counts)
         counts = [layout.rows(part) for part in parts]
-        if padding.trivial:
-            return layout.split(model.run(layout.assemble(parts), job.outputs, stop), counts)
         count = sum(counts)
         size = padding.size(count)
         inputs = layout.assemble(padding.lengthened(parts, job.length))

@@ -319,7 +319,8 @@ def _spec(arg: ort.NodeArg, kind: str, declared: Declared) -> TensorSpec:
         known = ", ".join(sorted(d.label for d in DType))
         raise InvalidModel(f"{kind} '{arg.name}' is a {arg.type}; supported are tensors of {known}")
     shape: Shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in arg.shape)
-    symbols = tuple(n if isinstance(n, str) else "" for n in arg.shape)
+    # "?" is no name: tools write it for any length, on axes that are not alike.
+    symbols = tuple(n if isinstance(n, str) and n != "?" else "" for n in arg.shape)
     ranked = bool(shape) or arg.name not in declared.shapeless
     return TensorSpec(arg.name, dtype, shape, symbols, ranked)
 
