@@ -139,6 +139,7 @@ def test_parameters_come_from_the_url_and_the_body() -> None:
     assert query == {"top_k": "3", "words": ["a", "b c"]}
     found = codec.read_parameters(Parameters, {"top_k": "3"}, {"words": ["a"]})
     assert (found.top_k, found.words) == (3, ["a"])
+    assert codec.read_parameters(Parameters, {"top_k": "3"}, {"top_k": 3}).top_k == 3
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_parameters_come_from_the_url_and_the_body() -> None:
     [
         ({"top_k": "x"}, {}, "top_k: Input should be a valid integer"),
         ({"k": "1"}, {}, "k: no such parameter; there are 'top_k', 'words'"),
-        ({"top_k": "1"}, {"top_k": 1}, "top_k: given twice: in the URL and in the body"),
+        ({"top_k": "1"}, {"top_k": 2}, "top_k: given twice: in the URL and in the body"),
         ({}, {"words": [1]}, r"words\[0\]: Input should be a valid string"),
     ],
 )

@@ -299,7 +299,7 @@ def test_the_docs_page_knows_each_task_with_its_types(tasks_server: RunningServe
     assert set(content) == {"multipart/form-data", "application/octet-stream", "application/json"}
     assert "image/jpeg" in operation["description"]
     names = [parameter["name"] for parameter in operation["parameters"]]
-    assert names == ["top_k", "threshold", "X-Request-Timeout"]
+    assert names == ["top_k", "threshold", "X-Priority"]
     result = operation["responses"]["200"]["content"]["application/json"]["schema"]
     labels = result["properties"]["results"]["items"]["properties"]["labels"]
     assert set(labels["items"]["properties"]) == {"label", "score", "index"}

@@ -17,12 +17,12 @@ _OCTETS = "application/octet-stream"
 _VERBS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
-_TIMEOUT = {
-    "name": "X-Request-Timeout",
+_PRIORITY = {
+    "name": "X-Priority",
     "in": "header",
     "required": False,
-    "description": "seconds until the answer is of no use any more",
-    "schema": {"type": "number", "exclusiveMinimum": 0},
+    "description": "how long the request may be put off for others",
+    "schema": {"type": "string", "enum": ["high", "normal", "low"], "default": "normal"},
 }
 
 
@@ -33,7 +33,7 @@ def friendly(document: dict[str, Any]) -> dict[str, Any]:
     - schemas of components have short names, which are their only titles;
     - the $defs of schemas inside of paths are components;
     - defaults are values that their schemas allow; enums have one spelling of each value;
-    - bodies of bytes say so, and what has a deadline, how it is set.
+    - bodies of bytes say so, and inferences take a priority.
     """
     _lift_definitions(document)
     _shorten_names(document)
@@ -42,7 +42,7 @@ def friendly(document: dict[str, Any]) -> dict[str, Any]:
             if _OCTETS in content and not content[_OCTETS].get("schema"):
                 content[_OCTETS]["schema"] = dict(_BYTES)
         if "504" in operation["responses"]:
-            operation["parameters"] = [*operation.get("parameters", ()), dict(_TIMEOUT)]
+            operation["parameters"] = [*operation.get("parameters", ()), dict(_PRIORITY)]
     for schema in _schemas(document):
         _mend(schema)
     for name, schema in document["components"]["schemas"].items():

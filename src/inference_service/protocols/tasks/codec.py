@@ -276,11 +276,14 @@ def from_query(query: bytes) -> dict[str, Any]:
 def read_parameters(
     kind: type[_Parameters], query: Mapping[str, Any], body: Mapping[str, Any]
 ) -> _Parameters:
-    """What the URL and the body say. Raises InvalidInput."""
+    """What the URL and the body say. Raises InvalidInput.
+
+    They may say the same: generated clients write defaults into both.
+    """
     if len(body) > _MOST_PARAMETERS:
         raise InvalidInput(f"at most {_MOST_PARAMETERS} parameters, got {len(body)}")
-    for name in query:
-        if name in body:
+    for name, value in query.items():
+        if name in body and str(value).lower() != str(body[name]).lower():
             raise InvalidInput("given twice: in the URL and in the body", (name,))
     try:
         return kind.model_validate({**query, **body})

@@ -56,7 +56,7 @@ def _operation(info: ModelInfo, name: str, task: Task, errors: dict[str, Any]) -
 
 
 def _kinds(task: Task) -> str:
-    return f"Files: {', '.join(task.media)}." if task.media else ""
+    return f"Raw bodies may be {', '.join(task.media)}." if task.media else ""
 
 
 def _query(task: Task) -> list[dict[str, Any]]:
@@ -86,7 +86,8 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
 def request_content(task: Task | None, info: ModelInfo | None = None) -> dict[str, Any]:
     """The bodies of a task; of any, where none is given.
 
-    Raw files are octets here: of which kind they are is seen from what they hold.
+    Raw files are octets here: of which kind they are is seen from what they hold. (Generators don't
+    read other types, and a list of them hides the one that is meant.)
     """
     if task is None:
         anything = {"type": "object", "additionalProperties": True}
@@ -117,8 +118,6 @@ def request_content(task: Task | None, info: ModelInfo | None = None) -> dict[st
     if example is not None:
         more = {name: _of_schema(properties[name]) for name in required}
         found[_JSON]["example"] = {noun: example, **more}
-    if task.media and not binary:
-        found |= {media: {"schema": {"type": "string"}} for media in task.media}
     return found
 
 
