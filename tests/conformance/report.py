@@ -26,6 +26,7 @@ wrong or a 5xx. `tests/conformance/test_sample.py` is the part of it that runs w
 Made with {versions}.
 """
 
+_SHOWN = 3  # names of tests with the same fault
 _VERDICTS = (RIGHT, REFUSED, INEXPRESSIBLE, WRONG, FAULT)
 _HEADS = {
     RIGHT: "right", REFUSED: "refused (4xx)", INEXPRESSIBLE: "can't be expressed",
@@ -64,15 +65,7 @@ def summary(results: Sequence[Result]) -> str:
         f"at once   {', '.join(f'{beside[key]} {key}' for key in _VERDICTS)}; "
         f"{sum(result.merged for result in results)} models merged requests",
     ]
-    found = [
-        (result.name, f"{name}, {one.verdict}: {_plainly(one.words)}")
-        for result in results
-        for name, one in result.faults
-    ] + [(r.name, f"died: {r.words}") for r in results if r.outcome == "died"]
-    counted = Counter(words for _, words in found)
-    first = {words: name for name, words in reversed(found)}
-    lines += [f"{count} x {words}, e.g. {first[words]}" for words, count in counted.most_common()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_faults(results)])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -123,8 +116,10 @@ def _beside(results: Sequence[Result]) -> str:
         "## Two clients at once\n\nThe same requests, and others of the same model with other "
         "values, at the same time: each answer is held\nagainst ONNX Runtime's answer to that "
         "request alone. The suite's graphs have fixed shapes, so each is also\nserved with an axis "
-        "of free length, where requests of unequal numbers of rows may share a run. Refused: one\n"
-        f"of the requests was, in words. The service merged requests for {merged} models.\n\n"
+        "of free length, where requests of unequal numbers of rows may share a run. A request that\n"
+        "ONNX Runtime refuses is refused, or each of its rows is answered as if it were sent alone; "
+        "*refused* counts\nthe models of which a request was refused that has an answer. The "
+        f"service merged requests for {merged} models.\n\n"
         + _table(["requests", *(heads[verdict] for verdict in verdicts)], rows)
     )
 
@@ -199,33 +194,45 @@ def _references(results: Sequence[Result]) -> str:
     )
 
 
+_UNRUN = (
+    (r"Could not find an implementation for (\w+)", "no kernel for {}, or not for this type"),
+    (r"Failed to find kernel .*type \((\w+)\)", "no kernel for {}, or not for this type"),
+    (r"Failed to find kernel for (\w+)", "no kernel for {}, or not for this type"),
+    (r"(\w+)\(-?\d+\) is not a registered", "no operator {}"),
+    (r"(locale)", "StringNormalizer: the {} isn't installed"),
+    (r"running (\w+) node", "{} refuses the inputs"),
+    (r"(Batchwise) recurrent", "{} recurrence (layout = 1)"),
+)
+
+
 def _unrun(words: str) -> str:
-    words = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", r"\1: ", words)
-    found = re.search(r"(\w+) node\b|([\w.]+):(\w+)\(-?\d+\) is not a registered", words)
-    for sign, reason in (
-        ("Could not find an implementation", "no kernel for {}"),
-        ("Failed to find kernel", "no kernel for {}"),
-        ("is not a registered", "no operator {}"),
-        ("locale", "StringNormalizer: the locale isn't installed"),
-        ("while running", "{} fails when it runs"),
-        ("Batchwise", "recurrence with the batch in front"),
-    ):
-        if sign in words:
-            kernel = re.search(r"implementation for (\w+)|type \((\w+)\)", words)
-            name = next((n for n in (kernel or found or [""]).groups()[::-1] if n), "")  # type: ignore[union-attr]
-            return reason.format(name)
+    """Why ONNX Runtime doesn't run a model, in short."""
+    for pattern, reason in _UNRUN:
+        found = re.search(pattern, words)
+        if found is not None:
+            return reason.format(found[1])
     return _plainly(words)
 
 
-def _failures(results: Sequence[Result]) -> str:
-    lines = _fault_lines(results)
-    return "## Faults\n\n" + ("\n".join(lines) if lines else "None.") + "\n"
-
-
-def _fault_lines(results: Sequence[Result]) -> list[str]:
-    lines = [
-        f"- `{result.name}`, {name}: {found.verdict}: {found.words}"
+def _faults(results: Sequence[Result]) -> list[str]:
+    """One line for each kind of fault, the most frequent first."""
+    found = [
+        (result.name, f"{name}: {one.verdict}: {_plainly(one.words)}")
         for result in results
-        for name, found in result.faults
-    ]
-    return lines + [f"- `{r.name}` {r.words}" for r in results if r.outcome == "died"]
+        for name, one in result.faults
+    ] + [(r.name, f"died: {r.words}") for r in results if r.outcome == "died"]
+    names: dict[str, list[str]] = {}
+    for name, words in found:
+        names.setdefault(words, []).append(name)
+    kinds = sorted(names.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [f"{len(some)} x {words}: {_some(some)}" for words, some in kinds]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
+    return shown + (", …" if len(names) > _SHOWN else "")
+
+
+def _failures(results: Sequence[Result]) -> str:
+    lines = "\n".join(f"- {line}" for line in _faults(results))
+    return f"## Faults\n\n{lines or 'None.'}\n"

@@ -60,8 +60,11 @@ class Journal:
         return found
 
     def add(self, result: Result) -> None:
-        """One write for each line: several processes may do so."""
-        line = json.dumps(result.plain()) + "\n"
+        """One write for each line: several processes may do so.
+
+        The line break in front ends a line that was broken off.
+        """
+        line = f"\n{json.dumps(result.plain())}\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, line.encode())

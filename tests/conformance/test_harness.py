@@ -121,6 +121,7 @@ def test_what_is_in_the_journal_is_not_tried_again(
     harness.Journal(tmp_path / "results.jsonl").add(Result("first", "node", "Neg", "served"))
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write('{"name": "broken o')
+    harness.Journal(tmp_path / "results.jsonl").add(Result("last", "node", "Neg", "served"))
     monkeypatch.setattr(harness, "try_all", None)
-    results = harness.run([_case("first")], tmp_path, processes=1)
-    assert results["first"].outcome == "served"
+    results = harness.run([_case("first"), _case("last")], tmp_path, processes=1)
+    assert [result.outcome for result in results.values()] == ["served", "served"]

@@ -7,7 +7,7 @@ or, where it takes one row only, to each row alone.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -17,8 +17,19 @@ from tests.conformance.reference import Reference, Unanswered
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Tensors = Mapping[str, Array]
-Question = tuple[Tensors, Tensors | None]
-"""A request and its answer; None where ONNX Runtime refuses it."""
+
+
+class Question(NamedTuple):
+    """A request and its answer; None where there is none.
+
+    Not ``whole``: ONNX Runtime refuses the request, but answers its rows, or more rows, so that the
+    service may answer as well as refuse.
+    """
+
+    request: Tensors
+    answer: Tensors | None
+    whole: bool = True
+
 
 WHOLE, ROWS = "whole", "rows"
 TITLES = {
@@ -47,10 +58,11 @@ def variants(
     """What is to be tried of a model for which ``expected`` is the answer to ``inputs``."""
     if not inputs:
         return
-    other = next((q for q in _asked(reference, others(inputs)) if q[1] is not None), None)
-    yield Variant(WHOLE, [(inputs, expected), *([other] if other else [])] * 2)
-    rows = _rows(reference, inputs, expected)
-    rows += _rows(reference, *other) if other else []
+    mine = Question(inputs, expected)
+    other = next((q for q in _asked(reference, others(inputs)) if q.answer is not None), None)
+    both = [mine, other] if other else [mine]
+    yield Variant(WHOLE, both * 2)
+    rows = [row for question in both for row in _rows(reference, question)]
     if rows:
         yield Variant(ROWS, rows)
     for title, axis, first_alone in (("first", 0, False), ("alone", 0, True), ("second", 1, False)):
@@ -64,10 +76,9 @@ def variants(
             alone.run(inputs)
         except Unanswered:
             continue
-        asked = _asked(alone, _unequal(inputs, some, axis))
         questions = [
-            (request, answer) if answer else _row_by_row(alone, request, some, axis)
-            for request, answer in asked
+            question if question.answer else _row_by_row(alone, question.request, some, axis)
+            for question in _asked(alone, _unequal(inputs, some, axis))
         ]
         yield Variant(title, questions, free)
 
@@ -75,9 +86,9 @@ def variants(
 def _asked(reference: Reference, requests: Sequence[Tensors]) -> Iterator[Question]:
     for request in requests:
         try:
-            yield request, reference.run(request)
+            yield Question(request, reference.run(request))
         except Unanswered:
-            yield request, None
+            yield Question(request, None)
 
 
 def _unequal(inputs: Tensors, names: Sequence[str], axis: int) -> list[Tensors]:
@@ -92,18 +103,19 @@ def _unequal(inputs: Tensors, names: Sequence[str], axis: int) -> list[Tensors]:
     return [inputs, *changed[:1], *changed[-1:], one, more, inputs]
 
 
-def _rows(reference: Reference, inputs: Tensors, expected: Tensors | None) -> list[Question]:
+def _rows(reference: Reference, question: Question) -> list[Question]:
     """Requests of one row each, where the first axis of everything is equally long.
 
     What belongs to a row is seen from the answer to the rows in another order. Where that shows
     nothing, as for rows that are all equal, there is nothing to ask; where the rows of an output
     depend on each other, one row has no answer.
     """
+    inputs, expected = question.request, question.answer
     count = len(next(iter(inputs.values()))) if next(iter(inputs.values())).ndim else 0
     arrays = (*inputs.values(), *(expected or {}).values())
     if expected is None or count < 2 or any(not a.ndim or len(a) != count for a in arrays):
         return []
-    turned = next(_asked(reference, [{n: a[::-1].copy() for n, a in inputs.items()}]))[1]
+    turned = next(_asked(reference, [{n: a[::-1].copy() for n, a in inputs.items()}])).answer
     if turned is None:
         return []
     by_row = {name: _close(turned[name][::-1], array) for name, array in expected.items()}
@@ -115,7 +127,8 @@ def _rows(reference: Reference, inputs: Tensors, expected: Tensors | None) -> li
     def row(index: int) -> Question:
         place = slice(index, index + 1)
         answer = {n: array[place] if by_row[n] else array for n, array in expected.items()}
-        return {n: array[place] for n, array in inputs.items()}, None if mixed else answer
+        request = {n: array[place] for n, array in inputs.items()}
+        return Question(request, None if mixed else answer, whole=False)
 
     return [row(index) for index in range(min(count, _ROWS_TRIED))]
 
@@ -133,14 +146,15 @@ def _row_by_row(
     answers = []
     for index in range(count):
         row = {n: np.take(a, [index], axis) if n in names else a for n, a in request.items()}
-        answers.append(next(_asked(reference, [row]))[1])
+        answers.append(next(_asked(reference, [row])).answer)
     if count < 2 or any(answer is None for answer in answers):
-        return request, None
+        return Question(request, None)
     known = [answer for answer in answers if answer is not None]
     try:
-        return request, {n: np.concatenate([a[n] for a in known], axis) for n in known[0]}
+        answer = {n: np.concatenate([a[n] for a in known], axis) for n in known[0]}
     except ValueError:
-        return request, None
+        return Question(request, None)
+    return Question(request, answer, whole=False)
 
 
 def along(inputs: Tensors, axis: int) -> list[str]:
