@@ -52,7 +52,7 @@ def measure(queued: int, load: Load, repeats: int) -> tuple[float, float, float,
     """Medians of submit, first decision, later decisions and end; and rows of a later batch."""
     submit, first, later, ends, rows = [], [], [], [], []
     for repeat in range(repeats):
-        rng = Random(repeat)
+        rng = Random(repeat)  # noqa: S311
         policy = BatchPolicy(LARGEST, default_deadline=100.0)
         scheduler: Scheduler[int] = Scheduler(policy, CostModel(POINTS, 1, policy))
         scheduler.offer(0, key=0, rows=1, now=0.0)

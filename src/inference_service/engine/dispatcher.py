@@ -34,7 +34,6 @@ class _Share:
     """Core-seconds that a model has had, in the fair queue between models."""
 
     served: float = 0.0
-    waiting: bool = False
 
 
 class Dispatcher:
@@ -90,31 +89,38 @@ class Dispatcher:
         now = self.clock()
         marked, self._marked = self._marked, {}
         for model in marked:
-            if not model.wants_slot:  # only what is late; others below get slots as well
-                model.dispatch(now, 0)
-            if model.wants_slot and model not in self._waiting:
+            if model.wants_slot:
                 self._enter(model)
+            else:
+                model.dispatch(now, 0)  # what is late is dropped, the alarm is set
+        decided = self._fill_slots(now)
+        for model in marked:
+            if model in self._waiting and model not in decided:  # no core was free for it
+                model.dispatch(now, 0)
+        for model in [model for model in self._waiting if not model.wants_slot]:
+            del self._waiting[model]
+
+    def _fill_slots(self, now: float) -> set[Queueing]:
+        """Start runs while cores are free; the models that have decided."""
+        decided: set[Queueing] = set()
         ready = [model for model in self._waiting if model.wants_slot]
-        passed = [model for model in marked if model in self._waiting]
         while ready:
             chosen = ready[0] if len(ready) == 1 else self._next(ready, now)
             if self._used and self._used + chosen.cores > self._cores and chosen.cores:
                 break
-            if chosen in passed:
-                passed.remove(chosen)
+            decided.add(chosen)
             seconds = chosen.run_seconds() * max(chosen.cores, 1)
             started = chosen.dispatch(now, 1)
             if started:
                 self._charge(chosen, seconds)
             if not (started and chosen.wants_slot):
                 ready.remove(chosen)
-        for model in passed:  # no core was free for it
-            model.dispatch(now, 0)
-        for model in [model for model in self._waiting if not model.wants_slot]:
-            del self._waiting[model]
+        return decided
 
     def _enter(self, model: Queueing) -> None:
         """It has something to run again: idling saves no share up."""
+        if model in self._waiting:
+            return
         self._waiting[model] = None
         share = self._shares.setdefault(model, _Share())
         share.served = max(share.served, self._virtual_time)
@@ -124,7 +130,7 @@ class Dispatcher:
         self._virtual_time += seconds / len(self._waiting)
 
     def _next(self, ready: list[Queueing], now: float) -> Queueing:
-        """The model that has had the least service, or one whose deadline can't wait for its run."""
+        """The model that has had the least service, or one whose deadline can't wait for that."""
         shares = self._shares
         least = min(ready, key=lambda model: (shares[model].served, model.deadline))
         urgent = min(ready, key=lambda model: model.deadline)

@@ -1,5 +1,7 @@
 """The fair order of best effort, and admission by class and by flow."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_4_first_in_first_out_within_a_client() -> None:
     ids=["clients", "high and normal", "normal and low", "high and low", "shapes"],
 )
 def test_service_is_shared_by_weight_between_flows_with_a_backlog(
-    first: dict[str, object], second: dict[str, object], shares: tuple[int, int]
+    first: dict[str, Any], second: dict[str, Any], shares: tuple[int, int]
 ) -> None:
     scheduler = make(4)
     for request in (first, second):  # a new key counts for the client until it is known
@@ -98,7 +100,7 @@ def test_requests_with_a_key_each_count_for_their_client() -> None:
     assert "other" in flat(runs(scheduler, 0.0, 3))
 
 
-def full_to(share: float, **request: object) -> Scheduler[str]:
+def full_to(share: float, **request: Any) -> Scheduler[str]:
     """A queue that needs this share of the default deadline (100 s); a run takes a second."""
     scheduler = make(1, default_deadline=100.0)
     offer(scheduler, "running", **request)

@@ -4,7 +4,8 @@ Reading order. The plain path first, an evening's reading:
 
     entries      the values: an entry of the queue and its states, a batch, the decisions
     scheduler    offer, decide, finish, ended: the one driving sequence
-    queue        groups that may share a batch; the fair order in them
+    groups       flows, lanes, lists by deadline: the parts of the queue
+    queue        the fair order of what waits
     forming      the work-conserving batch of a free slot
 
 then what it asks:
@@ -15,12 +16,13 @@ then what it asks:
     sizes        the full size, the split, the growth of max_batch_size
     buckets      rows of unlike length: the grid of padded lengths and the cheapest cut
 
-and the three mechanisms that need thought:
+and the mechanisms that need thought:
 
+    turns        which group takes a free slot: deadlines or best effort
     admission    accept or refuse
     deadlines    which entries with deadlines make the next run (EDF-max)
     hold         a free slot that waits for clients in a closed loop
 
-`layout` chooses how many runs at a time with how many threads. Imports point down this list; nothing
-here has a clock, a thread or I/O. docs/glossary.md defines the words.
+`layout` chooses how many runs at a time with how many threads. Nothing here has a clock, a thread
+or I/O. docs/glossary.md defines the words.
 """

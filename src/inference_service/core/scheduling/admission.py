@@ -2,8 +2,8 @@
 
 - A model that is idle refuses nothing: its cost table may be wrong, and only runs correct it.
 - With a deadline: refused only if even the next run would end too late. Which of the others are
-  answered is decided when a run starts (`deadlines`); to refuse more costs 10 to 16 % of all answers
-  in time and starves short deadlines.
+  answered is decided when a run starts (`deadlines`); to refuse more costs 10 to 16 % of all
+  answers in time and starves short deadlines.
 - Best effort: refused where the wait would exceed a share of the default deadline, which is larger
   for higher classes. So low is shed first, whatever the order of the queue.
 """
@@ -56,7 +56,7 @@ class Admission(Generic[T]):
     def refusal(self, now: float, deadline: float, row_elements: int | None) -> Overloaded | None:
         """Why a request of one row, of unknown client and class, would be refused now.
 
-        For the edge, before a body is decoded. None promises nothing.
+        For the edge, before a body is decoded. None does not mean that it will be accepted.
         """
         if not self._estimates.busy:
             return None

@@ -9,8 +9,8 @@ so it would never be learned that it is not. So a size that was not run yet cost
 half, and a size is avoided only after it was slow twice (`CostTable.believed`).
 
 **Slow spells** (another process, throttling) change all sizes alike: one factor for all tables, the
-median of the latest ratios, goes up after five slow runs and down after five usual ones. The shape of
-the tables is not learned meanwhile.
+median of the latest ratios, goes up after five slow runs and down after five usual ones. The shape
+of the tables is not learned meanwhile.
 """
 
 from bisect import bisect_left

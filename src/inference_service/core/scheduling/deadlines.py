@@ -6,7 +6,7 @@
    rows per second. Bounded by the nearest deadline, an overload would run small batches and answer
    even less. Of the entries that are surely in time for a run of this size, the nearest go first.
 
-The safety margin counts for the choice of the set alone: an entry that may be in time is not dropped.
+The safety margin counts for the choice of the set alone: what may be in time is not dropped.
 """
 
 import math
@@ -18,8 +18,8 @@ from itertools import accumulate, chain
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.entries import Entry
+from inference_service.core.scheduling.groups import DeadlineList, nearest
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import DeadlineList, nearest
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Feasibility(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The run that is to start: ``curve[rows]`` are its usual seconds, taken ``speed`` times as long.
+    """The run that is to start: it takes ``curve[rows]`` seconds at the usual speed.
 
     ``slot_ends`` are the times at which the slots get free; one is now.
     """
@@ -185,8 +185,8 @@ def _safest(
 ) -> list[Entry[T]]:
     """As many rows of each class, of the nearest deadlines that are after ``safe``.
 
-    Where all that wait is in time for a run of this size, the latest deadlines can wait for the next
-    one. The others are lost later: what a burst leaves behind is answered after it (+5 % goodput).
+    The latest deadlines can wait for a later run. So what a burst leaves behind is answered after
+    it; taken latest first, it would be lost (+5 % goodput).
     """
     chosen: list[Entry[T]] = []
     for rank, listed in enumerate(lists):

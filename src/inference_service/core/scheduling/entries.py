@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from inference_service.core.scheduling.queue import Lane
+    from inference_service.core.scheduling.groups import Lane
 
 T = TypeVar("T")
 

@@ -8,8 +8,9 @@ from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.cost import CostModel
 from inference_service.core.scheduling.entries import Batch, Entry
+from inference_service.core.scheduling.groups import Group
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import Group, Queue
+from inference_service.core.scheduling.queue import Queue
 
 T = TypeVar("T")
 

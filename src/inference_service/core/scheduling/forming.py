@@ -1,8 +1,9 @@
 """The batch of a free slot: work-conserving, as much as fits in fair order. Read this first.
 
-`Former.best_effort` is the plain way: the whole group where it fits, otherwise entries by their tags
-up to the full size. `Former.deadlines` starts with a choice of `deadlines` and fills it up. What fits
-into a batch is never cut; a request larger than a batch gives as many rows as there is room.
+`Former.best_effort` is the plain way: the whole group where it fits, otherwise entries by their
+tags up to the full size. `Former.deadlines` starts with a choice of `deadlines` and fills it up.
+What fits into a batch is never cut; a request larger than a batch gives as many rows as there is
+room.
 """
 
 import math
@@ -13,7 +14,7 @@ from inference_service.core.scheduling import deadlines
 from inference_service.core.scheduling.buckets import cheapest_cut, quantised
 from inference_service.core.scheduling.entries import Batch, Entry, Part, Release
 from inference_service.core.scheduling.estimates import Estimates
-from inference_service.core.scheduling.queue import DeadlineList, Group, nearest
+from inference_service.core.scheduling.groups import DeadlineList, Group, nearest
 from inference_service.core.scheduling.sizes import Sizes
 
 T = TypeVar("T")

@@ -87,7 +87,7 @@ class LayoutChoice:
         return self.costs[self.index]
 
     def consider(self, rows: int, most: int) -> bool:
-        """Note the rows queued at a dispatch, in batches of up to ``most``; whether it has changed."""
+        """Note the rows queued at a dispatch, run by up to ``most``; whether it has changed."""
         if len(self.layouts) == 1 or rows == 0:
             return False
         drains = [self._drain(index, rows, most) for index in range(len(self.layouts))]

@@ -131,3 +131,12 @@ def constants(policy: BatchPolicy) -> Iterator[Constant]:
         if known.metadata:
             value = getattr(policy, known.name)
             yield Constant(known.name, value, known.metadata["unit"], known.metadata["reason"])
+
+
+def constants_table(policy: BatchPolicy = DEFAULTS) -> str:
+    """All constants as the table in markdown that docs/scheduler.md shows."""
+    lines = ["| constant | value | unit | reason |", "|---|---|---|---|"]
+    for name, value, unit, reason in constants(policy):
+        values = value if isinstance(value, tuple) else (value,)
+        lines.append(f"| `{name}` | {', '.join(f'{v:g}' for v in values)} | {unit} | {reason} |")
+    return "\n".join(lines)

@@ -1,13 +1,13 @@
 """Which queued requests run together, and when: the decisions of one model version.
 
 The scheduler is told the time and the number of free slots, and returns values: run these, drop
-those, wake me then. It holds no clock and starts nothing. Its driver, the engine's worker as well as
-the simulation and the tests, does this and nothing else:
+those, wake me then. It holds no clock and starts nothing. Its driver, the engine's worker as well
+as the simulation and the tests, does this and nothing else:
 
-    entry = scheduler.offer(item, key=..., rows=..., now=now)     # a request; raises Overloaded
-    decisions = scheduler.decide(now, slots)                      # after offers and ends, at wake_at
-    scheduler.finish(entry)                                       # it is answered, failed, cancelled
-    scheduler.ended(batch, seconds, now)                          # a batch of decisions.run has run
+    entry = scheduler.offer(item, key=..., rows=..., now=now)  # a request; raises Overloaded
+    decisions = scheduler.decide(now, slots)                   # after offers, ends, at wake_at
+    scheduler.finish(entry)                                    # it is answered, failed, cancelled
+    scheduler.ended(batch, seconds, now)                       # a batch of decisions.run has run
 
 All other methods are queries and change nothing.
 """
@@ -22,7 +22,7 @@ from inference_service.core.errors import Overloaded
 from inference_service.core.scheduling.admission import Admission
 from inference_service.core.scheduling.buckets import quantised
 from inference_service.core.scheduling.cost import CostModel
-from inference_service.core.scheduling.deadlines import Choice, Feasibility
+from inference_service.core.scheduling.deadlines import Feasibility
 from inference_service.core.scheduling.entries import (
     RANK,
     Batch,
@@ -36,9 +36,11 @@ from inference_service.core.scheduling.entries import (
 )
 from inference_service.core.scheduling.estimates import Estimates
 from inference_service.core.scheduling.forming import Former
+from inference_service.core.scheduling.groups import Group, nearest
 from inference_service.core.scheduling.hold import Hold
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import Group, Queue, nearest
+from inference_service.core.scheduling.queue import Queue
+from inference_service.core.scheduling.turns import Turns
 
 T = TypeVar("T")
 
@@ -57,9 +59,9 @@ class Scheduler(Generic[T]):
         self.admission = Admission(self.estimates)
         self.hold = Hold(policy)
         self._former = Former(self.estimates)
+        self._turns = Turns(self.estimates, self._former)
         self._expiries: list[tuple[float, int, Entry[T]]] = []
         self._live = 0
-        self._balance = 0.0  # seconds of service of best effort less those of deadlines
         self._sequence = count()
 
     @property
@@ -202,105 +204,36 @@ class Scheduler(Generic[T]):
 
     def _next_batch(self, now: float, drop: list[Drop[T]]) -> Batch[T] | None:
         """The batch of a slot that is free now; None: nothing may run yet."""
-        queue = self.queue
-        while queue.deadline_rows:
-            group = self._deadline_group(now)
-            if group is None:
-                break
-            choice = self._former.choose(group, now)
-            if self._best_effort_first(choice, now):
-                break
-            for entry in choice.lost:
-                drop.append(Drop(entry, DropReason.SHED, entry.taken > 0))
-                self.queue.discard(entry)
-            self._live -= len(choice.lost)
-            if choice.feasibility is Feasibility.NONE:
-                self._settle(group)
-                continue
-            batch = self._former.deadlines(group, choice, now)
-            self._charge(batch)
+        while (turn := self._turns.next(now)) is not None:
+            group, choice = turn
+            if choice is None:
+                if self._holds(group, now):
+                    return None
+                batch = self._former.best_effort(group, now)
+            else:
+                for entry in choice.lost:
+                    drop.append(Drop(entry, DropReason.SHED, entry.taken > 0))
+                    self.queue.discard(entry)
+                self._live -= len(choice.lost)
+                if choice.feasibility is Feasibility.NONE:
+                    self._settle(group)
+                    continue
+                batch = self._former.deadlines(group, choice, now)
+            self._turns.charge(batch)
             return batch
-        group = self._best_effort_group(now)
-        if group is None:
-            return None
-        if not queue.deadline_rows and not group.has_lengths and self._holds(group, now):
-            return None
-        batch = self._former.best_effort(group, now)
-        self._charge(batch)
-        return batch
-
-    def _best_effort_first(self, choice: Choice[T], now: float) -> bool:
-        """Whether best effort takes the slot although deadlines wait.
-
-        It has half of the service if it needs it, but a run of its own starts only with a full
-        batch or after a share of the default deadline: until then it fills up the others' runs.
-        """
-        group = self.queue.least_tag()
-        if group is None or self._balance > 0 or not self._ready(group, now):
-            return False
-        head = self._former.head(group)
-        if head is None:  # pragma: no cover - least_tag finds groups with a head
-            return False
-        estimates = self.estimates
-        rows = group.rows - group.deadline_rows
-        run = estimates.seconds(min(rows, estimates.max_batch_size), group.row_elements)
-        if choice.feasibility is Feasibility.ALL_IN_TIME and head.key != choice.chosen[0].key:
-            own = estimates.seconds(choice.rows, group.row_elements)
-            if now + own + run <= choice.latest_end:
-                return True
-        put_off = self.policy.put_off * (head.expires_at - head.arrival)
-        return rows >= estimates.max_batch_size or now - head.arrival >= put_off
-
-    def _deadline_group(self, now: float) -> Group[T] | None:
-        """The group whose deadlines have had the least service, of those that may run now."""
-        if self.policy.max_queue_delay == 0:
-            return self.queue.least_served()
-        ready = [g for g in self.queue.groups.values() if g.deadline_rows and self._ready(g, now)]
-        return min(ready, key=lambda group: group.served, default=None)
-
-    def _best_effort_group(self, now: float) -> Group[T] | None:
-        """The group whose best effort goes first, of those that may run now."""
-        group = self.queue.least_tag()
-        if group is None or self._ready(group, now):
-            return group
-        ready = [g for g in self.queue.groups.values()
-                 if g.rows > g.deadline_rows and self._ready(g, now)]  # fmt: skip
-        return ready[0] if ready else None
+        return None
 
     def _holds(self, group: Group[T], now: float) -> bool:
         """Whether a free slot waits for more than what is queued of this group."""
+        if self.hold.limit <= 0 or self.queue.deadline_rows or group.has_lengths:
+            return False
         estimates, elements = self.estimates, group.row_elements
-        return self.hold.limit > 0 and self.hold.waits(
+        return self.hold.waits(
             group.rows,
             estimates.max_batch_size,
             lambda rows: estimates.seconds(rows, elements),
             now,
         )
-
-    def _charge(self, batch: Batch[T]) -> None:
-        """Keep the balance between the two kinds while both wait."""
-        queue = self.queue
-        if not queue.deadline_rows or queue.deadline_rows == queue.rows:
-            self._balance = 0.0
-            return
-        unit = batch.predicted / batch.rows
-        for entry, start, stop in batch.parts:
-            self._balance += (stop - start) * (unit if entry.best_effort else -unit)
-
-    def _ready(self, group: Group[T], now: float) -> bool:
-        return self.policy.max_queue_delay == 0 or self._ready_at(group) <= now
-
-    def _ready_at(self, group: Group[T]) -> float:
-        """When a free slot may take this group: after ``max_queue_delay``, or once it is full."""
-        if group.rows >= self.estimates.max_batch_size:
-            return -math.inf
-        oldest = min(entry.arrival for entry in group.entries())
-        ready = oldest + self.policy.max_queue_delay
-        if not group.deadline_rows:
-            return ready
-        first = nearest(group.deadlines, 1)[0]
-        seconds = self.estimates.seconds(group.rows, group.row_elements) * self.cost.margin
-        return min(ready, first.due - seconds)
 
     def _expire(self, now: float, drop: list[Drop[T]]) -> None:
         """Drop the requests whose deadlines have passed, queued or running."""
@@ -346,5 +279,5 @@ class Scheduler(Generic[T]):
             if self.hold.on:
                 return min(wake, self.hold.until)
             if self.policy.max_queue_delay > 0:
-                wake = min(wake, *map(self._ready_at, self.queue.groups.values()))
+                wake = min(wake, *map(self._turns.ready_at, self.queue.groups.values()))
         return wake

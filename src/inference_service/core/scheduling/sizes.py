@@ -35,7 +35,7 @@ class Sizes:
         return self._split(queued, row_elements)
 
     def full(self, row_elements: int) -> int:
-        """The size of a run with a backlog: max_batch_size, or a smaller one that runs more rows."""
+        """The size of a run with a backlog: max_batch_size, or one that runs more rows a second."""
         most = self._estimates.max_batch_size
         if self._decisions % self._policy.retry_every == 0:
             return most

@@ -92,10 +92,10 @@ class Hold:
         requests = len(latencies)
         self.returns.answered(requests, now)
         self._population.answered(requests + present)
-        if self._trial is not None or self.limit > 0:
-            if not self._same_clients(requests + present):
-                self._stop(now)
-                return
+        engaged = self._trial is not None or self.limit > 0
+        if engaged and not self._same_clients(requests + present):
+            self._stop(now)
+            return
         if self._trial is not None:
             self._go_on(self._trial, latencies, now)
         elif self._policy.hold and self._population.seen >= self._policy.evidence:
