@@ -5,7 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -133,26 +133,37 @@ def create_app(
         settings.wire.compress_answers,
     )  # fmt: skip
 
+    app = _application(
+        settings,
+        partial(
+            _lifespan, service=service, sources=sources, on_loaded=on_loaded, recorder=recorder
+        ),
+    )
+    app.state.service = service
+    server = oip.Server(NAME, __version__, sums.of, _control(app, service))
+    _add_routes(app, service, edge, server)
+    app.state.grpc = _grpc(settings, edge, service, server)
+    return app
+
+
+def _application(
+    settings: Settings, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+) -> FastAPI:
+    """The framework's part: the document, errors and middleware, without a path."""
     app = FastAPIOffline(
         title=NAME,
         version=__version__,
         description=DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,  # they are answered
-        lifespan=partial(
-            _lifespan, service=service, sources=sources, on_loaded=on_loaded, recorder=recorder
-        ),
+        lifespan=lifespan,
     )
-    app.state.service = service
     app.state.hot_paths = {}
     errors.install(app)
     for middleware in (PageSecurity, ServerTiming, UsualRequests):
         app.add_middleware(middleware)
     if settings.http.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(settings))
-    server = oip.Server(NAME, __version__, sums.of, _control(app, service))
-    _add_routes(app, service, edge, server)
-    app.state.grpc = _grpc(settings, edge, service, server)
     return app
 
 
