@@ -24,18 +24,23 @@ from inference_service.core.tensors import (
     TensorSpec,
     element_count,
 )
-from inference_service.protocols.json_faults import fault, noun
+from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_quick import QuickBody, open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, parse, rules_for
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.schema import MOST_TENSORS, InferBody, InferInput
+from inference_service.protocols.oip.schema import (
+    MOST_TENSORS,
+    InferBody,
+    InferInput,
+    check_few_parameters,
+)
+from inference_service.protocols.oip.values import flag, told, whole
 
 DTYPES = {dtype.value: dtype for dtype in DType}
 _NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTES}
 _BINARY_SIZE = "binary_data_size"
-_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,7 @@ def _quickly(text: bytes, tail: _Tail) -> Infer | None:
         plain.setdefault("inputs", []).append(
             {key: quick.plain(value) for key, value in fields.items()}
         )
+    check_few_parameters(plain)
     try:
         envelope = InferBody.model_validate(plain)
     except ValidationError:
@@ -203,6 +209,7 @@ def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) ->
 def _usually(value: Any, rules: Rules, tail: _Tail) -> Infer:
     if not isinstance(value, dict):
         raise InvalidInput("expected an object with 'inputs'")
+    check_few_parameters(value)
     try:
         envelope = InferBody.model_validate(value)
     except ValidationError as error:
@@ -269,7 +276,7 @@ def _size_of(part: InferInput) -> int | None:
         return None
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidInput(
-            f"expected a number of bytes, got {_told(size)}", ("parameters", _BINARY_SIZE)
+            f"expected a number of bytes, got {told(size)}", ("parameters", _BINARY_SIZE)
         )
     return size
 
@@ -290,13 +297,10 @@ def infer_of(
     tensors: Tensors,
 ) -> Infer:
     """A request from its parts, whatever they were written in. Raises InvalidInput."""
-    binary = _flag(parameters, "binary_data_output", ("parameters",))
-    microseconds = _whole(parameters, "timeout")
-    names = set()
-    for index, (name, _) in enumerate(outputs):
-        if name in names:
-            raise InvalidInput(f"output '{name}' already exists in request", ("outputs", index))
-        names.add(name)
+    binary = flag(parameters, "binary_data_output", ("parameters",))
+    microseconds = whole(parameters, "timeout")
+    if len(outputs) > 1:
+        _check_once(outputs)
     wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
     return Infer(
         tensors,
@@ -304,39 +308,24 @@ def infer_of(
         tuple(wanted) or None,
         binary,
         microseconds / 1e6 if microseconds else math.inf,
-        _whole(parameters, "priority"),
+        whole(parameters, "priority"),
     )
+
+
+def _check_once(outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    names = set()
+    for index, (name, _) in enumerate(outputs):
+        if name in names:
+            raise InvalidInput(f"output '{name}' already exists in request", ("outputs", index))
+        names.add(name)
 
 
 def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: bool) -> Wanted:
     at = ("outputs", index, "parameters")
-    classes = _whole(parameters, "classification", at)
+    classes = whole(parameters, "classification", at)
     if "binary_data" in parameters:
-        binary = _flag(parameters, "binary_data", at)
+        binary = flag(parameters, "binary_data", at)
     return Wanted(name, binary, classes)
-
-
-def _told(value: Any) -> str:
-    """A number or truth as it is, of anything else its kind."""
-    return str(value) if isinstance(value, int | float) else noun(value)
-
-
-def _flag(parameters: Mapping[str, Any], name: str, at: tuple[str | int, ...]) -> bool:
-    value = parameters.get(name)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise InvalidInput(f"expected true or false, got {_told(value)}", (*at, name))
-
-
-def _whole(
-    parameters: Mapping[str, Any], name: str, at: tuple[str | int, ...] = ("parameters",)
-) -> int:
-    value = parameters.get(name, 0)
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:_MOST_DIGITS])  # KServe's gRPC gateway writes int64 as a string
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidInput(f"expected a whole number from 0 on, got {_told(value)}", (*at, name))
-    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,31 +4,25 @@ Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md
 classification and parameters extensions of triton-inference-server/server, docs/protocol.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
+from inference_service.core.errors import InvalidInput
 from inference_service.protocols.first_fault import FirstFault
 
 Parameter = bool | int | float | str
 """What a parameter may be."""
 
 _Length = Annotated[int, Field(ge=0, lt=2**48, strict=True)]
-_MOST_PARAMETERS = 64
+MOST_PARAMETERS = 64
+"""Of an input or output."""
 MOST_TENSORS = 4096
 """Inputs or outputs of a request."""
 
 
-def _parameters(value: Any) -> Any:
-    """Few, and each what a parameter may be: the first that isn't ends the reading."""
-    if not isinstance(value, dict):
-        return value
-    if len(value) > _MOST_PARAMETERS:
-        raise ValueError(f"at most {_MOST_PARAMETERS} parameters, got {len(value)}")
-    return value
-
-
-_Parameters = Annotated[dict[str, Parameter | None], BeforeValidator(_parameters)]
+_Parameters = Annotated[dict[str, Parameter | None], Field(max_length=MOST_PARAMETERS)]
 
 
 class _Part(BaseModel):
@@ -89,3 +83,19 @@ class InferAnswer(_Part):
     model_version: str
     id: str | None = None
     outputs: list[InferAnswerOutput]
+
+
+def check_few_parameters(value: Mapping[str, Any]) -> None:
+    """pydantic looks at all members of an object, and collects a fault for each, before it counts.
+
+    Raises InvalidInput.
+    """
+    for kind in ("inputs", "outputs"):
+        parts = value.get(kind)
+        if type(parts) is not list:
+            continue
+        for index, part in enumerate(parts[:MOST_TENSORS]):
+            given = part.get("parameters") if type(part) is dict else None
+            if type(given) is dict and len(given) > MOST_PARAMETERS:
+                text = f"at most {MOST_PARAMETERS}, got {len(given)}"
+                raise InvalidInput(text, (kind, index, "parameters"))
