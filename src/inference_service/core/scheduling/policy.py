@@ -70,7 +70,7 @@ class BatchPolicy:
     deadline_single_runs: float = _constant(50.0, "S(1)", "of the default deadline")
     # Deadlines
     look_ahead: int = _constant(4, "runs", "all in time in these: the nearest deadline goes first; 1 is ruinous (-23 %), 8 the same")
-    safe_end: float = _constant(1.5, "S(batch)", "a deadline after it is surely in time: 1 loses whole runs to noise at 3 S(1), 2 -1 %")
+    safe_end: float = _constant(1.15, "S(batch)", "a deadline after it is surely in time: at 1 tight deadlines are lost to noise, 1.5 costs 1 to 2 %")
     put_off: float = _constant(1 / 8, "default deadlines", "best effort waits so long for a full batch beside deadlines; 1/16: -5 %")
     # Hold
     hold_limits: tuple[float, ...] = _constant((0.5, 0.25, 0.125), "S(batch)", "the challengers, in turn; and 0")
