@@ -11,8 +11,10 @@ always), gives the same characters: tests/runtime/test_locales.py compares every
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
+if TYPE_CHECKING:
+    import onnx
 
 OF_EVERY_LANGUAGE = "C.UTF-8"
 
@@ -44,6 +46,8 @@ def with_common_locale(source: Path | bytes, name: str) -> bytes | None:
         if source.stat().st_size > _LARGEST:
             return None
         source = source.read_bytes()
+    import onnx  # slow to import, and rarely needed
+
     model = onnx.load_from_string(source)
     for function in model.functions:
         _change(function.node, name)
@@ -62,7 +66,7 @@ def how_to_install(name: str) -> str:
     )
 
 
-def _change(nodes: Iterable[onnx.NodeProto], name: str) -> None:
+def _change(nodes: "Iterable[onnx.NodeProto]", name: str) -> None:
     for node in nodes:
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs):
@@ -74,4 +78,5 @@ def _change(nodes: Iterable[onnx.NodeProto], name: str) -> None:
             continue  # another one, which is there, or is asked for next
         for one in own:
             node.attribute.remove(one)
-        node.attribute.append(onnx.helper.make_attribute("locale", OF_EVERY_LANGUAGE))
+        locale = node.attribute.add(name="locale", s=OF_EVERY_LANGUAGE.encode())
+        locale.type = locale.STRING
