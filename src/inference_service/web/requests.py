@@ -31,9 +31,8 @@ class UsualRequests:
         await self._app({**scope, "method": "GET"}, receive, without_body)
 
 
-_EVERYWHERE = ((b"x-content-type-options", b"nosniff"),)
 _PAGES = (
-    *_EVERYWHERE,
+    (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (
         b"content-security-policy",
@@ -49,7 +48,7 @@ _PAGES = (
 
 class PageSecurity:
     """ASGI middleware: headers that keep other sites' pages from framing ours or loading more into
-    them, and browsers from guessing content types.
+    them, and browsers from guessing what they are.
 
     https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html
     """
@@ -70,7 +69,7 @@ class PageSecurity:
                     name.lower() == b"content-type" and value.startswith(b"text/html")
                     for name, value in headers
                 )
-                message["headers"] = headers + list(_PAGES if is_page else _EVERYWHERE)
+                message["headers"] = [*headers, *_PAGES] if is_page else headers
             await send(message)
 
         await self._app(scope, receive, secured)
