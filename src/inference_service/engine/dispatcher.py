@@ -67,6 +67,11 @@ class Dispatcher:
             self._loop.call_soon(self._dispatch)
         self._marked[model] = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether any model runs or waits for a slot."""
+        return self._used > 0 or bool(self._waiting) or bool(self._marked)
+
     def took(self, cores: int) -> None:
         """A run has started."""
         self._used += cores

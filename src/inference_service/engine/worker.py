@@ -1,21 +1,26 @@
 """One model version at work: carries out what its scheduler decides."""
 
 import asyncio
+import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
-from inference_service.core.assembly import take
-from inference_service.core.errors import DeadlineExceeded, ModelNotReady, Overloaded
+from inference_service.core.errors import (
+    DeadlineExceeded,
+    ModelNotReady,
+    Overloaded,
+    RowsMismatch,
+)
 from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
-from inference_service.core.scheduling.buckets import padding_waste, quantised
+from inference_service.core.scheduling.buckets import padding_waste
 from inference_service.core.scheduling.entries import Batch, Drop, DropReason, Entry
 from inference_service.core.scheduling.layout import LayoutChoice
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.audit import Auditor, batched_no_more
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import (
     BatchRecord,
@@ -25,8 +30,11 @@ from inference_service.engine.interfaces import (
     Runner,
     RunResult,
 )
+from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Reply
 from inference_service.engine.sharing import Sharing
+
+log = logging.getLogger(__name__)
 
 _SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
 _REMEMBERED = 32
@@ -38,6 +46,7 @@ class _Run:
     """A batch that is being run."""
 
     batch: Batch[Reply]
+    job: Job
     cores: int
     layout: int
     stop: Callable[[], None] | None = None
@@ -65,8 +74,12 @@ class Worker:
         self._alarm_at = math.inf
         self._draining = False
         self._idle = asyncio.Event()  # of interest to a drain alone
-        self._unique = count()
-        self._row_elements = _row_elements(info) if info.signature.has_fixed_rows else 0
+        self._keys = BatchKeys(info)
+        self._apart = False  # after a violation of batch safety no request shares a run
+        self._auditor: Auditor | None = None
+        if info.signature.mode is BatchMode.MERGE:
+            clock = dispatcher.clock
+            self._auditor = Auditor(runner, clock, lambda: self._unoccupied, self.violated)
 
     @property
     def queue_rows(self) -> int:
@@ -88,11 +101,16 @@ class Worker:
         if self._draining:
             raise ModelNotReady(f"model {self.info.ref} is being unloaded")
         rows = self.info.signature.check(request.inputs, request.outputs)
+        guard = self.info.guard
+        alone = (guard is not None and guard.alone(request.inputs)) or self._apart
+        if alone and not self.info.policy.sizes:
+            rows = 1  # it isn't cut
         now = self._dispatcher.clock()
         if request.deadline <= now:
             raise DeadlineExceeded("the deadline passed before the request could be queued")
-        reply = Reply(request.inputs, request.outputs, rows, self._loop)
-        key, row_elements, length = self._kind(request)
+        layout = self.info.signature.rows
+        reply = Reply(request.inputs, request.outputs, rows, self._loop, layout, alone=alone)
+        key, row_elements, length = self._keys.of(request, alone=alone)
         entry = self.scheduler.offer(
             reply, key=key, rows=rows, now=now, deadline=request.deadline, client=request.client,
             priority=request.priority, row_elements=row_elements, length=length,
@@ -104,13 +122,30 @@ class Worker:
             self._finish(entry)
             self._check_idle()
             raise
+        except RowsMismatch as error:
+            if alone:
+                raise
+            self.violated(str(error))
+            return await self._infer(request)
         finally:
             reply.inputs = _NOTHING  # the entry may outlive the request
         return InferenceResponse(self.info.ref, outputs, reply.timing, rows)
 
+    def violated(self, difference: str) -> None:
+        """Rows of one run depend on each other: from now on every request runs alone."""
+        if self._apart:
+            return
+        self._apart = True
+        if self._auditor is not None:
+            self._auditor.stop()
+        ref = self.info.ref
+        log.error("%s is batched no more: its rows are not independent: %s", ref, difference)
+        self._observer.violated(ref)
+        self.info = batched_no_more(self.info, difference)
+
     def refusal(self, deadline: float) -> Overloaded | None:
         """See `Engine.refusal`."""
-        row_elements = self._row_elements or None
+        row_elements = self._keys.row_elements or None
         return self.scheduler.refusal(self._dispatcher.clock(), deadline, row_elements)
 
     async def drain(self) -> None:
@@ -123,6 +158,8 @@ class Worker:
         """Free the runner. Call it after `drain`."""
         if self._alarm is not None:
             self._alarm.cancel()
+        if self._auditor is not None:
+            self._auditor.stop()
         self._dispatcher.forget(self)
         await self._runner.aclose()
 
@@ -174,29 +211,6 @@ class Worker:
         self._alarm, self._alarm_at = None, math.inf
         self._dispatcher.mark(self)
 
-    def _kind(self, request: InferenceRequest) -> tuple[Hashable, int, int]:
-        """What must be equal for two requests to share a run, a row's elements and its length."""
-        signature = self.info.signature
-        if signature.mode is BatchMode.WHOLE:
-            return next(self._unique), quantised(_numbers(request.inputs)), 0
-        if self._row_elements:
-            return request.outputs, self._row_elements, 0
-        shapes = tuple(request.inputs[spec.name].shape[1:] for spec in signature.inputs)
-        numbers = sum(math.prod(shape) for shape in shapes)
-        padding = self.info.padding
-        if not padding.inputs:
-            return (request.outputs, shapes), quantised(numbers), 0
-        length = padding.length(request.inputs)
-        if length == 0:
-            return (request.outputs, shapes), 1, 0
-        rest = tuple(
-            shape[: axis.axis - 1] + shape[axis.axis :]
-            if (axis := padding.inputs.get(spec.name)) is not None
-            else shape
-            for spec, shape in zip(signature.inputs, shapes, strict=True)
-        )
-        return (request.outputs, rest), max(1, numbers // length), length
-
     def _finish(self, entry: Entry[Reply]) -> None:
         """The request has ended: a run that serves no other request is stopped."""
         self.scheduler.finish(entry)
@@ -211,7 +225,7 @@ class Worker:
         if drop.reason is DropReason.SHED:
             text = f"shed after {waited:.3f} s in the queue: the next run would end too late for it"
             estimates = self.scheduler.estimates
-            pause = estimates.seconds(estimates.max_batch_size, self._row_elements)
+            pause = estimates.seconds(estimates.max_batch_size, self._keys.row_elements)
             entry.item.fail(Overloaded(text, reason="deadline", retry_after=pause))
             return  # a run that may have started for it goes on: it tells what runs cost
         where = "while it was being run" if drop.dispatched else "in the queue, it was not run"
@@ -220,17 +234,21 @@ class Worker:
 
     def _start(self, batch: Batch[Reply]) -> None:
         cores = self.cores
-        run = _Run(batch, cores, self.layouts.index)
-        self._running.append(run)
-        self._dispatcher.took(cores)
         parts = [_rows_of(entry.item, start, stop, entry.rows)
                  for entry, start, stop in batch.parts]  # fmt: skip
-        outputs = batch.parts[0].entry.item.outputs
-        job = Job(parts, outputs, self.layouts.layout.threads, batch.length)
+        first = batch.parts[0].entry.item
+        job = Job(parts, first.outputs, self.layouts.layout.threads, batch.length, first.alone)
+        run = _Run(batch, job, cores, self.layouts.index)
+        self._running.append(run)
+        self._dispatcher.took(cores)
 
         def done(result: RunResult) -> None:
             self._completed(run, result)
 
+        if self._apart and not first.alone:  # queued before the violation
+            mismatch = RowsMismatch("it was queued to share a run")
+            done(RunResult([mismatch] * len(parts), 0.0, runs=0, stopped=True))
+            return
         stop = self._runner.start(job, done)
         if run in self._running:
             run.stop = stop
@@ -251,6 +269,10 @@ class Worker:
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
         now = self._dispatcher.clock()
         self.scheduler.ended(batch, result.seconds, now, learn=learn)
+        auditor = self._auditor
+        if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
+            rows = [stop - start for _, start, stop in batch.parts]
+            auditor.take(run.job, list(result.outcomes), rows)
         record = BatchRecord(
             model=self.info.ref,
             rows=batch.rows,
@@ -268,23 +290,18 @@ class Worker:
         self._observer.batched(record)
         self._dispatcher.mark(self)
 
+    @property
+    def _unoccupied(self) -> bool:
+        return not self.scheduler.rows and not self._dispatcher.busy
+
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
 
 
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
-    return reply.inputs if stop - start == rows else take(reply.inputs, start, stop)
-
-
-def _numbers(inputs: Tensors) -> int:
-    return max(1, sum(array.size for array in inputs.values()))
-
-
-def _row_elements(info: ModelInfo) -> int:
-    """Numbers in one row of all inputs, where that is the same for all rows."""
-    shapes = (spec.shape[1:] for spec in info.signature.inputs)
-    return max(1, sum(math.prod(n or 1 for n in shape) for shape in shapes))
+    whole = stop - start == rows
+    return reply.inputs if whole else reply.layout.take(reply.inputs, start, stop)
 
 
 def _padding(batch: Batch[Reply], info: ModelInfo) -> float:

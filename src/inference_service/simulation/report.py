@@ -71,7 +71,7 @@ def write_report(models: Sequence[Model], plan: Plan, folder: Path, progress: Pr
         lines += section
         name = draw(model.name, curves, folder / f"curves-{number}.svg")
         if name is None:
-            lines += ["Plots need matplotlib: `pip install 'inference-service[simulate]'`.", ""]
+            lines += ["Plots need the extra `simulate`: `pip install '.[simulate]'`.", ""]
         else:
             lines += [f"![{model.name}]({name})", ""]
     lines += truth_section(plan.count, plan.seed + 1000)
