@@ -29,8 +29,8 @@ def truth_section(count: int, seed: int) -> Iterator[str]:
     yield ""
     loads = ", ".join(f"{load:g}" for load in LOADS)
     yield "The scheduler knows powers of two from its warm-up; the truth has knees between them,"
-    yield "noise and stalls. Answers in time over those of EDF-max that knows the true costs, Poisson"
-    yield f"and MMPP arrivals at {loads} times the capacity, {count} requests each:"
+    yield "noise and stalls. Answers in time over those of EDF-max that knows the true costs,"
+    yield f"Poisson and MMPP arrivals at {loads} times the capacity, {count} requests each:"
     yield ""
     yield f"| truth | runs | {' | '.join(TIMEOUTS)} |"
     yield f"|{'---|' * (2 + len(TIMEOUTS))}"
