@@ -1,6 +1,7 @@
 """The scheduler in the engine: shared slots, sharing, breaking off, deadlines, in virtual time."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
+from inference_service.engine.interfaces import Job, RunResult
 from inference_service.engine.worker import Worker
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.engine.test_worker import REF, Stage, info, settle, story, values
@@ -226,3 +228,58 @@ async def test_the_scheduler_explains_itself() -> None:
     assert (batch["predicted_ms"], batch["ms"]) == (1000, 1200)
     assert batch["because"] == "a slot was free and this was all that was queued"
     assert told["layout"] == {"instances": 1, "threads": 2, "available": ["1 x 2 threads"]}
+
+
+class TimedRunner:
+    """Runs that take ``seconds(rows)`` of virtual time."""
+
+    inline = False
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self._seconds = seconds
+
+    def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
+        seconds = self._seconds(sum(len(part["x"]) for part in job.parts))
+        outcomes = [{"y": part["x"]} for part in job.parts]
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds, lambda: done(RunResult(outcomes, seconds)))
+        return lambda: None
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+@story
+async def test_a_light_model_keeps_its_share_beside_one_that_is_overloaded() -> None:
+    loop = asyncio.get_running_loop()
+    dispatcher = Dispatcher(loop.time, cores=1)
+    latencies: dict[str, list[float]] = {"heavy": [], "light": []}
+    refused = {"heavy": 0, "light": 0}
+
+    def worker(seconds: Callable[[int], float]) -> Worker:
+        points = tuple((rows, seconds(rows)) for rows in (1, 2, 4, 8, 16, 32, 64))
+        profiles = (Profile(Layout(1, 1), points, 2),)
+        model = replace(info(policy=BatchPolicy(64, default_deadline=0.4)), profiles=profiles)
+        return Worker(model, TimedRunner(seconds), Notebook(), dispatcher)
+
+    async def ask(name: str, model: Worker) -> None:
+        began = loop.time()
+        try:
+            await model.infer(InferenceRequest(REF, rows(1)))
+        except Overloaded:
+            refused[name] += 1
+        else:
+            latencies[name].append(loop.time() - began)
+
+    async def arrive(name: str, model: Worker, gap: float, count: int) -> None:
+        tasks = []
+        for _ in range(count):
+            await asyncio.sleep(gap)
+            tasks.append(loop.create_task(ask(name, model)))
+        await asyncio.gather(*tasks)
+
+    heavy, light = worker(lambda n: 0.004 + 0.0005 * n), worker(lambda n: 0.003)
+    await asyncio.gather(arrive("heavy", heavy, 1 / 3600, 3000), arrive("light", light, 1 / 20, 16))
+    assert refused["heavy"] > 500, "it gets twice of what it can do"
+    assert refused["light"] == 0
+    assert max(latencies["light"]) < 0.1

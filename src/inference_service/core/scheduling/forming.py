@@ -71,15 +71,18 @@ class Former(Generic[T]):
         for entry in choice.chosen:
             parts.append(queue.dispatch(group, entry, min(entry.left, most), unit))
             if entry.left:
-                queue.set_due(group, entry, estimates.due(entry, group.row_elements))
+                length = quantised(entry.length) if entry.length else 1
+                queue.set_due(group, entry, estimates.due(entry, group.row_elements * length))
         rows = sum([stop - start for _, start, stop in parts])
         if group.rows > group.deadline_rows and rows < most and not group.has_lengths:
             curve, factor = estimates.curve(group.row_elements), estimates.cost.speed
             budget = (choice.latest_end - now) / (factor * estimates.cost.margin)
             room = bisect_right(curve, budget, rows + 1, most + 1) - 1 - rows
-            parts += queue.take_fair(group, room, most, unit) if room > 0 else []
+            filling = queue.take_fair(group, room, most, unit) if room > 0 else []
+            parts += filling
+            rows += sum([stop - start for _, start, stop in filling])
         reason = Release.DEADLINE if group.deadline_rows else Release.SLOT_FREE
-        reason = Release.FULL if sum(part.rows for part in parts) >= most else reason
+        reason = Release.FULL if rows >= most else reason
         batch = self._batch(group, parts, now, reason)
         queue.charge_deadlines(group, batch.predicted)
         return batch
