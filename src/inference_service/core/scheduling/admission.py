@@ -60,7 +60,9 @@ class Admission(Generic[T]):
         """
         if not self._estimates.busy:
             return None
-        entry = Entry[None](None, _UNKNOWN, 1, now, client=_UNKNOWN, rank=0, deadline=deadline)
+        entry: Entry[None] = Entry(
+            None, _UNKNOWN, 1, now, client=_UNKNOWN, rank=0, deadline=deadline
+        )
         if deadline < math.inf and row_elements is None:
             end = self._estimates.residual(now)
             return self._late(end, deadline - now) if now + end > deadline else None

@@ -153,7 +153,7 @@ def _most_in_time(lists: Sequence[DeadlineList[T]], run: Run, safe_end: float) -
     """
     now, curve, factor, most = run.now, run.curve, run.speed * run.margin, run.most
     members: list[Entry[T]] = []
-    choice = Choice[T](Feasibility.SOME_IN_TIME)
+    choice: Choice[T] = Choice(Feasibility.SOME_IN_TIME)
     rows, due, best, size = 0, math.inf, 0.0, 0
     for entry in chain.from_iterable(listed.latest(most) for listed in lists):
         own = min(entry.left, most)

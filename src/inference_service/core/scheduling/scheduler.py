@@ -137,7 +137,7 @@ class Scheduler(Generic[T]):
 
     def decide(self, now: float, slots: int) -> Decisions[T]:
         """What to drop, what to run on the free slots, and when to decide again."""
-        decisions = Decisions[T]()
+        decisions: Decisions[T] = Decisions()
         self._expire(now, decisions.drop)
         self.hold.decide(now, self._live)
         while len(decisions.run) < slots and self.queue.rows:
