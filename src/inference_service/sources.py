@@ -16,7 +16,6 @@ from inference_service.core.errors import (
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
-from inference_service.core.versions import plan
 from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Loader, VersionSource
 from inference_service.pipelines.registry import Place, load_pipeline
@@ -83,7 +82,7 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
             partial(_load, settings, entry, version),
             [entry.manifest, entry.stamps.get(version)],
         )
-        for version in plan((), wanted).load
+        for version in sorted(wanted, reverse=True)
     ]
 
 

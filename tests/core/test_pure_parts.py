@@ -19,7 +19,7 @@ from inference_service.core.errors import (
 from inference_service.core.isolation import run_isolated
 from inference_service.core.lifecycle import MOVES, State, move
 from inference_service.core.tensors import BatchMode, DType, Signature, TensorSpec
-from inference_service.core.versions import All, Latest, Specific, plan
+from inference_service.core.versions import All, Latest, Specific
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=8))
@@ -106,15 +106,6 @@ def test_a_closed_door_admits_nobody() -> None:
 )
 def test_version_policies(policy: Latest | All | Specific, wanted: set[int]) -> None:
     assert policy.aspired([1, 2, 3]) == wanted
-
-
-@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
-def test_a_plan_leads_from_loaded_to_aspired_and_then_has_nothing_to_do(
-    loaded: set[int], aspired: set[int]
-) -> None:
-    steps = plan(loaded, aspired)
-    assert (loaded | set(steps.load)) - set(steps.unload) == aspired
-    assert plan(aspired, aspired) == plan((), ())
 
 
 def test_only_moves_of_the_table_are_legal() -> None:

@@ -230,12 +230,11 @@ async def test_the_scheduler_explains_itself() -> None:
     assert told["layout"] == {"instances": 1, "threads": 2, "available": ["1 x 2 threads"]}
 
 
-class TimedRunner:
+class TimedRunner(PuppetRunner):
     """Runs that take ``seconds(rows)`` of virtual time."""
 
-    inline = False
-
     def __init__(self, seconds: Callable[[int], float]) -> None:
+        super().__init__()
         self._seconds = seconds
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
@@ -244,9 +243,6 @@ class TimedRunner:
         loop = asyncio.get_running_loop()
         loop.call_later(seconds, lambda: done(RunResult(outcomes, seconds)))
         return lambda: None
-
-    async def aclose(self) -> None:
-        """Nothing is held."""
 
 
 @story

@@ -1,4 +1,4 @@
-"""Which versions of a model should be loaded, and the way from what is loaded to that."""
+"""Which versions of a model should be loaded."""
 
 import re
 from collections.abc import Collection
@@ -52,19 +52,3 @@ class Specific:
 
 
 VersionPolicy: TypeAlias = Latest | All | Specific
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do: first load, then unload."""
-
-    load: tuple[int, ...]
-    unload: tuple[int, ...]
-
-
-def plan(loaded: Collection[int], aspired: Collection[int]) -> Plan:
-    """The steps from what is loaded to what should be. Stateless; asking again changes nothing."""
-    return Plan(
-        load=tuple(sorted(set(aspired) - set(loaded), reverse=True)),
-        unload=tuple(sorted(set(loaded) - set(aspired))),
-    )
