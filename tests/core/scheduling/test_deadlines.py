@@ -77,6 +77,26 @@ def test_the_margin_bounds_the_set_but_drops_nothing() -> None:
     assert (choice.rows, len(choice.lost)) == (1, 0)
 
 
+def test_a_cut_request_is_replaced_by_no_more_rows_than_a_run_has() -> None:
+    listed: DeadlineList[int] = DeadlineList()
+    for index, (rows, deadline) in enumerate([(8, 9.0), (4, 2.5), (4, 2.5), (1, 1.3), (1, 1.3)]):
+        listed.add(Entry(index, 0, rows, 0.0, deadline=deadline))
+    choice = choose([listed], Run(0.0, CURVE, 1.0, 1.0, 5, 5, (0.0,), False), DEFAULTS)
+    assert sum(min(entry.left, 5) for entry in choice.chosen) == choice.rows <= 5
+
+
+def test_a_request_is_kept_if_a_run_that_is_filled_up_ends_in_time_for_the_next() -> None:
+    falling = [0.0, 1.0, 1.0, 1.0, 1.0, 0.4]  # five rows were found to take less than four
+    listed: DeadlineList[int] = DeadlineList()
+    for index, deadline in enumerate([1.3, 1.3, 1.3, 1.3, 1.45]):
+        listed.add(Entry(index, 0, 1 if index < 4 else 4, 0.0, deadline=deadline))
+    run = Run(0.0, falling, 1.0, 1.0, 4, 5, (0.0,), False)
+    choice = choose([listed], run, DEFAULTS)
+    assert choice.feasibility is Feasibility.SOME_IN_TIME
+    kept = {entry.item for entry in choice.chosen}
+    assert 4 in kept or 4 not in {entry.item for entry in choice.lost}
+
+
 def test_of_those_surely_in_time_the_nearest_go_first() -> None:
     choice = decided([1.5] * 8 + [4.0] * 8 + [9.0] * 40, curve=[0.0] + [1.4] * 8)
     assert choice.feasibility is Feasibility.ALL_IN_TIME

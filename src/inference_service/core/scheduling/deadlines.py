@@ -86,7 +86,9 @@ def choose(lists: Sequence[DeadlineList[T]], run: Run, policy: BatchPolicy) -> C
         kept.update(choice.lost)
         ends = list(run.slot_ends)
         ends.remove(min(ends))
-        choice.lost += _late_after(lists, run, min([*ends, run.end(choice.rows)]), kept)
+        # Best-effort rows may fill the run up, and where costs fall with the rows it ends earlier.
+        filled = run.now + min(run.curve[choice.rows : run.most + 1]) * run.speed
+        choice.lost += _late_after(lists, run, min([*ends, filled]), kept)
     return choice
 
 
@@ -175,13 +177,14 @@ def _most_in_time(lists: Sequence[DeadlineList[T]], run: Run, safe_end: float) -
     if not size:
         _doubtful(choice, members, run)
         return choice
-    choice.chosen = _safest(lists, members[:size], now + safe_end * curve[choice.rows] * factor)
+    safe = now + safe_end * curve[choice.rows] * factor
+    choice.chosen = _safest(lists, members[:size], safe, most)
     choice.latest_end = min(choice.latest_end, *(entry.due for entry in choice.chosen))
     return choice
 
 
 def _safest(
-    lists: Sequence[DeadlineList[T]], members: list[Entry[T]], safe: float
+    lists: Sequence[DeadlineList[T]], members: list[Entry[T]], safe: float, most: int
 ) -> list[Entry[T]]:
     """As many rows of each class, of the nearest deadlines that are after ``safe``.
 
@@ -191,7 +194,7 @@ def _safest(
     chosen: list[Entry[T]] = []
     for rank, listed in enumerate(lists):
         own = [entry for entry in members if entry.rank == rank] if len(lists) > 1 else members
-        rows = sum([entry.left for entry in own])
+        rows = sum([min(entry.left, most) for entry in own])  # larger requests are cut
         found: list[Entry[T]] = []
         for entry in listed.nearest(rows, safe) if rows else ():
             if entry.left > rows:
