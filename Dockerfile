@@ -22,7 +22,11 @@ FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="inference-service" \
       org.opencontainers.image.description="ONNX models as HTTP APIs with dynamic batching" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin inference
+# Text models made by scikit-learn ask for the locale en_US by name, for its upper and lower case.
+# Debian's slim image has C.UTF-8 alone, whose table of cases is the same (runtime/locales.py).
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin inference \
+    && ln -s C.utf8 /usr/lib/locale/en_US.UTF-8 \
+    && ln -s C.utf8 /usr/lib/locale/en_US
 COPY --from=build /opt/venv /opt/venv
 COPY models /models
 ENV PATH=/opt/venv/bin:$PATH \

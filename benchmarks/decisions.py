@@ -1,14 +1,18 @@
-"""What a decision of the scheduler costs: the choice of what to run, accepting, and forming.
+"""What a decision of the scheduler costs, with many deadlines, keys and clients queued.
 
     python benchmarks/decisions.py
 
-Medians in microseconds. "choose" is the decision itself (which group, what size is promised, hold or
-not), "form" takes the rows out of the queue, "submit" accepts a request.
+CPU microseconds, medians. "submit" offers a request; "decision" is the whole of it: what to drop, the
+choice, taking the rows out of the queue, the next alarm; "end" learns from the run.
 """
 
 import statistics
 import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
 
+from inference_service.core.errors import Overloaded
 from inference_service.core.scheduling.cost import CostModel
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.scheduler import Scheduler
@@ -16,42 +20,81 @@ from inference_service.core.scheduling.scheduler import Scheduler
 POINTS = [(b, 0.004 + 0.0002 * b) for b in (1, 2, 4, 8, 16, 32, 64)]
 LARGEST = 64
 
+Load = Callable[[int, Random], dict[str, Any]]
+"""The arguments of the i-th request."""
 
-def measure(queued: int, clients: int, deadlines: bool, repeats: int) -> list[float]:
-    choose, form, submit = [], [], []
-    for _ in range(repeats):
-        scheduler = Scheduler(BatchPolicy(LARGEST, default_deadline=100.0), CostModel(POINTS))
-        scheduler.submit(0, key=0, rows=1, now=0.0)
-        (running,) = scheduler.poll(0.0, slots=1)
-        deadline = 100.0 if deadlines else float("inf")
-        begun = time.perf_counter()
-        for i in range(queued):
-            scheduler.submit(i, key=0, rows=1, now=0.0, client=i % clients, deadline=deadline)
-        accepted = time.perf_counter()
-        scheduler.completed(running, 0.004, 0.004)
-        ready = time.perf_counter()
-        scheduler.candidate(0.004)
-        chosen = time.perf_counter()
-        (batch,) = scheduler.poll(0.004, slots=1)
-        formed = time.perf_counter()
-        submit.append((accepted - begun) / queued)
-        choose.append(chosen - ready)
-        form.append((formed - chosen) / batch.rows)
-    return [statistics.median(times) * 1e6 for times in (choose, submit, form)]
+LOADS: dict[str, tuple[int, Load]] = {
+    "one client": (5000, lambda i, rng: {}),
+    "16 clients": (5000, lambda i, rng: {"client": i % 16}),
+    "1 000 clients": (5000, lambda i, rng: {"client": i % 1000}),
+    "each its own client": (5000, lambda i, rng: {"client": i}),
+    "1 000 keys": (5000, lambda i, rng: {"key": i % 1000}),
+    "each its own key": (5000, lambda i, rng: {"key": i}),
+    "three classes": (5000, lambda i, rng: {"priority": ("high", "normal", "low")[i % 3]}),
+    "equal deadlines": (5000, lambda i, rng: {"deadline": 100.0}),
+    "rising deadlines": (5000, lambda i, rng: {"deadline": 100.0 + i / 1000}),
+    "random deadlines": (5000, lambda i, rng: {"deadline": rng.uniform(10.0, 100.0)}),
+    "random deadlines, 2 keys": (
+        5000,
+        lambda i, rng: {"deadline": rng.uniform(10, 100), "key": i % 2},
+    ),
+    "overload of deadlines": (5000, lambda i, rng: {"deadline": rng.uniform(0.02, 0.5)}),
+    "deadlines and best effort": (
+        5000,
+        lambda i, rng: {"deadline": rng.uniform(0.02, 2.0)} if i % 2 else {},
+    ),
+    "one client, few queued": (16, lambda i, rng: {}),
+    "random deadlines, few queued": (16, lambda i, rng: {"deadline": rng.uniform(10.0, 100.0)}),
+}
+
+
+def measure(queued: int, load: Load, repeats: int) -> tuple[float, float, float, float, int]:
+    """Medians of submit, first decision, later decisions and end; and rows of a later batch."""
+    submit, first, later, ends, rows = [], [], [], [], []
+    for repeat in range(repeats):
+        rng = Random(repeat)  # noqa: S311
+        policy = BatchPolicy(LARGEST, default_deadline=100.0)
+        scheduler: Scheduler[int] = Scheduler(policy, CostModel(POINTS, 1, policy))
+        scheduler.offer(0, key=0, rows=1, now=0.0)
+        (running,) = scheduler.decide(0.0, 1).run
+        requests = [{"key": 0, **load(i, rng)} for i in range(queued)]
+        begun = time.process_time()
+        for i, request in enumerate(requests):
+            try:
+                scheduler.offer(i, rows=1, now=0.0, **request)
+            except Overloaded:
+                continue
+        submit.append((time.process_time() - begun) / queued)
+        now = 0.004
+        for decision in range(20):
+            begun = time.process_time()
+            scheduler.ended(running, now - running.started, now)
+            ended = time.process_time()
+            found = scheduler.decide(now, 1).run
+            decided = time.process_time()
+            if not found:
+                break
+            ends.append(ended - begun)
+            (first if decision == 0 else later).append(decided - ended)
+            (running,) = found
+            for entry, _, _ in running.parts:
+                scheduler.finish(entry)
+            if decision:
+                rows.append(running.rows)
+            now += running.predicted
+    values = [1e6 * statistics.median(v) if v else 0.0 for v in (submit, first, later, ends)]
+    return (*values, round(statistics.mean(rows)) if rows else 0)  # type: ignore[return-value]
 
 
 def main() -> None:
-    print("| queued | clients | deadlines | choose µs | submit µs / request | form µs / row |")
-    print("|---|---|---|---|---|---|")
-    for queued in (16, 100, 5000):
-        for clients in (1, 16):
-            for deadlines in (False, True):
-                repeats = 20 if queued > 1000 else 200
-                choose, submit, form = measure(queued, clients, deadlines, repeats)
-                yes = "yes" if deadlines else "no"
-                print(
-                    f"| {queued} | {clients} | {yes} | {choose:.1f} | {submit:.1f} | {form:.1f} |"
-                )
+    print("| queued | load | submit | first decision | later ones | a row | end |")
+    print("|---|---|---|---|---|---|---|")
+    for name, (queued, load) in LOADS.items():
+        submit, first, later, end, rows = measure(queued, load, 3 if queued > 1000 else 100)
+        print(
+            f"| {queued} | {name} | {submit:.1f} | {first:.0f} | {later:.0f} | "
+            f"{later / rows if rows else first / queued:.1f} | {end:.1f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -68,9 +68,9 @@ def through_fastapi() -> None:
 
 def never_inline() -> None:
     """Every run in a thread."""
-    from inference_service.runtime import loader, runner
+    from inference_service.runtime import runner, warmup
 
-    loader.INLINE_BELOW = runner.INLINE_BELOW = 0.0
+    warmup.INLINE_BELOW = runner.INLINE_BELOW = 0.0
 
 
 def spinning() -> None:

@@ -81,6 +81,12 @@ def start_server(path: Path, *options: str, **environment: str) -> RunningServer
     return RunningServer(found[1], process, lines, printed)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Verdicts are kept in a cache of the tests' own, not in the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., RunningServer]]:
     """Start servers that are stopped at the end of the test."""

@@ -319,3 +319,66 @@ def letter_counter(letters: str = "xyz") -> onnx.ModelProto:
         [("characters", INT64, ["batch", "length"])],
         [("counts", FLOAT, ["batch", count])],
     )
+
+
+def repeating() -> onnx.ModelProto:
+    """y = x + as many ones as the row says: cheap for 0, dear for 10^12."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["sum", "one"], ["next"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("step", INT64, []),
+            helper.make_tensor_value_info("go", BOOL, []),
+            helper.make_tensor_value_info("sum", FLOAT, ["batch", 1]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", BOOL, []),
+            helper.make_tensor_value_info("next", FLOAT, ["batch", 1]),
+        ],
+    )
+    return build(
+        [
+            helper.make_node("ReduceMax", ["x"], ["most"], "most", keepdims=0),
+            helper.make_node("Cast", ["most"], ["count"], "cast", to=INT64),
+            helper.make_node("Loop", ["count", "yes", "x"], ["y"], "loop", body=body),
+        ],
+        [("x", FLOAT, ["batch", 1])],
+        [("y", FLOAT, ["batch", 1])],
+        one=np.float32(1),
+        yes=np.array(True),
+    )
+
+
+def allocating() -> onnx.ModelProto:
+    """The sum of as many ones as the row says: 4 bytes of memory for each."""
+    return build(
+        [
+            helper.make_node("Reshape", ["n", "flat"], ["shape"], "shape"),
+            helper.make_node("Expand", ["one", "shape"], ["ones"], "ones"),
+            helper.make_node("ReduceSum", ["ones"], ["y"], "sum", keepdims=0),
+        ],
+        [("n", INT64, [1, 1])],
+        [("y", FLOAT, [])],
+        one=np.float32(1),
+        flat=np.array([-1]),
+    )
+
+
+def squared() -> onnx.ModelProto:
+    """All pairs of a row's numbers: memory grows with the square of its length."""
+    return build(
+        [
+            helper.make_node("Unsqueeze", ["x", "two"], ["columns"], "columns"),
+            helper.make_node("Unsqueeze", ["x", "one"], ["rows"], "rows"),
+            helper.make_node("Mul", ["columns", "rows"], ["pairs"], "pairs"),
+            helper.make_node("ReduceSum", ["pairs", "both"], ["y"], "sum", keepdims=0),
+        ],
+        [("x", FLOAT, ["batch", "length"])],
+        [("y", FLOAT, ["batch"])],
+        one=np.array([1]),
+        two=np.array([2]),
+        both=np.array([1, 2]),
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from inference_service import server as server_module
+from inference_service.acceptor import Acceptor
 from inference_service.listener import ignore_attempts, listen
 from inference_service.server import Server
 from inference_service.settings import Settings
@@ -75,7 +76,9 @@ def leave(listener: socket.socket, *connections: Connection) -> int:
 
         loop: Any = asyncio.get_running_loop()
         loop.connect_accepted_socket = connect
+        server._acceptor = Acceptor(listener, asyncio.Protocol, loop)
         await server.shutdown([listener])
+        assert listener.fileno() == -1
 
     run_virtual(main())
     return len(taken)

@@ -30,6 +30,12 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
         ("port = 70000", "setting 'port': Input should be less than or equal to 65535"),
         ("[batching]\nsize = 1", "setting 'batching.size': Extra inputs are not permitted"),
         ("port", "is not valid TOML"),
+        ("limits.request_timeout = inf", "setting 'limits.request_timeout': Input should be a fin"),
+        (
+            "health.ready_when = 'some'",
+            "setting 'health.ready_when': Input should be 'any' or 'all'",
+        ),
+        (f"a = {'[' * 3000}", "is not valid TOML"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -7,11 +7,14 @@
 The published model is an encoder and a decoder that is asked for one token after the other, with
 all that it remembers going in and out each time. Here all of that is in the graph:
 
-- a ``Loop`` that takes the likeliest token until every row has ended. The answer is as long as the
-  sound allows, filled up with the token of the end, so that it doesn't depend on the other rows.
+- a ``Loop`` that takes the likeliest token until every row has ended. A row that has ended is given
+  the token of the end from then on, and the answer is as long as the sound allows, filled up with
+  the same token: so it doesn't depend on when the other rows end. (Always going as many steps as
+  the sound allows would need no such argument, and takes half as long again.)
 - weights stay the 8 bits that they are, but what they are multiplied with is scaled by blocks of
   a row of its own (``MatMulNBits``). The published graph takes one scale for the whole batch:
-  there, a loud recording changes another one's words.
+  there, a loud recording changes another one's words. And a batch is multiplied as one matrix, so
+  that its rows get the very numbers that they get alone.
 
 Paper: Jeffries et al., "Moonshine: Speech Recognition for Live Transcription and Voice Commands",
 https://arxiv.org/abs/2410.15608
@@ -56,6 +59,13 @@ class Weights:
     def __init__(self, **small: Array) -> None:
         self.tensors = [numpy_helper.from_array(value, name) for name, value in small.items()]
         self._narrow: dict[str, list[str]] = {}
+
+    def shape(self, *lengths: int) -> str:
+        """A constant shape, made once."""
+        name = "shape/" + "/".join(map(str, lengths))
+        if all(tensor.name != name for tensor in self.tensors):
+            self.tensors.append(numpy_helper.from_array(np.array(lengths), name))
+        return name
 
     def narrow(self, name: str, weight: Array, scale: Array, zero: Array) -> list[str]:
         """The inputs that MatMulNBits has for a weight [inputs, outputs] of 8 bits, made once."""
@@ -106,6 +116,36 @@ def narrow_product(value: str, weight: list[str], shape: tuple[int, ...], output
         "MatMulNBits", [value, *weight], [output], domain="com.microsoft", bits=8,
         block_size=BLOCK, K=shape[0], N=shape[1], accuracy_level=AS_8_BITS,
     )  # fmt: skip
+
+
+def flattened(nodes: list[NodeProto], weights: Weights, one_step: bool) -> list[NodeProto]:
+    """The same nodes, with products of [rows, steps, inputs] made as of [rows * steps, inputs].
+
+    onnxruntime multiplies a matrix in 8 bits, but a batch of more than one in floats: a recording
+    alone would be heard otherwise, by a rounding, than one beside others. ``one_step``: there is
+    one step, but in what is made of ``heard``.
+    """
+    found = []
+    for node in nodes:
+        if node.op_type != "MatMulNBits":
+            found.append(node)
+            continue
+        inputs, outputs = (a.i for name in "KN" for a in node.attribute if a.name == name)
+        value, product = node.input[0], node.output[0]
+        back = weights.shape(-1, 1, outputs)
+        if not one_step or value == "heard":
+            back = f"{product}/shape"
+            parts = ["batch", weights.shape(-1), weights.shape(outputs)]
+            found.append(helper.make_node("Concat", parts, [back], axis=0))
+        flat = NodeProto()
+        flat.CopyFrom(node)
+        flat.input[0], flat.output[0] = f"{product}/given", f"{product}/flat"
+        found += [
+            helper.make_node("Reshape", [value, weights.shape(-1, inputs)], [flat.input[0]]),
+            flat,
+            helper.make_node("Reshape", [flat.output[0], back], [product]),
+        ]
+    return found
 
 
 def with_words(
@@ -187,6 +227,7 @@ def loop_body(branch: GraphProto, given: Mapping[str, Array], weights: Weights) 
     outer |= dict(zip(past("past_key_values.{}.encoder.{}"), past("heard.{}.{}"), strict=True))
     nodes, outputs = inlined(branch, "step/", outer)
     nodes = with_words(by_rows(nodes, given, weights), given, weights)
+    nodes = flattened(nodes, weights, one_step=True)
     logits, after = next(iter(outputs.values())), remembered(outputs, "decoder")
     number = TensorProto.INT32
     nodes += [
@@ -230,7 +271,7 @@ def encoded(encoder: ModelProto, weights: Weights) -> list[NodeProto]:
     moved = {own[name]: value for name, value in given.items()}
     weights.tensors += [numpy_helper.from_array(value, name) for name, value in moved.items()]
     (hidden,) = outputs.values()
-    nodes = by_rows(nodes, moved, weights)
+    nodes = flattened(by_rows(nodes, moved, weights), weights, one_step=False)
     return [*nodes, helper.make_node("Identity", [hidden], ["heard"])]
 
 
@@ -243,11 +284,10 @@ def decoded(decoder: ModelProto, weights: Weights) -> list[NodeProto]:
     outer = {"input_ids": "first/token", "encoder_hidden_states": "heard"}
     nodes, outputs = inlined(branches["else_branch"], "first/", outer)
     nodes = with_words(by_rows(nodes, given, weights), given, weights)
+    nodes = flattened(nodes, weights, one_step=True)
     heard = zip(remembered(outputs, "encoder"), past("heard.{}.{}"), strict=True)
     steps = ["steps", "yes", "first/best", "first/ended", *remembered(outputs, "decoder")]
     return [
-        helper.make_node("Shape", ["audio"], ["size"]),
-        helper.make_node("Gather", ["size", "nought"], ["batch"]),
         helper.make_node("Concat", ["batch", "one"], ["first/shape"], axis=0),
         helper.make_node("Expand", ["start", "first/shape"], ["first/token"]),
         *nodes,
@@ -283,6 +323,8 @@ def build(encoder: ModelProto, decoder: ModelProto) -> ModelProto:
         before=np.array([0, 0, 0]),
     )
     nodes = [
+        helper.make_node("Shape", ["audio"], ["size"]),
+        helper.make_node("Gather", ["size", "nought"], ["batch"]),
         *encoded(encoder, weights),
         helper.make_node("Shape", ["audio"], ["audio/size"]),
         helper.make_node("Gather", ["audio/size", "unit"], ["samples"]),

@@ -4,8 +4,8 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -16,13 +16,16 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 
 from inference_service._version import __version__
 from inference_service.core.admission import Admission, Limits
+from inference_service.daemon import in_daemon
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Engine
 from inference_service.engine.manager import Manager, VersionSource
+from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.oip.repository import RepositoryControl
@@ -46,9 +49,13 @@ from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorde
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web import errors
+from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
+from inference_service.web.document import Document
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
 from inference_service.web.hot_paths import resolve
+from inference_service.web.openapi import friendly
+from inference_service.web.requests import PageSecurity, UsualRequests
 from inference_service.web.timing import ServerTiming
 
 if TYPE_CHECKING:
@@ -60,6 +67,8 @@ _HOME = files("inference_service.web").joinpath("home.html").read_text("utf-8")
 _GC_THRESHOLDS = (20_000, 20, 20)
 """Python's own 700 collects every few requests, which takes 4 % of small ones; hardly anything here
 is garbage that needs collecting."""
+
+_LISTING_TIME = 5.0  # seconds for the names of a repository, which may lie on a file server
 
 NAME = "inference-service"
 DESCRIPTION = """
@@ -82,20 +91,30 @@ class Service:
 
 
 def create_app(
-    settings: Settings | None = None, on_loaded: Callable[[Service], None] | None = None
+    settings: Settings | None = None,
+    on_loaded: Callable[[Service], None] | None = None,
+    on_progress: Tell | None = None,
 ) -> FastAPI:
     """The ASGI application. Models are loaded when it starts, in the background.
 
-    ``on_loaded`` is called when all of them are ready or have failed. ``app.state.service`` is the
-    `Service`. Raises InvalidSettings or InvalidModel (there is nothing to serve).
+    ``on_loaded`` is called when all of them are ready or have failed, ``on_progress`` after each,
+    in a thread. ``app.state.service`` is the `Service`.
+    Raises InvalidSettings or InvalidModel (there is nothing to serve).
     """
     settings = settings or load_settings()
     sources = version_sources(settings)
+    if on_progress is not None:
+        sources = watched(sources, on_progress)
     registry = process_registry(__version__)
     sums = StatisticsObserver()
     observer = Observers([PrometheusObserver(registry), sums])
     engine = LocalEngine(cores=cores(settings))
-    manager = Manager(engine, observer)
+    manager = Manager(
+        engine,
+        observer,
+        time_limit=settings.runtime.load_timeout,
+        ready_when=settings.health.ready_when,
+    )
     limits = settings.limits
     admission = Admission(
         Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
@@ -114,22 +133,37 @@ def create_app(
         settings.wire.compress_answers,
     )  # fmt: skip
 
+    app = _application(
+        settings,
+        partial(
+            _lifespan, service=service, sources=sources, on_loaded=on_loaded, recorder=recorder
+        ),
+    )
+    app.state.service = service
+    server = oip.Server(NAME, __version__, sums.of, _control(app, service))
+    _add_routes(app, service, edge, server)
+    app.state.grpc = _grpc(settings, edge, service, server)
+    return app
+
+
+def _application(
+    settings: Settings, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+) -> FastAPI:
+    """The framework's part: the document, errors and middleware, without a path."""
     app = FastAPIOffline(
         title=NAME,
         version=__version__,
         description=DESCRIPTION,
         redoc_url=None,
-        lifespan=partial(
-            _lifespan, service=service, sources=sources, on_loaded=on_loaded, recorder=recorder
-        ),
+        redirect_slashes=False,  # they are answered
+        lifespan=lifespan,
     )
-    app.state.service = service
     app.state.hot_paths = {}
     errors.install(app)
-    app.add_middleware(ServerTiming)
-    server = oip.Server(NAME, __version__, sums.of, _control(app, service))
-    _add_routes(app, service, edge, server)
-    app.state.grpc = _grpc(settings, edge, service, server)
+    for middleware in (PageSecurity, ServerTiming, UsualRequests):
+        app.add_middleware(middleware)
+    if settings.http.cors_origins:
+        app.add_middleware(CORSMiddleware, **_cors(settings))
     return app
 
 
@@ -141,7 +175,7 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
         tfserving.router(edge),
         oip.router(edge, service.health, server),
         openai.router(edge),
-        tei.router(edge, __version__),
+        tei.router(edge, __version__, service.health),
         transcriptions.router(edge, pool, openai.failure, openai.FAILURES),
         tasks.router(edge, pool, settings.limits.stream_idle_timeout),
     )
@@ -154,14 +188,35 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
     @app.get("/metrics", tags=["Metrics"], response_class=Response)
     def metrics(request: Request) -> Response:
         """Latency and batching metrics for Prometheus."""
-        content, content_type = exposition(service.registry, request.headers.get("accept", ""))
-        return Response(content, media_type=content_type)
+        asked = request.headers
+        content, content_type = exposition(service.registry, asked.get("accept", ""))
+        headers = {"vary": "Accept, Accept-Encoding"}
+        encoding = wanted(asked.get("accept-encoding", "").encode())
+        if encoding and len(content) >= COMPRESS_FROM:
+            content, headers["content-encoding"] = compressed(content, encoding), encoding
+        return Response(content, 200, headers, content_type)
 
     @app.get("/", include_in_schema=False)
     async def home() -> HTMLResponse:
         return HTMLResponse(_HOME)
 
     app.openapi = partial(_openapi, app, engine, edge.max_body_bytes)  # type: ignore[method-assign]
+    document = Document(app.openapi, engine.models)
+    app.router.routes[:] = [
+        route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url
+    ]
+    app.add_route(str(app.openapi_url), document.answer, include_in_schema=False)
+
+
+def _cors(settings: Settings) -> dict[str, Any]:
+    """What pages of other origins may do: ask and read every answer, without credentials."""
+    return {
+        "allow_origins": settings.http.cors_origins,
+        "allow_methods": ["GET", "HEAD", "POST"],
+        "allow_headers": ["*"],
+        "expose_headers": ["*"],
+        "max_age": 3600,
+    }
 
 
 def _grpc(
@@ -175,7 +230,7 @@ def _grpc(
     except ModuleNotFoundError as error:
         raise InvalidSettings(
             f"setting 'grpc.port': {error.name} is not installed; "
-            "install inference-service with its extra: pip install 'inference-service[grpc]'"
+            "install the extra 'grpc', in a clone of the repository: pip install '.[grpc]'"
         ) from error
     return GrpcServer(edge, service.health, server)
 
@@ -185,7 +240,9 @@ def _control(app: FastAPI, service: Service) -> RepositoryControl:
 
     async def load(name: str) -> None:
         try:
-            await manager.load(name, await asyncio.to_thread(model_sources, settings, name))
+            found = in_daemon(lambda: model_sources(settings, name), "scan")
+            sources = await asyncio.wrap_future(found)
+            await manager.load(name, sources)
         finally:
             _find_hot_paths(app, service.engine)
 
@@ -193,10 +250,19 @@ def _control(app: FastAPI, service: Service) -> RepositoryControl:
         await manager.unload(name)
         _find_hot_paths(app, service.engine)
 
+    listing: list[Future[Sequence[str]]] = []
+
+    async def names() -> Sequence[str]:
+        """One look for all that ask at the same time: a file server may take long."""
+        if not listing or listing[0].done():
+            listing[:] = [in_daemon(partial(model_names, settings), "list")]
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(listing[0]), _LISTING_TIME)
+        except TimeoutError:
+            return []
+
     token = settings.admin.token if settings.admin.repository else None
-    return RepositoryControl(
-        partial(model_names, settings), load, unload, token.get_secret_value() if token else None
-    )
+    return RepositoryControl(names, load, unload, token.get_secret_value() if token else None)
 
 
 def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any]:
@@ -229,7 +295,7 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
     typed = tasks_openapi.task_paths(engine.models(), failures)
     document["paths"] = {**typed, **paths, **document["paths"]}
     _drop_framework_answers(document)
-    return document
+    return friendly(document)
 
 
 def _drop_framework_answers(document: dict[str, Any]) -> None:
@@ -296,6 +362,12 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 def _find_hot_paths(app: FastAPI, engine: Engine) -> None:
     paths = resolve(app.state.prediction_routes, _prediction_paths(engine))
+    settings: Settings = app.state.service.settings
+    if settings.http.cors_origins:  # hot paths pass the application's middleware by
+        paths = {
+            path: (CORSMiddleware(endpoint, **_cors(settings)), found)
+            for path, (endpoint, found) in paths.items()
+        }
     app.state.hot_paths.clear()
     app.state.hot_paths.update(paths)
 

@@ -1,22 +1,26 @@
 """uvicorn with our way of leaving: not ready first, then drain, then exit 0."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Callable
 from socket import socket
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from inference_service.acceptor import Acceptor
 from inference_service.listener import ignore_attempts
 from inference_service.settings import Settings
 from inference_service.web.health import Health
+from inference_service.web.http1.connection import HttpConnection
+from inference_service.web.http1.limits import ConnectionLimits
 
 _SETTLE = 0.25  # seconds for handshakes and requests that are on their way when leaving begins
 _FIRST_REQUEST = 2.0  # seconds for the first request of a connection that has brought none yet
+_CHECK_EVERY = 1.0  # seconds
 _CLOSE = (b"connection", b"close")
 _REFUSED_STREAM = "ASGI callable returned without completing handshake."
 
@@ -29,6 +33,19 @@ def _is_news(record: logging.LogRecord) -> bool:
 logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
+def _nothing() -> None:
+    """What a host does that has nothing to do when leaving begins."""
+
+
+def _stream_protocol() -> Any:
+    """The class for WebSockets; "auto", which then finds none, without the extra ``audio``."""
+    try:
+        from inference_service.web.websocket import StreamConnection
+    except ModuleNotFoundError:
+        return "auto"
+    return StreamConnection
+
+
 class Server(uvicorn.Server):
     """On SIGTERM the service is not ready but goes on serving for ``lame_duck`` seconds.
 
@@ -38,14 +55,16 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, health: Health, listener: socket) -> None:
+        limits = settings.limits
         super().__init__(
             uvicorn.Config(
                 app,
                 interface="asgi3",
                 loop="auto",
                 http="auto",
-                ws="auto",
-                ws_max_size=settings.limits.max_message_bytes,
+                ws=_stream_protocol(),
+                ws_per_message_deflate=False,  # a kilobyte could be a megabyte
+                ws_max_size=limits.max_message_bytes,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -59,12 +78,27 @@ class Server(uvicorn.Server):
         self._listener = listener
         self._lame_duck = settings.shutdown.lame_duck
         self._leaving = False
+        self.on_leaving: Callable[[], None] = _nothing
+        """Called once, when leaving begins, in the signal handler."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._acceptor: Acceptor | None = None
+        self._checks: asyncio.TimerHandle | None = None
+        self._limits = ConnectionLimits(
+            limits.max_head_bytes, limits.head_timeout, limits.stall_timeout, limits.max_connections
+        )
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
         """Run until a signal."""
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets or [self._listener])
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start the application and then accept, by an acceptor instead of uvicorn's servers."""
+        await super().startup([])
+        (listener,) = sockets or [self._listener]
+        self._acceptor = Acceptor(listener, self._protocol, asyncio.get_running_loop())
+        self._acceptor.start()
+        self._check_connections()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called in the signal handler. uvicorn would also raise the signal again at the end, and
@@ -74,6 +108,8 @@ class Server(uvicorn.Server):
             self.should_exit = True
         else:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._lame_duck, self._stop)
+        if not self._leaving:
+            self.on_leaving()
         self._leaving = True
         self._health.leave()
         self.config.encoded_headers.append(_CLOSE)
@@ -85,16 +121,21 @@ class Server(uvicorn.Server):
         uvicorn closes every connection without a request at once, also one whose request is
         already on its way: its client would see a reset.
         """
-        listeners = sockets or []
-        for listener in listeners:
-            if not ignore_attempts(listener):
-                await self._close(listener)
+        (listener,) = sockets or [self._listener]
+        if not ignore_attempts(listener):
+            await self._stop_accepting(listener)
         await self._while(lambda: bool(self.server_state.connections), _SETTLE)
-        for listener in listeners:
-            if listener.fileno() != -1:
-                await self._close(listener)
+        await self._stop_accepting(listener)
         await self._while(self._awaits_first_request, _FIRST_REQUEST)
         await super().shutdown(sockets)
+        if self._checks is not None:
+            self._checks.cancel()
+
+    async def _stop_accepting(self, listener: socket) -> None:
+        """Closing a listener resets the connections that wait at it: they are taken first."""
+        if self._acceptor is not None:
+            await self._acceptor.close()
+        listener.close()
 
     async def _while(self, condition: Callable[[], bool], seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -109,28 +150,19 @@ class Server(uvicorn.Server):
             for connection in self.server_state.connections
         )
 
-    async def _close(self, listener: socket) -> None:
-        """Stop listening, but take the connections that the kernel has made already.
-
-        Closing a listening socket resets them. A second descriptor keeps it open until the event
-        loop has let go of it and the last of them is taken.
-        """
-        waiting = listener.dup()
-        for server in self.servers:
-            server.close()
-        taken = []
-        with waiting:
-            waiting.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    taken.append(waiting.accept()[0])
-        for connection in taken:
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
-
     def _protocol(self) -> asyncio.Protocol:
-        return self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+        return HttpConnection(self._limits, self.config, self.server_state, self.lifespan.state)
+
+    def _check_connections(self) -> None:
+        """One timer for all connections."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpConnection):
+                connection.check(now, leaving=self._leaving)
+            elif hasattr(connection, "check"):  # a WebSocket
+                connection.check()
+        self._checks = loop.call_later(_CHECK_EVERY, self._check_connections)
 
     def _stop(self) -> None:
         self.should_exit = True

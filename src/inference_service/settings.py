@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inference_service.core.errors import InferenceServiceError, render_path
+from inference_service.core.lifecycle import ReadyWhen
 from inference_service.core.tensors import NonFinite
 
 PREFIX = "INFERENCE_SERVICE_"
@@ -33,7 +34,7 @@ class InvalidSettings(InferenceServiceError):  # noqa: N818
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LimitSettings(_Section):
@@ -42,6 +43,15 @@ class LimitSettings(_Section):
     max_body_bytes: PositiveInt = Field(32 * 2**20, description="largest body, in bytes")
     max_in_flight_requests: PositiveInt = Field(10_000, description="over all models")
     max_in_flight_bytes: PositiveInt = Field(512 * 2**20, description="bodies over all models")
+    max_connections: PositiveInt = Field(10_000, description="open HTTP connections")
+    max_head_bytes: PositiveInt = Field(65_536, description="largest head of a request, in bytes")
+    head_timeout: PositiveFloat = Field(
+        20.0, description="seconds for the head of a request, and for a new connection's first one"
+    )
+    stall_timeout: PositiveFloat = Field(
+        20.0,
+        description="seconds after which a body or an answer without progress is given up",
+    )
     max_streams: PositiveInt = Field(1_000, description="open WebSockets over all models")
     stream_idle_timeout: PositiveFloat = Field(
         30.0, description="seconds after which a stream from which nothing comes is closed"
@@ -52,6 +62,14 @@ class LimitSettings(_Section):
     )
     client_header: str = Field(
         "", description="header that tells clients apart, for fairness; unset: their addresses"
+    )
+
+
+class RepositorySettings(_Section):
+    """How the model repository is read."""
+
+    follow_links: bool = Field(
+        False, description="follow symbolic links out of the model repository, too"
     )
 
 
@@ -88,12 +106,32 @@ class RuntimeSettings(_Section):
         None, description="cores that all models share; unset: cgroup quota and affinity"
     )
     profile_cache: Path | None = Field(
-        None, description="a folder that keeps measured costs between starts"
+        None,
+        description="a folder that keeps measured costs, and verdicts on batching, between starts; "
+        "unset: verdicts alone, in the user's cache folder if there is one",
+    )
+    max_run_bytes: PositiveInt | None = Field(
+        None,
+        description="memory that one run may take, as far as the shapes of its inputs tell; unset: "
+        "half of what the process may use",
     )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"
     )
     warm_up: bool = Field(True, description="run each model before it is ready")
+    load_timeout: PositiveFloat = Field(
+        300.0, description="seconds after which a model that isn't loaded and warm has failed"
+    )
+
+
+class HealthSettings(_Section):
+    """When the service is ready."""
+
+    ready_when: ReadyWhen = Field(
+        ReadyWhen.ANY,
+        description="which models must be served: any (one, when all are loaded or have failed) "
+        "or all",
+    )
 
 
 class TelemetrySettings(_Section):
@@ -114,6 +152,14 @@ class GrpcSettings(_Section):
 
     port: int | None = Field(
         None, ge=0, le=65535, description="port of gRPC; unset: none; 0: any free one"
+    )
+
+
+class HttpSettings(_Section):
+    """What browsers may do."""
+
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may call the service; `*`: all"
     )
 
 
@@ -167,12 +213,15 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
     default_model: str = Field("", description="the model of POST /predict; unset: the only one")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    repository: RepositorySettings = RepositorySettings()
     limits: LimitSettings = LimitSettings()
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    health: HealthSettings = HealthSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     grpc: GrpcSettings = GrpcSettings()
+    http: HttpSettings = HttpSettings()
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
 
@@ -203,7 +252,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             content = tomllib.loads(config.read_text())
         except OSError as error:
             raise InvalidSettings(f"can't read {config}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidSettings(f"{config} is not valid TOML: {error}") from error
     try:
         merged = _FileSettings(**content).model_dump(exclude_unset=True)

@@ -1,9 +1,18 @@
 """What the settings and the repository together say is to be served, and how it is loaded."""
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-from inference_service.core.errors import InvalidModel, ModelNotFound
+from inference_service.core.errors import (
+    InferenceServiceError,
+    InvalidInput,
+    InvalidModel,
+    ModelNotFound,
+)
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
@@ -11,28 +20,50 @@ from inference_service.core.versions import plan
 from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Loader, VersionSource
 from inference_service.pipelines.registry import Place, load_pipeline
-from inference_service.repository.layout import ModelEntry, scan
+from inference_service.repository.examples import example_file
+from inference_service.repository.files import without_paths
+from inference_service.repository.layout import ModelEntry, names, scan
 from inference_service.repository.manifest import padding_of, pipeline_of
 from inference_service.runtime.loader import LoadOptions, load
+from inference_service.runtime.memory import memory_limit
 from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
+from inference_service.runtime.verdicts import VerdictCache, user_cache
 from inference_service.settings import Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def entries(settings: Settings) -> Sequence[ModelEntry]:
+    """The models of the repository. Raises InvalidModel for none."""
+    return scan(settings.models, follow_links=settings.repository.follow_links)
 
 
 def version_sources(settings: Settings) -> list[VersionSource]:
     """The versions that the repository's models want served. Raises InvalidModel for none."""
-    return [source for entry in scan(settings.models) for source in _sources(settings, entry)]
+    return [source for entry in entries(settings) for source in _sources(settings, entry)]
 
 
 def model_names(settings: Settings) -> Sequence[str]:
-    """The models that are in the repository now. Raises InvalidModel for none."""
-    return [entry.name for entry in scan(settings.models)]
+    """The models that are in the repository now, as far as it can be read."""
+    try:
+        return names(settings.models)
+    except OSError as error:
+        log.error("the model repository can't be listed: %s", error)
+        return []
 
 
 def model_sources(settings: Settings, name: str) -> list[VersionSource]:
-    """The same for one model, looked at anew. Raises ModelNotFound or InvalidModel."""
-    for entry in scan(settings.models):
+    """The same for one model, looked at again. Raises ModelNotFound or InvalidInput."""
+    try:
+        found = entries(settings)
+    except InvalidModel as error:
+        log.error("the model repository can't be read: %s", error)
+        told = without_paths(str(error), [settings.models])
+        raise InvalidInput(f"failed to load model '{name}': {told}") from error
+    for entry in found:
         if entry.name == name:
             return _sources(settings, entry)
     raise ModelNotFound(f"there is no model '{name}' in the repository")
@@ -49,19 +80,51 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
         VersionSource(
             entry.name,
             version,
-            partial(load, load_options(settings, entry, version)),
-            _fingerprint(entry, version),
+            partial(_load, settings, entry, version),
+            [entry.manifest, entry.stamps.get(version)],
         )
         for version in plan((), wanted).load
     ]
 
 
-def _fingerprint(entry: ModelEntry, version: int) -> Sequence[object]:
-    """What changes when the files of a version do, or what model.toml says."""
-    folder = entry.versions[version].parent
-    files = folder.iterdir() if folder.name == str(version) else (entry.versions[version],)
-    stats = [(file.name, file.stat()) for file in sorted(files)]
-    return [entry.manifest, *((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)]
+def _load(
+    settings: Settings, entry: ModelEntry, version: int, warming: Callable[[], None]
+) -> tuple[ModelInfo, Runner]:
+    info, runner = in_words(entry, lambda: load(load_options(settings, entry, version), warming))
+    warnings = tuple(without_paths(warning, _folders(entry)) for warning in info.warnings)
+    return replace(info, warnings=warnings), runner
+
+
+def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
+    """Do the work; whatever it raises becomes InvalidModel in words that any client may read.
+
+    The operator's log has the rest: paths and stack traces. A model is code and data from outside,
+    and what reading it raises can't be listed.
+    """
+    try:
+        return work()
+    except InferenceServiceError as error:
+        detail = str(error)
+    except MemoryError:
+        detail = "there is not enough memory to load it"
+    except OSError as error:
+        name = Path(str(error.filename)).name if error.filename else "a file of it"
+        detail = f"{name} can't be read: {error.strerror or error}"
+    except RecursionError:
+        detail = "something in it is nested too deeply"
+    except Exception as error:
+        log.exception("loading %s failed", entry.name)
+        detail = f"{type(error).__name__}: {error}"
+    told = without_paths(detail, _folders(entry))
+    if told != detail:
+        log.error("model %s can't be loaded: %s", entry.name, detail)
+    raise InvalidModel(told)
+
+
+def _folders(entry: ModelEntry) -> Sequence[Path]:
+    """Folders of the server that a message may name."""
+    own = [path.parent for path in entry.versions.values()]
+    return [entry.root, *own, *(folder.absolute() for folder in own)]
 
 
 def _broken(problem: str) -> Loader:
@@ -100,6 +163,8 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         derive_max_batch_size=largest is None,
         allow_spinning=runtime.allow_spinning,
         profiles=ProfileCache(runtime.profile_cache),
+        verdicts=VerdictCache(runtime.profile_cache or user_cache()),
+        max_run_bytes=runtime.max_run_bytes or memory_limit() // 2,
         mode=batching.mode,
         warm_up=runtime.warm_up and manifest.warmup.enabled,
         share_identical=batching.share_identical,
@@ -115,6 +180,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         ),
         metadata=manifest.metadata,
         example=manifest.example,
+        example_file=example_file(entry.versions[version].parent),
         pipeline=pipeline_of(manifest),
     )
 
@@ -125,7 +191,9 @@ def _payloads(entry: ModelEntry, version: int) -> Callable[[], PayloadPipeline] 
     if declared is None:
         return None
     folder = entry.versions[version].parent
-    place = Place((folder, folder.parent), entry.manifest.labels)
+    own = entry.folder or folder
+    folders = (folder,) if folder == own else (folder, own)
+    place = Place(folders, entry.manifest.labels, entry.root)
     return partial(load_pipeline, declared, place)
 
 

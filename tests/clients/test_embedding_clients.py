@@ -93,7 +93,7 @@ def test_openais_sdk_understands_the_errors(client: openai.OpenAI) -> None:
         assert message in wrong.value.message
     with pytest.raises(openai.BadRequestError, match="the vectors of model 'words' have 8 dimens"):
         client.embeddings.create(model="words", input="cat", dimensions=4)
-    with pytest.raises(openai.BadRequestError, match="model 'doubler' takes no text"):
+    with pytest.raises(openai.BadRequestError, match="model 'doubler' makes no vectors of text"):
         client.embeddings.create(model="doubler", input="cat")
 
 

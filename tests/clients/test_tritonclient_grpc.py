@@ -135,7 +135,7 @@ RAW = np.ones(4, np.float32).tobytes()
         ({"inputs": [row()], "raw_input_contents": [RAW[1:]]}, "INVALID_ARGUMENT", "15 bytes of binary data, but FP32 of shape [1, 4] takes 16"),
         ({"inputs": [row(), row()], "raw_input_contents": [RAW, RAW]}, "INVALID_ARGUMENT", "input 'x' is given twice"),
         ({"inputs": [row(shape=[4])], "raw_input_contents": [RAW]}, "INVALID_ARGUMENT", "x: expected shape [any, 4], got [4]"),
-        ({"model_name": "nothing"}, "NOT_FOUND", "unknown model 'nothing'"),
+        ({"model_name": "nothing"}, "NOT_FOUND", "unknown model: 'nothing'"),
         ({"model_version": "one"}, "NOT_FOUND", "version 'one' of model 'doubler' is not a whole number"),
     ],
 )  # fmt: skip
@@ -172,7 +172,7 @@ def test_a_stream_is_answered_in_order_and_goes_on_after_a_failure(
         )
     found = [answers.get(timeout=20) for _ in range(100)]
     client.stop_stream()
-    assert "unknown model 'nothing'" in found[50][1].message()
+    assert "unknown model: 'nothing'" in found[50][1].message()
     answered = [result for result, error in found if error is None]
     order = [index for index in range(100) if index != 50]
     assert [result.get_response().id for result in answered] == [str(index) for index in order]

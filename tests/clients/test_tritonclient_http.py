@@ -65,8 +65,11 @@ def test_the_configuration(client: Any, zoo_client: Any) -> None:
     config = client.get_model_config("digits")
     assert config["max_batch_size"] >= 1
     assert config["input"] == [
-        {"name": "image", "data_type": "TYPE_FP32", "dims": [64], "optional": False}
-    ]
+        {
+            "name": "image", "data_type": "TYPE_FP32", "dims": [64], "format": "FORMAT_NONE",
+            "is_shape_tensor": False, "allow_ragged_batch": False, "optional": False,
+        }
+    ]  # fmt: skip
     assert "dynamic_batching" in config
     whole = zoo_client.get_model_config("over-the-batch")
     assert whole["max_batch_size"] == 0
@@ -181,7 +184,7 @@ def test_statistics_count_rows_runs_and_requests(client: Any, digits: Digits) ->
 @pytest.mark.parametrize(
     ("model", "version", "array", "message", "status"),
     [
-        ("nothing", "", np.zeros((1, 3), np.float32), "unknown model 'nothing'", "404"),
+        ("nothing", "", np.zeros((1, 3), np.float32), "unknown model: 'nothing'", "404"),
         ("doubler", "9", np.zeros((1, 3), np.float32), "no version 9 loaded", "404"),
         (
             "doubler",

@@ -215,3 +215,12 @@ def test_a_folder_of_ones_own_models_can_be_mounted(containers: Containers) -> N
         "inference-service", "check",
     )  # fmt: skip
     assert "inputs   image float32[batch, 64]" in report
+
+
+@pytest.mark.container
+def test_the_locale_of_text_models_is_in_the_image(containers: Containers) -> None:
+    asked = "import locale; [locale.setlocale(locale.LC_ALL, n) for n in ('en_US', 'en_US.UTF-8')]"
+    containers.tool(
+        "podman", "run", "--rm", "--network", "host", "--entrypoint", "python",
+        "inference-service", "-c", f"{asked}; assert 'ÄΣЙ'.lower() == 'äσй'",
+    )  # fmt: skip

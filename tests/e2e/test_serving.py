@@ -324,10 +324,12 @@ def test_a_broken_model_fails_alone(serve: Callable[..., RunningServer], tmp_pat
     bad = requests.post(server.url + "/v1/models/bad:predict", json={"instances": [1]}, timeout=20)
     assert bad.status_code == 503
     assert "model 'bad' version 1 failed to load: onnxruntime can't load it" in bad.json()["error"]
-    ready = requests.get(server.url + "/v2/health/ready", timeout=20)
+    assert requests.get(server.url + "/v2/health/ready", timeout=20).status_code == 200
+    assert "bad version 1 FAILED" in server.announcement + server.output()
+    strict = serve(tmp_path, INFERENCE_SERVICE_HEALTH__READY_WHEN="all")
+    ready = requests.get(strict.url + "/v2/health/ready", timeout=20)
     assert ready.status_code == 503
     assert "model 'bad' version 1 failed" in ready.json()["error"]
-    assert "bad version 1 FAILED" in server.announcement + server.output()
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,9 +4,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from socket import SHUT_RDWR
 from threading import Thread
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -71,7 +73,7 @@ def test_clients_share_runs_and_get_the_answers_that_they_would_get_alone(
     (waiting / "model.toml").write_text(
         described.replace("[batching]", "[batching]\nmax_batch_size = 12\nmax_queue_delay = 2.0")
     )
-    sharing = serve(tmp_path)
+    sharing = serve(tmp_path, INFERENCE_SERVICE_REPOSITORY__FOLLOW_LINKS="true")
     names = ["cards-001.flac", "cards-003.flac", "cards-005.flac", "austen-0930.flac"]
     before = rows_and_runs(sharing)
     with ThreadPoolExecutor(12) as pool:
@@ -167,7 +169,7 @@ def test_segments_are_those_of_the_file_however_it_is_cut(server: RunningServer,
         ("transcription/transcribe", "?language=de", 400, "language: the model's language is 'en'"),
         ("digits/classify", "", 404, "model 'digits' can't classify a stream"),
         ("speech/transcribe", "", 404, "what it can stream: 'detect'"),
-        ("nobody/detect", "", 404, "unknown model 'nobody'"),
+        ("nobody/detect", "", 404, "unknown model: 'nobody'"),
     ],
 )
 def test_what_is_wrong_with_a_stream_is_told_before_it_begins(
@@ -281,7 +283,17 @@ def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) ->
     assert create(response_format="text").strip() == wanted
     told = create(response_format="verbose_json", timestamp_granularities=["segment"])
     assert told.language == "en"
-    assert told.segments[0].text == wanted
+    segment = told.segments[0]
+    assert segment.text == wanted
+    assert (segment.seek, segment.tokens, segment.temperature) == (
+        round(100 * segment.start),
+        [],
+        0,
+    )
+    assert (segment.avg_logprob, segment.no_speech_prob) == (0, 0)
+    assert 0 < segment.compression_ratio < 1
+    assert told.usage.seconds == told.duration
+    assert create(prompt="cards").usage.type == "duration"
     lines = create(response_format="srt").splitlines()
     assert lines[0] == "1"
     assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:01,\d{3}", lines[1])
@@ -293,7 +305,7 @@ def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) ->
     [
         ({"model": "digits"}, "model 'digits' can't transcribe"),
         ({"temperature": "0.7"}, "temperature: "),
-        ({"prompt": "cards"}, "prompt: not supported; fields besides 'file' are 'model'"),
+        ({"user": "me"}, "user: not supported; fields besides 'file' are 'model'"),
         ({"language": "fr"}, "the model's language is 'en'"),
         ({"response_format": "xml"}, "response_format: "),
     ],
@@ -310,6 +322,38 @@ def test_what_a_model_can_not_do_is_refused_in_openai_s_shape(
     assert response.status_code == 400
     assert message in response.json()["error"]["message"]
     assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def open_streams(server: RunningServer) -> float:
+    text = requests.get(server.url + "/metrics", timeout=20).text
+    return float(re.findall(r"^inference_streams (\S+)", text, re.MULTILINE)[0])
+
+
+@pytest.mark.parametrize("way", ["close", "abort"])
+def test_nothing_is_computed_for_streams_whose_clients_have_left(
+    server: RunningServer, way: str
+) -> None:
+    """Far more is sent than can be computed by then; places are free within a second or two."""
+    second = bytes(2 * 16_000)
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(stream(server, "transcription/transcribe", "?partial=1"))
+            for _ in range(3)
+        ]
+        for socket in sockets:
+            assert socket.response.headers.get("Sec-WebSocket-Extensions") is None
+            for _ in range(15):
+                socket.send(second)
+        assert open_streams(server) >= 3
+        for socket in sockets:
+            if way == "close":
+                Thread(target=socket.close).start()
+            else:
+                socket.socket.shutdown(SHUT_RDWR)
+        started = monotonic()
+        while open_streams(server) and monotonic() - started < 20:
+            sleep(0.05)
+        assert monotonic() - started < 4
 
 
 def test_streams_of_many_clients_share_the_detector_s_runs(server: RunningServer) -> None:

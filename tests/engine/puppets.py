@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import (
+    Audit,
     BatchRecord,
     Job,
     Outcome,
@@ -50,6 +52,7 @@ class PuppetRunner:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
+        self.audits: list[tuple[Audit, Callable[[str], None]]] = []
         self.closed = False
         self.inline = False
 
@@ -61,6 +64,9 @@ class PuppetRunner:
             run.stopped = True
 
         return stop
+
+    def compare(self, audit: Audit, done: Callable[[str], None]) -> None:
+        self.audits.append((audit, done))
 
     async def aclose(self) -> None:
         self.closed = True
@@ -76,6 +82,7 @@ class Notebook:
         self.batches: list[BatchRecord] = []
         self.requests: list[RequestRecord] = []
         self.refusals: list[tuple[str, str]] = []
+        self.violations: list[ModelRef] = []
 
     def rejected(self, model: str, reason: str) -> None:
         self.refusals.append((model, reason))
@@ -85,6 +92,9 @@ class Notebook:
 
     def finished(self, record: RequestRecord) -> None:
         self.requests.append(record)
+
+    def violated(self, model: ModelRef) -> None:
+        self.violations.append(model)
 
 
 def rows(*values: float) -> Tensors:

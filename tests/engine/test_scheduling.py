@@ -8,16 +8,16 @@ import pytest
 
 from inference_service.core.errors import DeadlineExceeded, ExecutionFailed, Overloaded
 from inference_service.core.requests import InferenceRequest
+from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.tickets import Release
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.worker import Worker
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.engine.test_worker import REF, Stage, info, settle, story, values
 
-COSTS = Profile(Layout(1, 2), ((1, 1.0), (2, 1.1), (4, 1.3)), volume=2)
+COSTS = Profile(Layout(1, 2), ((1, 1.0), (2, 1.1), (4, 1.3)), row_elements=2)
 
 
 def measured(**changes: Any) -> Any:
@@ -93,10 +93,10 @@ async def test_a_promised_deadline_is_kept_or_refused_at_the_door() -> None:
 @story
 async def test_the_first_batch_after_a_hold_says_so() -> None:
     stage = Stage(measured())
-    stage.worker.scheduler.hold.theta = 0.5
-    echo = stage.worker.scheduler.hold.echo
-    echo.fraction = 1.0
-    echo.answered(2, 0.0)
+    stage.worker.scheduler.hold.limit = 0.5
+    returns = stage.worker.scheduler.hold.returns
+    returns.fraction = 1.0
+    returns.answered(2, 0.0)
     one = stage.ask(1)
     await settle()
     assert stage.runner.runs == [], "the other one is about to come"
@@ -218,8 +218,10 @@ async def test_the_scheduler_explains_itself() -> None:
     runner.next().answer(1.2)
     await asked
     told = engine.explain(REF)
-    assert told["cost"]["tables"][0]["table"][0]["ms"] == pytest.approx(1020)
-    assert told["default_deadline_ms"] == pytest.approx(51_000)
+    assert told["cost"]["tables"][0]["table"][0]["ms"] == pytest.approx(1200), (
+        "the first run counts for the warm-up"
+    )
+    assert told["default_deadline_ms"] == pytest.approx(60_000)
     (batch,) = told["recent_batches"]
     assert (batch["predicted_ms"], batch["ms"]) == (1000, 1200)
     assert batch["because"] == "a slot was free and this was all that was queued"

@@ -83,6 +83,15 @@ def test_the_vectors_of_tokens_become_one(
     assert np.linalg.norm(unit, axis=1) == pytest.approx([1, 1])
 
 
+def test_a_text_without_tokens_has_no_vector(tmp_path: Path) -> None:
+    made = text_models.tokenizer()
+    made.post_processor = None
+    made.save(str(tmp_path / "tokenizer.json"))
+    embedding = load_text_embedding(tmp_path / "tokenizer.json")
+    with pytest.raises(InvalidInput, match=r"\[1\]: the text has no tokens"):
+        embedding.tokenize(["a cat", " \n"])
+
+
 def test_a_graph_may_pool_itself(file: Path) -> None:
     embedding = load_text_embedding(file, pooling="none")
     vectors = np.array([[3, 4], [0, 0]], np.float16)

@@ -1,5 +1,6 @@
 """The codecs of the JSON protocols: golden requests and answers."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.lifecycle import State
+from inference_service.core.rows import OutputRows, RowLayout
 from inference_service.core.tensors import Array, DType, NonFinite, Signature, TensorSpec
 from inference_service.core.text import Tokens
 from inference_service.protocols.oip import codec as oip
@@ -77,7 +79,7 @@ def test_tensorflow_servings_forms(
         ([], "expected an object with 'instances' or 'inputs'"),
         ({}, "expected one of 'instances' and 'inputs', got neither"),
         ({"instances": [[1, 2]], "inputs": [[1, 2]]}, "expected one of .*, got both"),
-        ({"instances": [[1, 2]], "more": 1}, "more: unknown field; a request has"),
+        ({"instance": [[1, 2]]}, "expected one of 'instances' and 'inputs', got neither"),
         ({"instances": [[1, 2]], "signature_name": "other"}, "unknown signature 'other'"),
         ({"instances": [[1, 2]], "signature_name": 3}, "signature_name: Input should be a valid s"),
         ({"instances": None}, "instances: expected an array of instances, got null"),
@@ -250,3 +252,22 @@ def test_golden_messages_of_grpc() -> None:
         b"\x2a\x0c\x0a\x01y\x12\x04FP32\x1a\x01\x02"
         b"\x32\x08\x00\x00\x00\x3f\x00\x00\xc0\x3f"
     )
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        (RowLayout({"x": 1}), "input 'x' has its rows on axis 1: use the column form 'inputs'"),
+        (RowLayout({"x": None}), "input 'x' has no axis for rows: use the column form"),
+        (RowLayout({}, {"y": OutputRows(1)}), "output 'y' has no entry for each row on its first"),
+    ],
+)
+def test_rows_on_another_axis_need_the_column_form(layout: RowLayout, message: str) -> None:
+    square = TensorSpec("x", DType.FP32, (None, None)), TensorSpec("y", DType.FP32, (None, None))
+    signature = Signature(square[:1], square[1:], rows=layout)
+    body = {"instances": [[1, 2], [3, 4]]}
+    with pytest.raises(InvalidInput, match=message):
+        tfserving.decode_predict(body, signature)
+    assert tfserving.decode_quickly(json.dumps(body).encode() + b" " * 2000, signature) is None
+    tensors, lone = predict.decode([[1, 2], [3, 4]], signature)
+    assert (tensors["x"].tolist(), lone) == ([[1, 2], [3, 4]], False)

@@ -53,7 +53,6 @@ def test_features_are_values_or_lists_and_may_be_shared() -> None:
         ({}, "examples: Field required"),
         ({"examples": []}, "examples: List should have at least 1 item"),
         ({"examples": [3]}, r"examples\[0\]: Input should be a valid dictionary"),
-        ({"examples": [{}], "instances": []}, "instances: Extra inputs are not permitted"),
         ({"examples": [{}], "signature_name": "x"}, "unknown signature 'x'"),
         ({"examples": [{"age": 1}]}, r"examples\[0\]: missing input 'pixels', 'word'"),
         ({"examples": [{"age": "a", "pixels": [1] * 4, "word": ["a"]}]}, r"examples\[0\].age: expected int64"),

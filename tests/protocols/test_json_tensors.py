@@ -1,6 +1,7 @@
 """Nested JSON lists to arrays: what is taken, and how what isn't is told."""
 
 import base64
+import json
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from inference_service.protocols.json_tensors import (
     from_columns,
     from_rows,
     parse,
+    rules_for,
     to_array,
 )
+from inference_service.protocols.json_values import Rules
 
 NUMBERS = [d for d in DType if d.is_float or d.is_integer]
 
@@ -248,3 +251,74 @@ def test_the_schema_says_how_long_lists_are() -> None:
 
 def test_orjson_writes_the_shortest_float32() -> None:
     assert orjson.loads(dump(np.array([0.1], np.float32))) == [0.1]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "expected"),
+    [
+        ([2**53 + 1, 1.0], DType.INT64, [2**53 + 1, 1]),
+        ([2**63 - 1, -(2**63), 3.0], DType.INT64, [2**63 - 1, -(2**63), 3]),
+        ([2**64 - 1, 0, 7.0], DType.UINT64, [2**64 - 1, 0, 7]),
+        ([2**53 - 1, 2.0**52], DType.UINT64, [2**53 - 1, 2**52]),
+        ([1.0] * 5000 + [2**60 + 1], DType.INT64, [1] * 5000 + [2**60 + 1]),
+    ],
+)
+def test_integers_beside_floats_keep_all_their_digits(
+    value: list[Any], dtype: DType, expected: list[int]
+) -> None:
+    assert to_array(value, spec(dtype), (None,), ()).tolist() == expected
+
+
+@pytest.mark.parametrize("value", [2.0**53, 9007199254740993.0, 1e17, -(2.0**60)])
+def test_a_float_that_may_have_lost_digits_is_no_integer(value: float) -> None:
+    with pytest.raises(InvalidInput, match=r"without point or exponent: .* may have lost digits"):
+        to_array([1, value], spec(DType.INT64), (None,), ())
+
+
+@pytest.mark.parametrize("dtype", [DType.FP16, DType.FP32, DType.FP64])
+@pytest.mark.parametrize("check_types", [True, False])
+def test_null_is_nan_where_that_is_so_written(dtype: DType, check_types: bool) -> None:
+    rules = Rules(check_types=check_types, null=True)
+    array = to_array([[None, 1], [0.5, None]], spec(dtype), (None, 2), (), rules=rules)
+    assert array.dtype == dtype.numpy
+    assert np.array_equal(array.astype(float), [[np.nan, 1], [0.5, np.nan]], equal_nan=True)
+    with pytest.raises(InvalidInput, match="got null"):
+        to_array([[None, 1]], spec(dtype), (None, 2), (), rules=Rules(check_types=check_types))
+    with pytest.raises(InvalidInput, match=r"t\[0\]\[1\]: expected .*, got a string '1'"):
+        to_array([[None, "1"]], spec(dtype), (None, 2), ("t",), rules=rules)
+    with pytest.raises(InvalidInput, match=r"t\[0\]\[1\]: expected a finite float"):
+        to_array([[None, 1e400]], spec(dtype), (None, 2), ("t",), rules=rules)
+
+
+@pytest.mark.parametrize("dtype", [DType.INT32, DType.BOOL, DType.BYTES])
+def test_null_is_nothing_but_a_float(dtype: DType) -> None:
+    value = ["a", None] if dtype is DType.BYTES else [dtype is DType.BOOL or 1, None]
+    with pytest.raises(InvalidInput, match=r"t\[1\]: expected .*, got null"):
+        to_array(value, spec(dtype), (None,), ("t",), rules=Rules(null=True))
+
+
+@given(st.binary(max_size=40), st.integers(0, 3))
+def test_texts_are_found_wherever_they_are(filler: bytes, place: int) -> None:
+    """A body without strings but keys is told from one with a string somewhere."""
+    numbers: list[Any] = [[1.5] * 300 for _ in range(4)]
+    body = json.dumps({"instances": numbers, "k": 1}, separators=(",", ":")).encode()
+    assert not rules_for(body).check_types
+    numbers[place][17] = filler.decode("latin-1")
+    body = json.dumps({"instances": numbers, "k": 1}, separators=(",", ":")).encode()
+    assert rules_for(body).check_types
+
+
+def test_an_error_names_few_things_and_cuts_them() -> None:
+    names = [f"unknown{i}" + "x" * 1000 for i in range(10_000)]
+    with pytest.raises(InvalidInput) as found:
+        from_columns(dict.fromkeys(names, 1), ONE, ())
+    assert "and 9980 more" in found.value.message
+    assert len(str(found.value)) < 3000
+    assert len(str(InvalidInput("x" * 10**6, ("y" * 10**6,)))) < 3000
+
+
+def test_the_schema_of_an_answer_has_null_where_nan_may_be() -> None:
+    float_, integer = spec(DType.FP32), spec(DType.INT64)
+    assert tensor_schema(float_, (None,), answer=True)["items"] == {"type": ["number", "null"]}
+    assert tensor_schema(float_, (None,))["items"] == {"type": "number"}
+    assert tensor_schema(integer, (), answer=True)["type"] == "integer"

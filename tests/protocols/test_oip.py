@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from inference_service.core.errors import ExecutionFailed, InvalidInput
-from inference_service.core.tensors import Array, DType, NonFinite, Signature, TensorSpec
+from inference_service.core.tensors import Array, BatchMode, DType, NonFinite, Signature, TensorSpec
 from inference_service.protocols.oip import codec
+from inference_service.protocols.oip.classification import classified
 from inference_service.protocols.oip.codec import Infer, Reply, Wanted, decode
+from inference_service.protocols.oip.rpc import codec as rpc
+from inference_service.protocols.oip.rpc.messages import message
 
 ONE = Signature((TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None,)),))
 TWO = Signature(
@@ -141,13 +144,13 @@ def test_parameters_are_read() -> None:
             parameters={"timeout": 250000, "priority": 1, "binary_data_output": True, "own": "x"},
             outputs=[
                 {"name": "y", "parameters": {"binary_data": False}},
-                {"name": "y", "parameters": {"classification": 3}},
+                {"name": "z", "parameters": {"classification": 3}},
             ],
         ),
         ONE,
     )
     assert (request.id, request.timeout, request.priority) == ("a", 0.25, 1)
-    assert request.outputs == (Wanted("y"), Wanted("y", binary=True, classes=3))
+    assert request.outputs == (Wanted("y"), Wanted("z", binary=True, classes=3))
 
 
 def test_a_classification_has_the_best_classes_with_their_labels() -> None:
@@ -272,3 +275,74 @@ def test_large_requests_take_the_quick_way_and_mean_the_same() -> None:
     sent = body(entry(shape=[4, 100], data=[*array.reshape(-1).tolist()[:-1], "x"]))
     with pytest.raises(InvalidInput, match=r"data\[399\]: input 'x': expected float32, got a str"):
         decode(sent, wide)
+
+
+def test_a_tensor_without_rows_is_classified_as_one_row() -> None:
+    """As Triton does where max_batch_size is 0: softmax over x[16]."""
+    logits = np.array([0.1, 3, -1, 2.5] * 4, np.float32)
+    scores = np.exp(logits) / np.exp(logits).sum()
+    signature = Signature(
+        (TensorSpec("x", DType.FP32, (16,)),),
+        (TensorSpec("y", DType.FP32, (16,)),),
+        BatchMode.WHOLE,
+    )
+    wanted = (Wanted("y", classes=2),)
+    reply = Reply("m", 1, Infer({}, outputs=wanted), row_axes=signature.row_axes)
+    found = json.loads(reply.write({"y": scores}).body)["outputs"][0]
+    assert (found["datatype"], found["shape"]) == ("BYTES", [2])
+    order = np.argsort(-scores, kind="stable")[:2]
+    assert found["data"] == [f"{scores[i]:f}:{i}" for i in order]
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape", "without"),
+    [
+        (BatchMode.WHOLE, (16,), True),
+        (BatchMode.WHOLE, (None,), True),
+        (BatchMode.WHOLE, (1, 10), True),
+        (BatchMode.WHOLE, (None, 10), False),
+        (BatchMode.WHOLE, (), True),
+        (BatchMode.MERGE, (None,), False),
+        (BatchMode.SPLIT, (1, 10), False),
+    ],
+)
+def test_which_outputs_have_no_rows(
+    mode: BatchMode, shape: tuple[int | None, ...], without: bool
+) -> None:
+    signature = Signature((), (TensorSpec("y", DType.FP32, shape),), mode)
+    assert signature.row_axes == ({"y": None} if without else {})
+
+
+def test_the_highest_of_large_integers_is_found() -> None:
+    scores = np.array([[2**63 + 1, 2**63 + 2, 0]], np.uint64)
+    assert classified(scores, 2, ()).tolist() == [[f"{2**63 + 2}:1", f"{2**63 + 1}:0"]]
+    scores = np.array([[-(2**63), 2**53, 2**53 + 1]], np.int64)
+    assert classified(scores, 1, ()).tolist() == [[f"{2**53 + 1}:2"]]
+    for nothing in (np.zeros((0, 3), np.float32), np.zeros((2, 0), np.float32)):
+        assert classified(nothing, 2, ()).shape == (len(nothing), min(2, nothing.shape[1]))
+
+
+def test_an_output_is_asked_for_once() -> None:
+    """Triton's words: it refuses a second time, too."""
+    with pytest.raises(InvalidInput, match="output 'y' already exists in request"):
+        decode(body(entry(), outputs=[{"name": "y"}, {"name": "y"}]), ONE)
+
+
+def test_raw_contents_beside_an_empty_message_are_raw() -> None:
+    """MLServer's converter leaves an empty ``contents`` in the message."""
+    request = message("ModelInferRequest")()
+    part = request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+    part.contents.SetInParent()
+    request.raw_input_contents.append(np.array([[1, 2]], np.float32).tobytes())
+    assert rpc.decode(request).inputs["x"].tolist() == [[1, 2]]
+    part.contents.fp32_contents.append(1)
+    with pytest.raises(InvalidInput, match="expected either contents or raw_input_contents"):
+        rpc.decode(request)
+
+
+def test_rows_on_another_axis_are_classified_by_row() -> None:
+    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.4]], np.float32)
+    wanted = (Wanted("y", classes=1),)
+    reply = Reply("m", 1, Infer({}, outputs=wanted), row_axes={"y": 1})
+    found = json.loads(reply.write({"y": scores}).body)["outputs"][0]
+    assert found["data"] == ["0.800000:1", "0.900000:0"]

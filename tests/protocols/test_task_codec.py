@@ -2,6 +2,7 @@
 
 import base64
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from inference_service.core.errors import InvalidInput
+from inference_service.protocols import base64_text
 from inference_service.protocols.tasks import codec
 
 BOUNDARY = b"multipart/form-data; boundary=limit"
@@ -83,6 +85,48 @@ def test_base64_survives_in_every_form(data: bytes) -> None:
         assert asked.payloads[0].data == data
 
 
+def encoders(data: bytes) -> dict[str, str]:
+    """As the usual ones write it."""
+    plain = base64.b64encode(data).decode()
+    return {
+        "plain": plain,
+        "a line break at its end": plain + "\n",
+        "lines of 76": base64.encodebytes(data).decode(),
+        "lines of 76, CRLF": base64.encodebytes(data).decode().replace("\n", "\r\n"),
+        "lines of 64": "\n".join(plain[i : i + 64] for i in range(0, len(plain), 64)),
+        "no padding": plain.rstrip("="),
+        "URL-safe": base64.urlsafe_b64encode(data).decode(),
+        "URL-safe, no padding": base64.urlsafe_b64encode(data).decode().rstrip("="),
+    }
+
+
+@given(st.binary(max_size=300))
+def test_base64_is_read_as_all_its_encoders_write_it(data: bytes) -> None:
+    for how, text in encoders(data).items():
+        assert base64_text.decoded(text) == data, how
+
+
+@pytest.mark.parametrize(
+    "text", ["A", "AAAAA", "AA=A", "A===", "====", "AA!A", "AAAAé", "%%%", "AA==AA=="]
+)
+def test_what_no_encoder_writes_is_no_base64(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w+"):
+        base64_text.decoded(text)
+
+
+@given(st.text(max_size=60), st.text(max_size=20))
+def test_a_form_in_a_body_or_url_comes_back_as_it_went_in(text: str, other: str) -> None:
+    fields = {"text": text.replace("\x00", ""), "other": other}
+    body = urlencode(fields, errors="surrogatepass").encode()
+    try:
+        asked = codec.from_urlencoded(body, "text", binary=False)
+    except InvalidInput as error:  # lone surrogates are no UTF-8
+        assert "not UTF-8" in str(error)
+        return
+    assert asked.payloads[0].data == fields["text"]
+    assert asked.parameters == ({"other": other} if other else {})
+
+
 class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -95,6 +139,7 @@ def test_parameters_come_from_the_url_and_the_body() -> None:
     assert query == {"top_k": "3", "words": ["a", "b c"]}
     found = codec.read_parameters(Parameters, {"top_k": "3"}, {"words": ["a"]})
     assert (found.top_k, found.words) == (3, ["a"])
+    assert codec.read_parameters(Parameters, {"top_k": "3"}, {"top_k": 3}).top_k == 3
 
 
 @pytest.mark.parametrize(
@@ -102,7 +147,7 @@ def test_parameters_come_from_the_url_and_the_body() -> None:
     [
         ({"top_k": "x"}, {}, "top_k: Input should be a valid integer"),
         ({"k": "1"}, {}, "k: no such parameter; there are 'top_k', 'words'"),
-        ({"top_k": "1"}, {"top_k": 1}, "top_k: given twice: in the URL and in the body"),
+        ({"top_k": "1"}, {"top_k": 2}, "top_k: given twice: in the URL and in the body"),
         ({}, {"words": [1]}, r"words\[0\]: Input should be a valid string"),
     ],
 )

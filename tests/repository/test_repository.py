@@ -55,7 +55,9 @@ def test_a_broken_manifest_is_that_models_problem_alone(tmp_path: Path) -> None:
     (tmp_path / "bad/model.toml").write_text("[batching]\nmax_batch_size = 0\n")
     touch(tmp_path / "good/1/model.onnx")
     bad, good = scan(tmp_path)
-    assert bad.problem == ("model.toml: batching.max_batch_size: Input should be greater than 0")
+    assert bad.problem == (
+        "model.toml: batching.max_batch_size: Input should be greater than or equal to 1"
+    )
     assert good.problem == ""
 
 

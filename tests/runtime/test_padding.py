@@ -64,7 +64,7 @@ async def test_much_longer_rows_run_apart(tmp_path: Path) -> None:
 
 def test_padding_that_would_change_answers_is_switched_off_with_the_reason(tmp_path: Path) -> None:
     found = inspect(options(onnx_models.tokens(masked=False), tmp_path, padding=BOTH))
-    assert found.padding.trivial
+    assert found.info.padding.trivial
     assert "has another 'pooled' when it is padded to 16" in found.info.warnings[0]
 
 
@@ -76,7 +76,7 @@ async def test_rows_of_one_length_are_not_padded(tmp_path: Path) -> None:
 
 def test_a_known_limit_is_kept(tmp_path: Path) -> None:
     found = inspect(options(onnx_models.tokens(), tmp_path, padding=BOTH, longest=12))
-    assert found.padding.longest == 12
+    assert found.info.padding.longest == 12
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ async def test_a_graph_with_a_fixed_batch_serves_any_number_of_rows(tmp_path: Pa
 def test_a_fixed_batch_whose_rows_depend_on_each_other_is_left_alone(tmp_path: Path) -> None:
     info = inspect(options(onnx_models.fixed_batch(4, mixing=True), tmp_path)).info
     assert info.signature.mode is BatchMode.WHOLE
-    assert "depends on the other rows" in info.warnings[0]
+    assert "the ReduceMean node 'mean' mixes rows" in info.warnings[0]
 
 
 async def test_allowed_batch_sizes_are_filled_up(tmp_path: Path) -> None:

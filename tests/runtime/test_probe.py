@@ -1,4 +1,4 @@
-"""Loading and probing: what may be batched is found by trying."""
+"""Loading: what is batched follows from the file, and what is in it is told."""
 
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from inference_service.core.errors import ExecutionFailed, InvalidInput, Invalid
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode
 from inference_service.runtime.graph import read_nodes, with_outputs
-from inference_service.runtime.loader import LoadedModel, LoadOptions, inspect, profile
+from inference_service.runtime.loader import LoadedModel, LoadOptions, inspect
 from inference_service.runtime.session import RuntimeOptions, open_model
+from inference_service.runtime.warmup import profile
 from tests import onnx_models
 from tests.conftest import MODELS
 
@@ -35,10 +36,11 @@ def test_independent_rows_may_be_merged(tmp_path: Path) -> None:
     assert verdict(onnx_models.doubler(), tmp_path) == (BatchMode.MERGE, "")
 
 
-@pytest.mark.parametrize("name", ["digits", "flight-delay"])
+@pytest.mark.parametrize("name", ["digits", "flight-delay", "libraries"])
 def test_the_shipped_models_may_be_merged(name: str) -> None:
     info = inspect(options(MODELS / name / "1" / "model.onnx")).info
     assert (info.signature.mode, info.warnings) == (BatchMode.MERGE, ())
+    assert info.safety.verdict == "proven"
 
 
 def test_free_axes_besides_the_batch_are_no_obstacle(tmp_path: Path) -> None:
@@ -51,41 +53,41 @@ def test_a_reshape_to_one_row_is_named_and_every_row_runs_alone(tmp_path: Path) 
     assert "a batch of 2 rows fails in the Reshape node 'flatten'" in warning
 
 
-def test_dynamic_quantisation_is_named_and_requests_run_alone(tmp_path: Path) -> None:
+def test_dynamic_quantisation_is_named_and_every_row_runs_alone(tmp_path: Path) -> None:
     mode, warning = verdict(onnx_models.dynamically_quantised(), tmp_path)
-    assert mode is BatchMode.WHOLE
-    assert "output 'y' depends on the other rows of its batch" in warning
-    assert "the first node to mix them is the DynamicQuantizeLinear node 'quantise'" in warning
+    assert mode is BatchMode.SPLIT
+    assert "the DynamicQuantizeLinear node 'quantise' mixes rows" in warning
+    assert "every row runs alone (quantised statically" in warning
 
 
 def test_an_axis_that_is_no_batch_is_found_out(tmp_path: Path) -> None:
     mode, warning = verdict(onnx_models.over_the_batch(), tmp_path)
     assert mode is BatchMode.WHOLE
-    assert "output 'mean' has shape [3] for one row" in warning
+    assert "the ReduceMean node 'mean' mixes rows" in warning
 
 
 def test_a_fixed_batch_of_one_runs_row_by_row(tmp_path: Path) -> None:
     mode, warning = verdict(onnx_models.batch_of_one(), tmp_path)
     assert mode is BatchMode.SPLIT
-    assert "fixed batch of 1" in warning
+    assert "every row runs alone" in warning
 
 
 def test_a_model_that_answers_differently_each_time_is_not_batched(tmp_path: Path) -> None:
     mode, warning = verdict(onnx_models.noise(), tmp_path)
     assert mode is BatchMode.WHOLE
-    assert "two answers to one input" in warning
+    assert "RandomNormalLike node 'noise'" in warning
 
 
-def test_a_scalar_input_means_no_batch_axis(tmp_path: Path) -> None:
-    mode, warning = verdict(onnx_models.scalar_switch(), tmp_path)
-    assert mode is BatchMode.WHOLE
-    assert "input factor is a scalar" in warning
+def test_a_scalar_input_must_be_equal_for_all_rows_of_a_run(tmp_path: Path) -> None:
+    info = loaded(onnx_models.scalar_switch(), tmp_path).info
+    assert info.signature.mode is BatchMode.MERGE
+    assert info.safety.equal == ("factor",)
 
 
-def test_the_owners_word_counts_more_than_the_probe_but_is_warned_about(tmp_path: Path) -> None:
+def test_the_owners_word_counts_more_than_the_verdict(tmp_path: Path) -> None:
     info = loaded(onnx_models.doubler(), tmp_path, mode=BatchMode.WHOLE).info
     assert info.signature.mode is BatchMode.WHOLE
-    assert "model.toml sets batching.mode = 'whole', the probe finds 'merge'" in info.warnings[0]
+    assert info.safety.declared
 
 
 def test_row_shapes_of_the_manifest_are_used(tmp_path: Path) -> None:
@@ -99,11 +101,12 @@ def test_row_shapes_of_the_manifest_are_used(tmp_path: Path) -> None:
     mode, warning = verdict(model, tmp_path)
     assert mode is BatchMode.MERGE, "length 1 broadcasts"
     model.graph.node[0].CopyFrom(helper.make_node("MatMul", ["x", "bias"], ["y"], "product"))
-    mode, warning = verdict(model, tmp_path)
-    assert mode is BatchMode.WHOLE
+    _, warning = verdict(model, tmp_path)
     assert "could not be run on random input" in warning
-    info = loaded(model, tmp_path, row_shapes={"x": [13]}).info
-    assert info.signature.mode is BatchMode.MERGE
+    assert loaded(model, tmp_path).found.row is None
+    found = loaded(model, tmp_path, row_shapes={"x": [13]})
+    assert found.info.signature.mode is BatchMode.MERGE
+    assert found.found.row is not None
 
 
 def test_external_data_is_loaded_and_probed(tmp_path: Path) -> None:
@@ -115,11 +118,13 @@ def test_external_data_is_loaded_and_probed(tmp_path: Path) -> None:
     assert inspect(options(path)).info.signature.mode is BatchMode.MERGE
 
 
-def test_external_data_is_found_when_the_mixing_node_is_looked_for(tmp_path: Path) -> None:
+def test_external_data_is_found_when_inner_tensors_are_looked_at(tmp_path: Path) -> None:
     model = onnx_models.dynamically_quantised()
     path = tmp_path / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    assert "DynamicQuantizeLinear node 'quantise'" in inspect(options(path)).info.warnings[0]
+    info = inspect(options(path, mode=BatchMode.MERGE)).info
+    assert info.signature.mode is BatchMode.WHOLE
+    assert "DynamicQuantizeLinear node 'quantise'" in info.safety.refuted
 
 
 def test_a_zipmap_is_served_as_a_tensor(tmp_path: Path) -> None:
@@ -161,10 +166,22 @@ def test_values_that_the_graph_refuses_are_the_clients_fault(tmp_path: Path) -> 
     assert "/" not in str(error.value), "no paths of source files"
 
 
-def test_a_graph_that_fails_is_our_fault(tmp_path: Path) -> None:
+def test_lengths_that_the_graph_refuses_are_the_clients_fault(tmp_path: Path) -> None:
     model = loaded(onnx_models.fixed_reshape(), tmp_path).model
-    with pytest.raises(ExecutionFailed, match="failed in the model's Reshape node 'flatten'"):
+    with pytest.raises(InvalidInput, match="refuses these values in the model's Reshape node"):
         model.run({"x": np.zeros((2, 2, 2), np.float32)})
+
+
+def test_memory_that_is_not_there_is_our_fault(tmp_path: Path) -> None:
+    huge = onnx_models.build(
+        [helper.make_node("Expand", ["one", "shape"], ["y"], "grow")],
+        [("shape", onnx_models.INT64, ["axes"])],
+        [("y", onnx_models.FLOAT, ["n", "m"])],
+        one=np.ones(1, np.float32),
+    )
+    model = loaded(huge, tmp_path).model
+    with pytest.raises(ExecutionFailed, match="failed in the model's Expand node 'grow'"):
+        model.run({"shape": np.array([10**9, 10**9])})
 
 
 def test_the_profile_covers_the_batch_sizes(tmp_path: Path) -> None:

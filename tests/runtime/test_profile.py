@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inference_service.core.rows import RowLayout
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import Job, RunResult
-from inference_service.runtime import loader
 from inference_service.runtime import profile as profile_module
+from inference_service.runtime import warmup
 from inference_service.runtime.loader import LoadOptions, load
 from inference_service.runtime.profile import (
     Measurement,
@@ -23,7 +24,7 @@ from inference_service.runtime.profile import (
     measure,
     sizes_up_to,
 )
-from inference_service.runtime.runner import OrtRunner
+from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models
 
@@ -78,7 +79,7 @@ def test_a_disturbed_measurement_does_not_make_batches_small(
     monkeypatch.setattr(profile_module, "perf_counter", model.clock)
     row = {"x": np.zeros((1, 1), np.float32)}
     one = Measurement(model, Layout(1, 1), stop_at_knee=True)
-    (found,) = measure([one], row, sizes_up_to(256))
+    (found,) = measure([one], row, sizes_up_to(256), RowLayout())
     assert knee_of([found]) == 64
     assert model.sizes.count(64) == 5
     assert model.sizes.count(8) < 10, "what is far below the knee isn't run again"
@@ -112,7 +113,7 @@ def test_what_was_measured_is_kept_between_starts(
     def measured_again(*_: object, **__: object) -> None:
         raise AssertionError("it is measured again")
 
-    monkeypatch.setattr(loader, "measure", measured_again)
+    monkeypatch.setattr(warmup, "measure", measured_again)
     second, _ = load(given, lambda: None)
     assert second.profiles == first.profiles
 
@@ -134,7 +135,7 @@ def test_another_layout_or_a_broken_file_is_measured_anew(
 async def test_a_run_that_nobody_waits_for_is_broken_off(tmp_path: Path) -> None:
     path = onnx_models.save(onnx_models.deep(512, 600), tmp_path / "m.onnx")
     opened = open_model(path, RuntimeOptions(1))
-    runner = OrtRunner("m", {1: opened}, BatchMode.MERGE, 1)
+    runner = OrtRunner("m", {1: opened}, Shaping(), 1)
     ended: asyncio.Future[RunResult] = asyncio.Future()
     started = time.perf_counter()
     stop = runner.start(Job([{"x": np.ones((4000, 512), np.float32)}]), ended.set_result)

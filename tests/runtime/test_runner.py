@@ -12,16 +12,17 @@ from inference_service.core.errors import InvalidInput
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode
 from inference_service.engine.interfaces import Job, RunResult
+from inference_service.runtime import memory
 from inference_service.runtime import runner as module
 from inference_service.runtime.loader import LoadOptions, load
-from inference_service.runtime.runner import OrtRunner
+from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models
 
 
 def open_runner(model: Any, folder: Path, mode: BatchMode, *, inline: bool) -> OrtRunner:
     opened = open_model(onnx_models.save(model, folder / "m.onnx"), RuntimeOptions(1))
-    return OrtRunner("m", {1: opened}, mode, 1, inline=inline)
+    return OrtRunner("m", {1: opened}, Shaping(mode), 1, inline=inline)
 
 
 async def run(runner: OrtRunner, *parts: Any) -> tuple[RunResult, threading.Thread]:
@@ -88,3 +89,46 @@ def test_only_cheap_models_of_fixed_shape_run_on_the_event_loop(tmp_path: Path) 
     assert inline(onnx_models.doubler())
     assert not inline(onnx_models.heavy())
     assert not inline(onnx_models.any_length()), "a longer input could cost anything"
+    assert not inline(onnx_models.over_the_batch()), "it runs whole, with any number of rows"
+    assert not inline(onnx_models.repeating()), "a value could cost anything"
+    assert not inline(onnx_models.allocating()), "a value could take any memory"
+
+
+async def test_a_request_that_runs_alone_leaves_the_event_loop(tmp_path: Path) -> None:
+    """It may have any number of rows, whatever was measured."""
+    runner = open_runner(onnx_models.doubler(), tmp_path, BatchMode.MERGE, inline=True)
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[RunResult] = asyncio.Future()
+    part = {"x": np.zeros((1000, 3), np.float32)}
+    runner.start(Job([part], alone=True), ended.set_result)
+    assert not ended.done()
+    assert loop is asyncio.get_running_loop()
+    assert len((await asyncio.wait_for(ended, 20)).outcomes) == 1
+    await runner.aclose()
+
+
+def test_the_memory_of_an_outlier_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_OUTLIER", 64 * 2**20)
+    path = onnx_models.save(onnx_models.allocating(), tmp_path / "m.onnx")
+    opened = open_model(path, RuntimeOptions(1))
+    small = {"n": np.array([[1]])}
+    opened.run(small)
+    trimmer = memory.Trimmer(small, usual=0)
+    before = memory.resident()
+    assert opened.run({"n": np.array([[10**8]])})["y"] == 10**8
+    assert memory.resident() - before > 300 * 2**20, "the arena keeps it"
+    trimmer.after_run(opened)
+    assert memory.resident() - before < 64 * 2**20
+
+
+def test_the_limit_of_memory_is_the_tightest_of_the_cgroups(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "own" / "memory.max").write_text("1000000\n")
+    own = tmp_path / "self"
+    own.write_text("0::/own\n")
+    assert memory.memory_limit(tmp_path, own) == 1_000_000
+    (tmp_path / "own" / "memory.max").write_text("max\n")
+    assert memory.memory_limit(tmp_path, own) > 1_000_000

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference_service.core.scheduling.tickets import Batch, Expired
-from inference_service.core.scheduling.virtual import Arrival, VirtualServer
 from inference_service.simulation.arrivals import OPEN, Closed, arrivals, poisson
 from inference_service.simulation.lengths import run_lengths
 from inference_service.simulation.oracle import least_mean_latency, most_in_time
@@ -27,6 +25,7 @@ from inference_service.simulation.rivals import (
     Window,
     rivals,
 )
+from inference_service.simulation.server import Arrival, VirtualServer
 from inference_service.simulation.study import (
     OURS,
     affine,
@@ -90,13 +89,12 @@ def test_cork_drops_who_would_be_late_and_trains_with_what_comes() -> None:
     cork = Cork(8, flat, 3.6)
     trained = batches(cork, [2.0 * n for n in range(12)])
     assert trained == [(2.0 * n, 1) for n in range(12)]
-    assert cork.poll(100.0, slots=1) == []
+    assert cork.decide(100.0, 1).run == []
     for n in range(3):
-        cork.submit(n, key=0, rows=1, now=96.5 + n / 2)
-    dropped, batch = cork.poll(99.0, slots=1)
-    assert isinstance(dropped, Expired)
-    assert isinstance(batch, Batch)
-    assert batch.rows == 2
+        cork.offer(n, key=0, rows=1, now=96.5 + n / 2)
+    decisions = cork.decide(99.0, 1)
+    assert [drop.entry.item for drop in decisions.drop] == [0]
+    assert [batch.rows for batch in decisions.run] == [2]
 
 
 def test_closed_batches_cannot_grow() -> None:
@@ -119,24 +117,27 @@ def test_every_policy_answers_or_drops_everybody() -> None:
         assert result.answered + result.expired == 800, name
 
 
-@given(st.integers(0, 10_000), st.integers(1, 3), st.floats(1.5, 6.0))
+@given(st.integers(0, 10_000), st.integers(1, 4), st.floats(1.5, 6.0), st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_the_oracle_is_the_best_of_all_schedules(seed: int, largest: int, patience: float) -> None:
+def test_the_oracle_is_the_best_of_all_schedules(
+    seed: int, largest: int, timeout: float, odd: bool
+) -> None:
+    """Costs may fall with the rows: ``odd`` numbers of rows take twice as long."""
     rng = random.Random(seed)
     times = sorted(rng.uniform(0, 5) for _ in range(6))
 
     def seconds(rows: int) -> float:
-        return 0.8 + 0.3 * rows
+        return (0.8 + 0.3 * rows) * (2 if odd and rows % 2 else 1)
 
     best = 0
     for chosen in itertools.product([False, True], repeat=6):
         kept = [time for time, keep in zip(times, chosen, strict=True) if keep]
-        if len(kept) > best and _feasible(kept, patience, largest, seconds):
+        if len(kept) > best and _feasible(kept, timeout, largest, seconds):
             best = len(kept)
-    assert most_in_time(times, patience, largest, seconds) == best
+    assert most_in_time(times, timeout, largest, seconds) == best
 
 
-def _feasible(times: list[float], patience: float, largest: int, seconds: Any) -> bool:
+def _feasible(times: list[float], timeout: float, largest: int, seconds: Any) -> bool:
     """Whether all can be answered in time, in batches of consecutive ones."""
     ends = {0: [float("-inf")]}
     for k in range(1, len(times) + 1):
@@ -144,7 +145,7 @@ def _feasible(times: list[float], patience: float, largest: int, seconds: Any) -
             end
             for n in range(1, min(largest, k) + 1)
             for free in ends[k - n]
-            if (end := max(free, times[k - 1]) + seconds(n)) <= times[k - n] + patience
+            if (end := max(free, times[k - 1]) + seconds(n)) <= times[k - n] + timeout
         ]
     return bool(ends[len(times)])
 
@@ -176,14 +177,14 @@ def test_at_twice_the_capacity_most_of_what_is_possible_is_answered_in_time(fact
     times = poisson(2 * MODEL.capacity, 6000, 4)
     mine = run_open(OURS, ours(MODEL), MODEL, times, slo)
     assert mine.in_time >= 0.96 * most_in_time(times, slo, MODEL.largest, MODEL.cost)
-    assert mine.in_time == mine.answered, "nothing that is answered is late"
+    assert mine.in_time >= 0.99 * mine.answered, "next to nothing that is answered is late"
 
 
 def test_patient_clients_are_answered_although_others_are_in_a_hurry() -> None:
     """Runs short enough for all of them would keep up with half of the load."""
     rng = random.Random(1)
     times = poisson(0.8 * MODEL.capacity, 6000, 4)
-    load = [Arrival(time, patience=rng.choice((3, 10, 30)) * MODEL.cost(1)) for time in times]
+    load = [Arrival(time, timeout=rng.choice((3, 10, 30)) * MODEL.cost(1)) for time in times]
     mine = run_arrivals(OURS, ours(MODEL), MODEL, load)
     assert mine.in_time > 0.75 * len(times)
 
@@ -203,7 +204,7 @@ def test_a_trace_begins_at_zero_and_may_be_of_one_model(tmp_path: Path) -> None:
     )
     first, second = read_trace(path, "a")
     assert (first.time, first.rows, second.time, second.rows) == (0.0, 1, 0.5, 2)
-    assert (second.patience, second.priority, second.client) == (0.5, "high", 3)
+    assert (second.timeout, second.priority, second.client) == (0.5, "high", 3)
     assert len(read_trace(path)) == 3
 
 
@@ -232,7 +233,7 @@ def test_advice_meets_the_objective_with_the_fewest_replicas() -> None:
 
 
 def test_an_arrival_knows_its_latency() -> None:
-    arrival = Arrival(1.0, patience=2.0, ended=2.5, outcome="ok")
+    arrival = Arrival(1.0, timeout=2.0, ended=2.5, outcome="ok")
     assert (arrival.latency, arrival.in_time) == (1.5, True)
 
 

@@ -81,7 +81,7 @@ class RemoteEngine:
         ]
         if not fitting:
             loaded = quoted(sorted({info.name for info in self._infos}))
-            text = f"unknown model '{model.name}'; loaded are: {loaded}"
+            text = f"Request for unknown model: '{model.name}' is not found; loaded are: {loaded}"
             raise ModelNotFound(text, model.name, model.version)
         return max(fitting, key=lambda info: info.version)
 

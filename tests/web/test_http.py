@@ -51,7 +51,7 @@ def error(response: requests.Response) -> str:
         ("/v1/models/every-kind:predict", {"instances": [{"name": "a", "flag": True, "counts": [1, 2**63]}]}, 400, "instances[0].counts[1]: expected int64 from"),
         ("/v1/models/every-kind:predict", {"inputs": {"name": ["a"], "flag": [True, False], "counts": [[1, 2]]}}, 400, "same number of rows: name has 1, flag has 2"),
         ("/v1/models/embedding:predict", {"instances": [99]}, 400, "the model refuses these values in the model's Gather node"),
-        ("/v1/models/nothing:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(nothing): unknown model 'nothing'"),
+        ("/v1/models/nothing:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(nothing): Request for unknown model: 'nothing'"),
         ("/v1/models/doubler/versions/7:predict", {"instances": [1]}, 404, "no version 7 loaded; loaded versions: 1, 2"),
         ("/v1/models/doubler/versions/one:predict", {"instances": [1]}, 404, "version 'one' of model 'doubler' is not a whole number"),
         ("/nowhere", {}, 404, "no such path: POST /nowhere"),
@@ -75,7 +75,8 @@ def test_a_wrong_content_type_is_415(zoo_server: RunningServer) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json; charset=utf-8", "application/x-www-form-urlencoded", "application/vnd.x+json"],
+    ["application/json; charset=utf-8", "application/x-www-form-urlencoded", "application/vnd.x+json",
+     "text/plain;charset=UTF-8", "text/plain"],
 )  # fmt: skip
 def test_what_tensorflow_servings_curl_examples_send_is_taken(
     zoo_server: RunningServer, content_type: str
@@ -112,7 +113,7 @@ def test_the_scheduler_explains_itself(zoo_server: RunningServer) -> None:
     assert told["recent_batches"][0]["because"]
     missing = requests.get(zoo_server.url + "/v2/models/nothing/scheduler", timeout=20)
     assert missing.status_code == 404
-    assert "unknown model 'nothing'" in error(missing)
+    assert "unknown model: 'nothing'" in error(missing)
 
 
 def test_the_wrong_verb_is_405(zoo_server: RunningServer) -> None:
@@ -169,6 +170,23 @@ def test_bodies_may_be_compressed_both_ways(zoo_server: RunningServer, encoding:
     assert response.json()["predictions"][299] == [598, 0, 0]
     small = post(zoo_server, PREDICT, {"instances": [[1, 2, 3]]}, Accept_Encoding=encoding)
     assert "content-encoding" not in small.headers
+
+
+def test_x_gzip_is_gzip_and_a_byte_order_mark_is_passed_over(zoo_server: RunningServer) -> None:
+    plain = json.dumps({"instances": [[1, 2, 3]]})
+    for body, headers in (
+        (gzip.compress(plain.encode()), {"Content_Encoding": "x-gzip"}),
+        (b"\xef\xbb\xbf" + plain.encode(), {}),
+        (plain.encode("utf-16"), {}),
+        (plain.encode("utf-16-le"), {"Content_Type": "application/json; charset=UTF-16LE"}),
+        (gzip.compress(b"\xef\xbb\xbf" + plain.encode()), {"Content_Encoding": "gzip"}),
+    ):
+        assert post(zoo_server, PREDICT, body, **headers).json() == {"predictions": [[2, 4, 6]]}
+    unknown = post(
+        zoo_server, PREDICT, plain.encode(), Content_Type="application/json; charset=x-y"
+    )
+    assert unknown.status_code == 415
+    assert error(unknown) == "Content-Type: unknown charset 'x-y'"
 
 
 def test_damaged_and_unknown_compression_is_told(zoo_server: RunningServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import shutil
 from pathlib import Path
 
 import httpx
@@ -61,7 +62,7 @@ def http_side(engine: Engine) -> FastAPI:
 @pytest.fixture
 def models(zoo: Path, tmp_path: Path) -> Path:
     for name in ("doubler", "embedding", "heavy"):
-        (tmp_path / name).symlink_to(zoo / name)
+        shutil.copytree(zoo / name, tmp_path / name)
     return tmp_path
 
 

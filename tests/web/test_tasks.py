@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,13 +20,17 @@ COLOURS = "/models/colours/classify"
 LETTERS = "/models/letters/classify"
 
 
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 @pytest.fixture(scope="module")
 def tasks_server(tmp_path_factory: pytest.TempPathFactory, zoo: Path) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("tasks")
     save_colours(folder / "colours", "max_pixels = 1000000\n")
     save_letters(folder / "letters")
     text_models.save(folder / "encoder")
-    (folder / "doubler").symlink_to(zoo / "doubler")
+    shutil.copytree(zoo / "doubler", folder / "doubler")
     running = start_server(folder, INFERENCE_SERVICE_LIMITS__MAX_BODY_BYTES="3000000")
     yield running
     running.process.kill()
@@ -42,10 +47,6 @@ def post(tasks_server: RunningServer) -> Callable[..., requests.Response]:
     return send
 
 
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 def tops(response: requests.Response) -> list[str]:
     """The likeliest label of each payload."""
     assert response.status_code == 200, response.text
@@ -60,13 +61,24 @@ def tops(response: requests.Response) -> list[str]:
         {"data": RED, "type": "application/x-www-form-urlencoded"},  # curl --data-binary @red.png
         {"data": RED},
         {"data": RED, "type": "image/jpeg"},  # what it is counts, not what it is called
+        {"data": RED, "type": "image/jpg"},
+        {"data": RED, "type": "image/*"},
+        {"data": RED, "type": "binary/octet-stream"},
+        {"data": RED, "type": "audio/wav"},
+        {"data": json.dumps({"image": b64(RED)}), "type": "text/plain;charset=UTF-8"},
+        {
+            "data": b"\xef\xbb\xbf" + json.dumps({"image": b64(RED)}).encode(),
+            "type": "application/json",
+        },
+        {"data": {"image": b64(RED)}},
+        {"data": "image=" + b64(RED), "type": "application/x-www-form-urlencoded"},
         {"files": {"image": ("red.png", RED, "image/png")}},
         {"files": {"file": RED}},
         {"json": {"image": b64(RED)}},
         {"json": {"image": {"b64": b64(RED)}}},
         {"json": {"image": "data:image/png;base64," + b64(RED)}},
     ],
-    ids=["raw", "octets", "curl", "no-type", "misnamed", "form", "file", "json", "b64", "data-url"],
+    ids=lambda what: str(what.get("type") or next(iter(what))),
 )
 def test_a_picture_is_classified_however_it_is_sent(
     post: Callable[..., requests.Response], what: dict[str, Any]
@@ -134,8 +146,17 @@ def test_a_version_can_be_named(post: Callable[..., requests.Response]) -> None:
         (COLOURS, {"data": RED[:50], "type": "image/png"}, 400, "the PNG image is damaged"),
         (COLOURS, {"data": picture(size=(2000, 2000))}, 400, "2000 x 2000 = 4000000 pixels, the limit is 1000000"),
         (COLOURS, {"data": b"x" * 3_000_001}, 413, "the body has 3000001 bytes, the limit is 3000000"),
-        (COLOURS, {"data": RED, "type": "image/tiff"}, 415, "Content-Type is 'image/tiff', expected one of 'image/jpeg'"),
-        (COLOURS, {"data": RED, "type": "audio/wav"}, 415, "Content-Type is 'audio/wav'"),
+        (COLOURS, {"data": RED, "type": "text/html"}, 415, "Content-Type is 'text/html', expected one of 'image/jpeg'"),
+        (LETTERS, {"data": "x", "type": "image/png"}, 415, "Content-Type is 'image/png'"),
+        (COLOURS, {"data": b"RIFF", "type": "audio/wav"}, 400, "no image that can be read"),
+        (COLOURS, {"json": {"image": "https://example.com/cat.jpg"}}, 400, "image: expected base64, got a URL: files are sent, not fetched"),
+        (COLOURS, {"data": b"--x", "type": "multipart/form-data; boundary=" + "x" * 300}, 400, "the form can"),
+        (LETTERS, {"data": '{"other": "zz"}', "type": "text/plain"}, 400, "the body is JSON without 'text' or 'texts'"),
+        (LETTERS, {"data": '["zz"]', "type": "text/plain"}, 400, "the body is JSON without 'text' or 'texts'"),
+        (LETTERS, {"data": "message=zz", "type": "application/x-www-form-urlencoded"}, 400, "the form has no payload: expected a field named one of 'text', 'texts', 'file', 'files'"),
+        (LETTERS, {"data": b"zz", "type": "text/plain; charset=klingon"}, 415, "unknown charset 'klingon'"),
+        (LETTERS, {"data": b"zz", "type": "text/plain; charset=punycode"}, 415, "unknown charset 'punycode'"),
+        (LETTERS, {"data": b"z", "type": "text/plain; charset=utf-16-le"}, 400, "the body is not utf-16-le: byte 0"),
         (COLOURS, {"json": {"image": "%%%"}}, 400, "image: not base64"),
         (COLOURS, {"json": {"image": 7}}, 400, "image: expected base64 in a string, got int"),
         (COLOURS, {"json": {"image": "data:image/png,abc"}}, 400, "expected a data URL in base64"),
@@ -157,7 +178,7 @@ def test_a_version_can_be_named(post: Callable[..., requests.Response]) -> None:
         (COLOURS, {"data": b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc', "type": "multipart/form-data; boundary=x"}, 400, "the form is cut short"),
         ("/models/colours/detect", {"data": RED}, 404, "model 'colours' can't detect; it has 'classify'"),
         ("/models/doubler/classify", {"data": RED}, 404, "model 'doubler' has no tasks: its model.toml has no [pipeline]; POST tensors to /v1/models/doubler:predict"),
-        ("/models/nothing/classify", {"data": RED}, 404, "unknown model 'nothing'"),
+        ("/models/nothing/classify", {"data": RED}, 404, "unknown model: 'nothing'"),
         (LETTERS, {"json": {"text": ""}}, 400, "text: the text is empty"),
         (LETTERS, {"json": {"texts": ["x", 5]}}, 400, "texts[1]: expected a text, got int"),
         (LETTERS, {"json": {"text": "x" * 101}}, 400, "text: the text has 101 characters, the model takes 100; set truncate to have it cut"),
@@ -195,6 +216,38 @@ def test_texts_are_classified(post: Callable[..., requests.Response]) -> None:
     assert tops(post(LETTERS, data=b"x zz", type="text/plain; charset=utf-8")) == ["z"]
     cut = post(LETTERS, json={"text": "y" * 101, "truncate": True}).json()["results"][0]
     assert cut["truncated"] is True
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"data": '{"text": "zz"}', "type": "text/plain;charset=UTF-8"},  # JavaScript's fetch
+        {"data": '{"texts": ["zz"]}', "type": "text/plain;charset=UTF-8"},
+        {"data": '\ufeff{"text": "zz"}'.encode(), "type": "application/json"},  # .NET, PowerShell
+        {"data": '{"text": "zz"}'.encode("utf-16"), "type": "application/json; charset=utf-16"},
+        {"data": '"zz"', "type": "text/plain"},
+        {"data": {"text": "zz"}},  # requests' data=, URLSearchParams
+        {"data": {"text": "zz", "top_k": "3"}},
+        {"data": "text=zz+z%20z", "type": "application/x-www-form-urlencoded;charset=UTF-8"},
+        {"data": "zz zz", "type": "application/x-www-form-urlencoded"},  # curl -d
+        {"data": "zz%20zz", "type": "application/x-www-form-urlencoded"},  # curl --data-urlencode
+        {"data": '{"text": "zz"}', "type": "application/x-www-form-urlencoded"},
+        {"data": "zz"},
+        {"data": '{"text": "zz"}'},
+        {"data": "zz".encode("utf-16"), "type": "text/plain"},
+        {"data": "zz \u00fc".encode("latin-1"), "type": 'text/plain; charset="ISO-8859-1"'},
+        {"data": "zz \u20ac".encode("cp1252"), "type": "text/plain;charset=windows-1252"},
+        {"data": "{zz} is no JSON", "type": "text/plain"},
+    ],
+    ids=lambda what: f"{what.get('type')}:{str(what['data'])[:20]}",
+)
+def test_a_text_is_read_as_its_client_means_it(
+    post: Callable[..., requests.Response], what: dict[str, Any]
+) -> None:
+    """Never is the envelope taken for the text: the letters of JSON and of forms are others."""
+    data = what["data"]
+    what = {**what, "data": data.encode() if isinstance(data, str) else data}
+    assert tops(post(LETTERS, **what)) == ["z"]
 
 
 def test_a_tasks_vectors_are_those_of_the_embeddings_api(
@@ -243,8 +296,10 @@ def test_the_docs_page_knows_each_task_with_its_types(tasks_server: RunningServe
     assert content["multipart/form-data"]["schema"]["properties"]["image"] == {
         "type": "string", "format": "binary",
     }  # fmt: skip
-    assert {"image/jpeg", "application/octet-stream", "application/json"} <= set(content)
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["top_k", "threshold"]
+    assert set(content) == {"multipart/form-data", "application/octet-stream", "application/json"}
+    assert "image/jpeg" in operation["description"]
+    names = [parameter["name"] for parameter in operation["parameters"]]
+    assert names == ["top_k", "threshold", "X-Priority"]
     result = operation["responses"]["200"]["content"]["application/json"]["schema"]
     labels = result["properties"]["results"]["items"]["properties"]["labels"]
     assert set(labels["items"]["properties"]) == {"label", "score", "index"}

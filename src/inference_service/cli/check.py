@@ -3,11 +3,14 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from inference_service.cli.ending import end
 from inference_service.core.errors import InferenceServiceError
 
 
@@ -22,9 +25,9 @@ def check(
 ) -> None:
     """Load the model(s) at PATH without serving and report what would happen.
 
-    Reports inputs and outputs, free axes, and whether requests can be batched: random rows are run
-    one by one and together, and the answers compared. Exit status: 0 fine, 1 a model can't be
-    served (or has warnings, with --strict), 2 PATH or the settings are wrong.
+    Reports inputs and outputs, free axes, and whether requests can be batched: that is proven from
+    the graph, and tried. The model is warmed up as for serving. Exit status: 0 fine, 1 a model
+    can't be served (or has warnings, with --strict), 2 PATH or the settings are wrong.
     """
     from inference_service.settings import load_settings
 
@@ -40,32 +43,43 @@ def check(
         for report in reports:
             _print(report)
     failed = [r for r in reports if r["error"] or (strict and r["warnings"])]
-    sys.exit(1 if failed else 0)
+    end(1 if failed else 0)
 
 
 def _reports(settings: Any, *, profile: bool) -> Iterator[dict[str, Any]]:
-    from inference_service.repository.layout import scan
-    from inference_service.sources import load_options
+    from inference_service.daemon import in_daemon
+    from inference_service.sources import entries, in_words
 
-    for entry in scan(settings.models):
+    for entry in entries(settings):
         if entry.problem:
-            yield {"model": entry.name, "version": None, "error": entry.problem, "warnings": []}
+            yield _failure(entry, None, entry.problem)
             continue
         for version in sorted(entry.versions):
-            yield _report(load_options(settings, entry, version), profile=profile)
+            report = partial(_report, settings, entry, version, profile=profile)
+            limit = settings.runtime.load_timeout
+            try:
+                found = in_daemon(partial(in_words, entry, report), f"check {entry.name}")
+                yield found.result(limit)
+            except InferenceServiceError as error:
+                yield _failure(entry, version, str(error))
+            except TimeoutError:
+                why = f"it was not loaded within {limit:g} seconds (runtime.load_timeout)"
+                yield _failure(entry, version, why)
 
 
-def _report(options: Any, *, profile: bool) -> dict[str, Any]:
-    from inference_service.runtime import loader
+def _failure(entry: Any, version: int | None, error: str) -> dict[str, Any]:
+    return {"model": entry.name, "version": version, "error": error, "warnings": []}
+
+
+def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[str, Any]:
+    from inference_service.runtime import loader, warmup
     from inference_service.runtime.profile import knee_of
+    from inference_service.sources import load_options
 
-    report: dict[str, Any] = {"model": options.name, "version": options.version, "error": "",
-                              "warnings": []}  # fmt: skip
-    try:
-        loaded = loader.inspect(options)
-    except InferenceServiceError as error:
-        return {**report, "error": str(error)}
-    info = loaded.info
+    options = load_options(settings, entry, version)
+    loaded = loader.inspect(options)
+    info, _ = loader.warmed(loaded, options)
+    report = _failure(entry, version, "")
     signature = info.signature
     free = sorted(
         {
@@ -80,6 +94,7 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
         "outputs": [str(spec) for spec in info.served.outputs],
         "dynamic_axes": free,
         "batching": signature.mode.value,
+        "safety": asdict(info.safety),
         "max_batch_size": None if options.derive_max_batch_size else info.policy.max_batch_size,
         "warnings": list(info.warnings),
     }
@@ -90,7 +105,7 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
                     "instances": found.layout.instances,
                     "threads": found.layout.threads,
                 },
-                "numbers_in_a_row": found.volume,
+                "row_elements": found.row_elements,
                 "knee": knee_of([found]),
                 "table": [
                     {
@@ -101,9 +116,23 @@ def _report(options: Any, *, profile: bool) -> dict[str, Any]:
                     for rows, seconds in found.points
                 ],
             }
-            for found in loader.profile(loaded, options)
+            for found in warmup.profile(loaded, options)
         ]
     return report
+
+
+def _safety_lines(safety: dict[str, Any]) -> Iterator[str]:
+    """The verdict of the analysis, why, and what may be written into model.toml."""
+    because = ": ".join(part for part in (safety["node"], safety["reason"]) if part)
+    yield f"verdict  {safety['verdict']}" + (f", {because}" if because else "")
+    for condition in safety["conditions"]:
+        yield f"where    {condition}; other requests run alone"
+    if safety["equal"]:
+        yield f"equal    {', '.join(safety['equal'])}: requests share a run if theirs are equal"
+    if safety["refuted"]:
+        yield f"tried    {safety['refuted']}"
+    if safety["advice"]:
+        yield f"advice   if its rows are known to be independent, model.toml: {safety['advice']}"
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -121,6 +150,8 @@ def _print(report: dict[str, Any]) -> None:
              "split": "no, every row runs alone",
              "whole": "no, every request runs alone, as sent"}  # fmt: skip
     click.echo(f"  batching {words[report['batching']]}")
+    for line in _safety_lines(report["safety"]):
+        click.echo(f"  {line}")
     for warning in report["warnings"]:
         click.secho(f"  warning  {warning}", fg="yellow")
     for profile in report.get("profile", []):

@@ -1,13 +1,18 @@
 """``inference-service serve``."""
 
 import logging
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from inference_service.cli.ending import end, end_within
 from inference_service.core.errors import InferenceServiceError
+from inference_service.progress import Loaded
+
+_ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Addresses to listen on that nobody can open."""
 
 
 @click.command(no_args_is_help=False)
@@ -50,23 +55,26 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
             if not nothing_served:
                 _announce(service, app.state, listener.getsockname()[1])
 
-        app = create_app(settings, loaded)
+        app = create_app(settings, loaded, _tell)
         listener = listen(settings.host, settings.port)
     except InferenceServiceError as error:
         raise click.ClickException(str(error)) from error
     server = Server(HotPaths(app), settings, app.state.service.health, listener)
+    shutdown = settings.shutdown
+    server.on_leaving = partial(end_within, shutdown.lame_duck + shutdown.grace_period)
     click.echo(f"loading models from {settings.models} …")
     server.run()
     if nothing_served:
         _report_failures(app.state.service)
-        sys.exit(1)
+    end(1 if nothing_served else 0)
 
 
 def _announce(service: Any, state: Any, port: int) -> None:
     host = service.settings.host
-    shown = f"[{host}]" if ":" in host else host
+    shown = _reachable(host)
     base = f"http://{shown}:{port}"
-    click.echo(f"\ninference-service listens on {base}\n")
+    everywhere = " and all other addresses of this machine" if host in _ANY else ""
+    click.echo(f"\ninference-service listens on {base}{everywhere}\n")
     for info in service.engine.models():
         signature = info.signature
         click.echo(
@@ -86,14 +94,30 @@ def _announce(service: Any, state: Any, port: int) -> None:
     _report_failures(service)
     if state.grpc is not None:
         click.echo(f"\n  gRPC    {shown}:{state.grpc_port}", nl=False)
-    click.echo(f"\n  docs    {base}/docs\n  metrics {base}/metrics\n")
+    click.echo(f"\n  try it  {base}\n  docs    {base}/docs\n  metrics {base}/metrics\n")
+
+
+def _reachable(host: str) -> str:
+    """An address as it stands in a URL: one that can be opened where all are listened on."""
+    host = _ANY.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def _tell(loaded: Loaded) -> None:
+    how = "failed after" if loaded.failed else "ready in"
+    click.echo(
+        f"  {loaded.number} of {loaded.total}: {loaded.name} version {loaded.version} "
+        f"{how} {loaded.seconds:.1f} s"
+    )
 
 
 def _batching(info: Any) -> str:
     mode = info.signature.mode.value
     if mode == "merge":
-        return f"up to {info.policy.max_batch_size} rows of any requests in one run"
-    return "no: every row runs alone" if mode == "split" else "no: every request runs alone"
+        how = f"up to {info.policy.max_batch_size} rows of any requests in one run"
+    else:
+        how = "no: every row runs alone" if mode == "split" else "no: every request runs alone"
+    return f"{how} ({info.safety.verdict})" if info.safety.verdict else how
 
 
 def _report_failures(service: Any) -> None:

@@ -40,10 +40,7 @@ class Admission:
         if self._closed:
             raise ShuttingDown
         if self.requests >= self._limits.max_requests:
-            raise Overloaded(
-                f"{self.requests} requests are in flight, the limit is {self._limits.max_requests}",
-                reason="in_flight_requests",
-            )
+            raise _too_many(self.requests)
         if self.requests and self.bytes + size > self._limits.max_bytes:
             raise Overloaded(
                 f"{self.bytes} bytes of requests are in flight, "
@@ -51,6 +48,17 @@ class Admission:
                 reason="in_flight_bytes",
             )
         return Permit(self, size)
+
+    def receive(self, declared: int) -> "Permit":
+        """A permit for a body of ``declared`` bytes that is still to come, as a context manager.
+
+        It counts what has come, and a request once it is `Permit.complete`: what a client declares
+        takes nothing from others. Raises Overloaded or ShuttingDown, as `permit`.
+        """
+        self.permit(declared)
+        permit = Permit(self, 0)
+        permit.whole = False
+        return permit
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -75,27 +83,44 @@ class Admission:
         return self._counted()
 
 
+def _too_many(requests: int) -> Overloaded:
+    return Overloaded(
+        f"{requests} requests are in flight, which is the limit", reason="in_flight_requests"
+    )
+
+
 class Permit:
     """One request's share of what may be in flight; leaving the ``with`` gives it back."""
 
-    __slots__ = ("_admission", "_size")
+    __slots__ = ("_admission", "_size", "whole")
 
     def __init__(self, admission: Admission, size: int) -> None:
         self._admission = admission
         self._size = size
+        self.whole = True
 
     def __enter__(self) -> "Permit":
-        self._admission.requests += 1
+        if self.whole:
+            self._admission.requests += 1
         self._admission.bytes += self._size
         return self
 
     def grow(self, size: int) -> None:
-        """Count a body whose length was not declared as it comes in. Raises Overloaded."""
+        """Count more of a body as it comes in. Raises Overloaded."""
         admission = self._admission
-        if admission.requests > 1 and admission.bytes + size > admission._limits.max_bytes:
+        others = admission.bytes - self._size
+        if others > 0 and admission.bytes + size > admission._limits.max_bytes:
             raise Overloaded("too many bytes of requests are in flight", reason="in_flight_bytes")
         self._size += size
         admission.bytes += size
+
+    def complete(self) -> None:
+        """The body has come: from now on it is a request in flight. Raises Overloaded."""
+        admission = self._admission
+        if admission.requests >= admission._limits.max_requests:
+            raise _too_many(admission.requests)
+        self.whole = True
+        admission.requests += 1
 
     def __exit__(
         self,
@@ -103,5 +128,6 @@ class Permit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._admission.requests -= 1
+        if self.whole:
+            self._admission.requests -= 1
         self._admission.bytes -= self._size

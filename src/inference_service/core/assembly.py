@@ -1,11 +1,16 @@
 """Place the rows of several requests into one batch and split the outputs again."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference_service.core.errors import ExecutionFailed
-from inference_service.core.tensors import Tensors
+from inference_service.core.errors import RowsMismatch
+
+if TYPE_CHECKING:  # `core.tensors` imports `core.rows`, which imports this module
+    from inference_service.core.tensors import Tensors
 
 
 def take(inputs: Tensors, start: int, stop: int) -> Tensors:
@@ -23,13 +28,13 @@ def assemble(parts: Sequence[Tensors]) -> Tensors:
 def split(outputs: Tensors, counts: Sequence[int]) -> list[Tensors]:
     """Give each part its rows of every output, as views.
 
-    Raises ExecutionFailed where an output doesn't have one entry for each row that went in: then
+    Raises RowsMismatch where an output doesn't have one entry for each row that went in: then
     nobody can say whose entry is whose.
     """
     rows = sum(counts)
     for name, array in outputs.items():
         if array.ndim == 0 or array.shape[0] != rows:
-            raise ExecutionFailed(
+            raise RowsMismatch(
                 f"output '{name}' has shape {list(array.shape)} for a batch of {rows} rows, "
                 "so its rows can't be told apart"
             )

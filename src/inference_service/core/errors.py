@@ -7,14 +7,25 @@ Path: TypeAlias = tuple[str | int, ...]
 """Where in a request something is: names and indices, outermost first."""
 
 
+_LONGEST_NAME = 100
+_LONGEST_TEXT = 2000
+_MOST_NAMES = 20
+"""Characters and names in an error: what a client has sent does not come back at full length."""
+
+
+def clipped(text: str, longest: int = _LONGEST_NAME) -> str:
+    """The text, cut where it is longer than ``longest`` characters."""
+    return text if len(text) <= longest else text[:longest] + "…"
+
+
 def render_path(path: Path) -> str:
-    """``("instances", 3, "image")`` as ``instances[3].image``."""
+    """``("instances", 3, "image")`` as ``instances[3].image``; long names are cut."""
     text = ""
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += f".{step}" if text else step
+            text += f".{clipped(step)}" if text else clipped(step)
     return text
 
 
@@ -37,7 +48,13 @@ def _rebuilt(
 
 
 class ClientError(InferenceServiceError):
-    """The request can't be answered as it stands: sending it again changes nothing."""
+    """The request can't be answered as it stands: sending it again changes nothing.
+
+    The text has a bounded length, whatever parts of the request it quotes.
+    """
+
+    def __str__(self) -> str:
+        return clipped(super().__str__(), _LONGEST_TEXT)
 
 
 class InvalidInput(ClientError):  # noqa: N818 - the names are the field's, not Python's
@@ -121,6 +138,13 @@ class ExecutionFailed(InferenceServiceError):  # noqa: N818
     """The model was run and failed on this request."""
 
 
+class RowsMismatch(ExecutionFailed):
+    """A run of several rows did not give what its rows give alone, so nobody's part is known.
+
+    Each request of the run is computed again, alone; no client sees this error.
+    """
+
+
 class RunStopped(InferenceServiceError):  # noqa: N818
     """A run was broken off because nobody waited for it any more."""
 
@@ -130,5 +154,12 @@ class InvalidModel(InferenceServiceError):  # noqa: N818
 
 
 def quoted(names: Iterable[str]) -> str:
-    """``'a', 'b'``: names in an error message."""
-    return ", ".join(f"'{name}'" for name in names)
+    """``'a', 'b'``: names in an error message; of many the first, and how many more there are."""
+    some: list[str] = []
+    left = 0
+    for name in names:
+        if len(some) < _MOST_NAMES:
+            some.append(f"'{clipped(name)}'")
+        else:
+            left += 1
+    return ", ".join(some) + (f" and {left} more" if left else "")

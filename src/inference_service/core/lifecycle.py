@@ -14,6 +14,15 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class ReadyWhen(StrEnum):
+    """Which of the models that should be served must be, for the service to be ready."""
+
+    ANY = "any"
+    """One, when the others are loaded or have failed: one bad file takes no replica out."""
+    ALL = "all"
+    """All: a rollout stops at a model that can't be loaded."""
+
+
 MOVES: dict[State, frozenset[State]] = {
     State.LOADING: frozenset({State.WARMING, State.FAILED, State.UNLOADED}),
     State.WARMING: frozenset({State.READY, State.FAILED, State.UNLOADED}),

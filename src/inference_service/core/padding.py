@@ -76,24 +76,9 @@ class Padding:
             for answer, part in zip(outputs, parts, strict=True)
         ]
 
-    def rows(self, inputs: Tensors, count: int) -> Tensors:
-        """A batch of an allowed size: the last row is repeated, which is always a valid one."""
-        size = next((size for size in self.sizes if size >= count), count)
-        if size == count:
-            return inputs
-        return {
-            name: np.concatenate([array, np.repeat(array[-1:], size - count, axis=0)])
-            for name, array in inputs.items()
-        }
-
-    def without_rows(self, outputs: Tensors, count: int) -> Tensors:
-        """The outputs of the rows that were there."""
-        if not self.sizes:
-            return outputs
-        return {
-            name: array[:count] if array.ndim and array.shape[0] in self.sizes else array
-            for name, array in outputs.items()
-        }
+    def size(self, count: int) -> int:
+        """The allowed batch size at which ``count`` rows are run."""
+        return next((size for size in self.sizes if size >= count), count)
 
 
 def _lengthened(array: Array, axis: PaddedAxis, length: int) -> Array:

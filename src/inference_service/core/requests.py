@@ -6,7 +6,7 @@ They are tuples: several are made for every request, and a frozen dataclass take
 import math
 from typing import NamedTuple
 
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import Tensors
 
 

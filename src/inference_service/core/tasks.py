@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from inference_service.core.padding import PaddedAxis
-from inference_service.core.tensors import Signature, Tensors
+from inference_service.core.tensors import Shape, Signature, Tensors
 from inference_service.core.text import TextEmbedder
 
 
@@ -117,6 +117,33 @@ class FileTask(Protocol):
         """The inputs, with one row. Raises InvalidInput."""
 
 
+@runtime_checkable
+class PictureTask(Protocol):
+    """A `Task` that makes the model's only input of a picture."""
+
+    @property
+    def layout(self) -> str:
+        """``nchw`` or ``nhwc``."""
+
+
+@runtime_checkable
+class LabellingTask(Protocol):
+    """A `Task` that names the classes of an output of its model."""
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """Names of classes by output."""
+
+
+def labels_of(tasks: Mapping[str, Task]) -> dict[str, Sequence[str]]:
+    """The names of classes that a model's tasks know, by output."""
+    found: dict[str, Sequence[str]] = {}
+    for task in tasks.values():
+        if isinstance(task, LabellingTask):
+            found |= {name: labels for name, labels in task.labels.items() if labels}
+    return found
+
+
 class PayloadPipeline(Protocol):
     """What a model's ``[pipeline]`` makes of it.
 
@@ -144,3 +171,11 @@ class PayloadPipeline(Protocol):
 
         Raises InvalidModel where the graph is not made for this.
         """
+
+
+@runtime_checkable
+class BoundedPipeline(Protocol):
+    """A `PayloadPipeline` that knows how long the free axes of its model's inputs get at most."""
+
+    def bounds(self, signature: Signature) -> Mapping[str, Shape]:
+        """The longest axes by input; None for an axis without a bound."""

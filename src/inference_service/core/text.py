@@ -55,8 +55,8 @@ class TextEmbedder(Protocol):
     def tokenize(self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False) -> Tokens:
         """Texts, or ids that somebody else has made, to tokens.
 
-        Raises InvalidInput for an empty text, an unknown id, and for a text that is too long unless
-        it may be cut at its end (``truncate``).
+        Raises InvalidInput for a text without tokens, an unknown id, and for a text that is too
+        long unless it may be cut at its end (``truncate``).
         """
 
     def explain(self, text: str, *, special: bool = True) -> Sequence[Token]:

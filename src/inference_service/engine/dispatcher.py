@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -17,21 +18,30 @@ class Queueing(Protocol):
     def cores(self) -> int:
         """How many cores its next run takes; 0: it runs on the event loop itself."""
 
-    def expire(self, now: float) -> None:
-        """Fail what has passed its deadline."""
+    @property
+    def deadline(self) -> float:
+        """The nearest deadline of its queued requests, as a time; inf without any."""
 
-    def urgency(self, now: float) -> float:
-        """When its next batch should have run, as a time; inf: none may run now."""
+    def run_seconds(self) -> float:
+        """The expected seconds of its next run."""
 
-    def run_next(self, now: float) -> bool:
-        """Start its next batch, unless it holds that back."""
+    def dispatch(self, now: float, slots: int) -> bool:
+        """Drop what is late, start up to so many runs, set the alarm; whether a run has started."""
 
-    def arm(self, now: float) -> None:
-        """Set the alarm for what happens without anybody's doing."""
+
+@dataclass(slots=True)
+class _Share:
+    """Core-seconds that a model has had, in the fair queue between models."""
+
+    served: float = 0.0
 
 
 class Dispatcher:
-    """Gives the cores to the model whose next batch is the most urgent.
+    """Gives the cores to the model that has had the least service: start-time fair queueing.
+
+    So a model with a light load keeps its share beside one that is overloaded. The model with the
+    nearest deadline goes before it where the deadline would be missed otherwise, as long as it is
+    ahead by no more than a run.
 
     Marking a model schedules one dispatch after all callbacks that are ready in this loop
     iteration, so requests that are already readable join the batch for free. The clock is read once
@@ -44,6 +54,8 @@ class Dispatcher:
         self._cores = cores
         self._loop: asyncio.AbstractEventLoop | None = None
         self._used = 0
+        self._virtual_time = 0.0
+        self._shares: dict[Queueing, _Share] = {}
         self._marked: dict[Queueing, None] = {}
         self._waiting: dict[Queueing, None] = {}
 
@@ -54,6 +66,11 @@ class Dispatcher:
                 self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._dispatch)
         self._marked[model] = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether any model runs or waits for a slot."""
+        return self._used > 0 or bool(self._waiting) or bool(self._marked)
 
     def took(self, cores: int) -> None:
         """A run has started."""
@@ -66,22 +83,60 @@ class Dispatcher:
     def forget(self, model: Queueing) -> None:
         """The model is gone."""
         self._waiting.pop(model, None)
+        self._shares.pop(model, None)
 
     def _dispatch(self) -> None:
         now = self.clock()
         marked, self._marked = self._marked, {}
-        waiting = self._waiting
         for model in marked:
-            model.expire(now)
-            waiting[model] = None
-        ready = [model for model in waiting if model.wants_slot]
+            if model.wants_slot:
+                self._enter(model)
+            else:
+                model.dispatch(now, 0)  # what is late is dropped, the alarm is set
+        decided = self._fill_slots(now)
+        for model in marked:
+            if model in self._waiting and model not in decided:  # no core was free for it
+                model.dispatch(now, 0)
+        for model in [model for model in self._waiting if not model.wants_slot]:
+            del self._waiting[model]
+
+    def _fill_slots(self, now: float) -> set[Queueing]:
+        """Start runs while cores are free; the models that have decided."""
+        decided: set[Queueing] = set()
+        ready = [model for model in self._waiting if model.wants_slot]
         while ready:
-            chosen = ready[0] if len(ready) == 1 else min(ready, key=lambda m: m.urgency(now))
+            chosen = ready[0] if len(ready) == 1 else self._next(ready, now)
             if self._used and self._used + chosen.cores > self._cores and chosen.cores:
                 break
-            if not (chosen.run_next(now) and chosen.wants_slot):
+            decided.add(chosen)
+            seconds = chosen.run_seconds() * max(chosen.cores, 1)
+            started = chosen.dispatch(now, 1)
+            if started:
+                self._charge(chosen, seconds)
+            if not (started and chosen.wants_slot):
                 ready.remove(chosen)
-        for model in [model for model in waiting if not model.wants_slot]:
-            del waiting[model]
-        for model in marked:
-            model.arm(now)
+        return decided
+
+    def _enter(self, model: Queueing) -> None:
+        """It has something to run again: idling saves no share up."""
+        if model in self._waiting:
+            return
+        self._waiting[model] = None
+        share = self._shares.setdefault(model, _Share())
+        share.served = max(share.served, self._virtual_time)
+
+    def _charge(self, model: Queueing, seconds: float) -> None:
+        self._shares[model].served += seconds
+        self._virtual_time += seconds / len(self._waiting)
+
+    def _next(self, ready: list[Queueing], now: float) -> Queueing:
+        """The model that has had the least service, or one whose deadline can't wait for that."""
+        shares = self._shares
+        least = min(ready, key=lambda model: (shares[model].served, model.deadline))
+        urgent = min(ready, key=lambda model: model.deadline)
+        if urgent is least or urgent.deadline == math.inf:
+            return least
+        own = urgent.run_seconds()
+        late = now + least.run_seconds() + own > urgent.deadline
+        near = shares[urgent].served - shares[least].served <= own * max(urgent.cores, 1)
+        return urgent if late and near else least

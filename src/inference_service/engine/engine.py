@@ -13,6 +13,7 @@ from inference_service.core.errors import (
     ModelNotFound,
     ModelNotReady,
     Overloaded,
+    clipped,
     quoted,
 )
 from inference_service.core.lifecycle import State, move
@@ -48,10 +49,17 @@ class LocalEngine:
     def statuses(self) -> Sequence[ModelStatus]:
         """See `Engine.statuses`."""
         return [
-            versions[version]
+            self._current(versions[version])
             for _, versions in sorted(self._statuses.items())
             for version in sorted(versions)
         ]
+
+    def _current(self, status: ModelStatus) -> ModelStatus:
+        """The status with what has been learned of the model since it was loaded."""
+        worker = self._workers.get(status.name, {}).get(status.version)
+        if worker is None or status.info is None or status.info is worker.info:
+            return status
+        return replace(status, info=worker.info)
 
     def models(self) -> Sequence[ModelInfo]:
         """See `Engine.models`."""
@@ -67,7 +75,7 @@ class LocalEngine:
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""
-        return explained(self._worker(model))
+        return explained(self._worker(model), self.clock())
 
     def clock(self) -> float:
         """See `Engine.clock`."""
@@ -144,8 +152,9 @@ class LocalEngine:
             return found
         versions = self._workers.get(model.name)
         if versions:
-            version = max(versions) if model.version is None else model.version
-            worker = versions.get(version)
+            # Clients of TensorFlow Serving ask for version 0 where they want the latest.
+            latest = model.version is None or (model.version == 0 and 0 not in versions)
+            worker = versions.get(max(versions) if latest else model.version or 0)
             if worker is not None:
                 self._found[model] = worker
                 return worker
@@ -157,14 +166,16 @@ class LocalEngine:
             if not model.name:
                 return InvalidInput("the request names no model")
             loaded = quoted(sorted(self._workers)) or "none"
-            text = f"unknown model '{model.name}'; loaded are: {loaded}"
+            name = clipped(model.name)
+            text = f"Request for unknown model: '{name}' is not found; loaded are: {loaded}"
             return ModelNotFound(text, model.name, model.version)
         version = max(statuses) if model.version is None else model.version
         status = statuses.get(version)
         if status is None or status.state is State.UNLOADED:
             served = ", ".join(str(v) for v in sorted(self._workers.get(model.name, {}))) or "none"
             text = (
-                f"model '{model.name}' has no version {version} loaded; loaded versions: {served}"
+                f"Request for unknown model: '{clipped(model.name)}' version {version} is not "
+                f"found: no version {version} loaded; loaded versions: {served}"
             )
             return ModelNotFound(text, model.name, version)
         if status.state is State.FAILED:

@@ -5,16 +5,48 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from inference_service.core.errors import Overloaded
+from inference_service.core.guard import Guard
 from inference_service.core.lifecycle import State
 from inference_service.core.padding import Padding
 from inference_service.core.pipeline import Pipeline
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.tickets import Release
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Signature, Tensors
 from inference_service.core.text import TextEmbedder
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSafety:
+    """Why requests share runs, or why not, for people.
+
+    ``verdict`` is that of the analysis ("proven", "mixing", "unproven", "single", "frozen"; "" is
+    none), with the ``node`` and ``reason`` where it isn't "proven". ``conditions`` are relations of
+    lengths without which a request runs alone, ``equal`` the inputs that must be equal for two
+    requests to share a run. ``declared``: model.toml sets the mode. ``refuted`` says
+    what a comparison of real runs found wrong, at the start or in production; "" nothing.
+    ``advice`` is a line for model.toml.
+    """
+
+    verdict: str = ""
+    node: str = ""
+    reason: str = ""
+    conditions: tuple[str, ...] = ()
+    equal: tuple[str, ...] = ()
+    declared: bool = False
+    refuted: str = ""
+    advice: str = ""
+
+    @property
+    def why(self) -> str:
+        """The verdict and its reason in one line."""
+        if self.refuted:
+            return f"refuted: {self.refuted}"
+        because = ": ".join(part for part in (self.node, self.reason) if part)
+        words = f"{self.verdict}, {because}" if because else self.verdict
+        return f"set in model.toml; {words}" if self.declared else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +54,9 @@ class ModelInfo:
     """All that is known of a loaded model version; made once, when it is loaded.
 
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
-    what its pipeline can be asked for.
+    what its pipeline can be asked for. ``guard`` decides by shapes which requests are refused or
+    run alone; None: none. ``row_shapes`` are shapes of rows that the graph is known to take, by
+    input, and ``example_file`` is one that its tasks are.
     """
 
     name: str
@@ -40,8 +74,12 @@ class ModelInfo:
     profiles: tuple[Profile, ...] = (Profile(Layout(1, 1)),)
     padding: Padding = field(default_factory=Padding)
     share_identical: bool = False
+    safety: BatchSafety = field(default_factory=BatchSafety)
+    guard: Guard | None = None
     text: TextEmbedder | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    example_file: bytes = b""
     ref: ModelRef = field(init=False)
     """Name and version."""
 
@@ -85,13 +123,24 @@ class Job(NamedTuple):
     """A batch to run: the parts, the outputs that are wanted (none: all), and how.
 
     ``threads`` is one of the model's layouts'. ``length`` is what rows of variable length are
-    padded to; 0: they are equal.
+    padded to; 0: they are equal. ``alone``: the only part is run as it is, its outputs are those of
+    the graph, and nothing is said of rows.
     """
 
     parts: Sequence[Tensors]
     outputs: Sequence[str] = ()
     threads: int = 1
     length: int = 0
+    alone: bool = False
+
+
+class Audit(NamedTuple):
+    """A run of several requests, and one row of it that is to be run again alone."""
+
+    job: Job
+    outcomes: Sequence[Outcome]
+    part: int
+    row: int
 
 
 class Runner(Protocol):
@@ -106,6 +155,12 @@ class Runner(Protocol):
 
         The parts' arrays must stay alive and unchanged until then. ``done`` may be called before
         ``start`` returns. The function returned breaks the run off: nobody waits for it any more.
+        """
+
+    def compare(self, audit: Audit, done: Callable[[str], None]) -> None:
+        """Run one row of a merged run again, alone, and compare the answers, in a thread.
+
+        ``done`` is called on the event loop with what differs; "" where nothing does.
         """
 
     async def aclose(self) -> None:
@@ -205,3 +260,6 @@ class Observer(Protocol):
 
     def finished(self, record: RequestRecord) -> None:
         """A request has ended, whichever way."""
+
+    def violated(self, model: ModelRef) -> None:
+        """Rows of one run have been found to depend on each other; the model is batched no more."""

@@ -5,8 +5,15 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from inference_service.core.errors import InferenceServiceError, InvalidInput, ModelNotFound
-from inference_service.core.lifecycle import State
+from inference_service.core.errors import (
+    InferenceServiceError,
+    InvalidInput,
+    InvalidModel,
+    ModelNotFound,
+    clipped,
+)
+from inference_service.core.lifecycle import ReadyWhen, State
+from inference_service.daemon import in_daemon
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import ModelInfo, Observer, Runner
 from inference_service.engine.worker import Worker
@@ -33,12 +40,32 @@ class VersionSource:
     fingerprint: object = None
 
 
-class Manager:
-    """Loads versions one after the other, so that a start doesn't take all memory at once."""
+_PATIENCE = 60.0
+"""Seconds after which a load no longer holds up the others: it hangs, or the model is very large.
+Until then they go one by one, as measured costs are disturbed by other loads."""
 
-    def __init__(self, engine: LocalEngine, observer: Observer) -> None:
+
+class Manager:
+    """Loads versions one after the other, so that a start doesn't take all memory at once.
+
+    A load that is not done within ``time_limit`` seconds has failed; after ``patience`` seconds the
+    next one begins beside it. It can't be broken off: its thread is left behind.
+    """
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        observer: Observer,
+        *,
+        time_limit: float = 300.0,
+        patience: float = _PATIENCE,
+        ready_when: ReadyWhen = ReadyWhen.ANY,
+    ) -> None:
         self._engine = engine
         self._observer = observer
+        self._time_limit = time_limit
+        self._patience = patience
+        self._ready_when = ready_when
         self.finished = False
         self._expected: set[tuple[str, int]] = set()
         self._loaded: dict[tuple[str, int], VersionSource] = {}
@@ -54,24 +81,44 @@ class Manager:
 
         What is loaded later, on request, doesn't count: other models go on being served.
         """
+        if not self.finished:
+            loading = self._first({State.LOADING, State.WARMING})
+            return loading or "models are being loaded"
+        if self._ready_when is ReadyWhen.ANY and self._engine.models():
+            return None
+        return self._first({State.FAILED, State.LOADING, State.WARMING})
+
+    def _first(self, states: Collection[State]) -> str | None:
         for status in self._engine.statuses():
-            if (status.name, status.version) not in self._expected:
-                continue
-            if status.state is State.FAILED:
-                return f"model '{status.name}' version {status.version} failed: {status.error}"
-            if status.state in {State.LOADING, State.WARMING}:
-                return f"model '{status.name}' version {status.version} is {status.state}"
-        return None if self.finished else "models are being loaded"
+            if (status.name, status.version) in self._expected and status.state in states:
+                model = f"model '{status.name}' version {status.version}"
+                if status.state is State.FAILED:
+                    return f"{model} failed: {status.error}"
+                return f"{model} is {status.state}"
+        return None
 
     async def load_all(self, sources: Sequence[VersionSource]) -> None:
         """Load every source. A version that fails is reported and fails alone."""
         self._expected.update((source.name, source.version) for source in sources)
-        async with self._changing:
-            for source in sources:
-                self._engine.report(source.name, source.version, State.LOADING)
-            for source in sources:
-                await self._load(source)
-        self.finished = True
+        slow: list[asyncio.Task[None]] = []
+        try:
+            async with self._changing:
+                for source in sources:
+                    self._engine.report(source.name, source.version, State.LOADING)
+                for source in sources:
+                    loading = asyncio.create_task(self._load(source))
+                    slow.append(loading)
+                    await asyncio.wait({loading}, timeout=self._patience)
+                    if not loading.done():
+                        log.warning(
+                            "loading %s version %d takes long; the others are loaded beside it",
+                            source.name, source.version,
+                        )  # fmt: skip
+            self.finished = True
+            await asyncio.gather(*slow)
+        finally:
+            for loading in slow:
+                loading.cancel()
 
     async def load(self, name: str, sources: Sequence[VersionSource]) -> None:
         """Serve these versions of a model and no others: load what is new or has changed.
@@ -95,13 +142,15 @@ class Manager:
         """Serve no version of a model any more. Raises ModelNotFound for an unknown one."""
         async with self._changing:
             if all(status.name != name for status in self._engine.statuses()):
-                raise ModelNotFound(f"unknown model '{name}'")
+                raise ModelNotFound(f"Request for unknown model: '{clipped(name)}' is not found")
             await self._unload(name, ())
 
     async def _load_anew(self, source: VersionSource) -> str | None:
         """Load a version unless it is served as it is. Returns what went wrong."""
         key = source.name, source.version
         state = self._engine.state(*key)
+        if state in {State.LOADING, State.WARMING}:
+            return "it is being loaded"
         if state is not State.READY:
             self._engine.report(*key, State.LOADING)
             await self._load(source)
@@ -110,8 +159,9 @@ class Manager:
         if known is not None and known == source.fingerprint:
             return None
         try:
-            info, runner = await asyncio.to_thread(source.load, lambda: None)
+            info, runner = await self._in_time(source, lambda: None)
         except Exception as error:
+            log.error("model %s version %d failed to load: %s", *key, error)
             return str(error)
         await self._engine.replace(Worker(info, runner, self._observer, self._engine.dispatcher))
         self._loaded[key] = source
@@ -130,20 +180,38 @@ class Manager:
         loop = asyncio.get_running_loop()
         engine = self._engine
 
+        def report() -> None:
+            if engine.state(source.name, source.version) is State.LOADING:  # and was not given up
+                engine.report(source.name, source.version, State.WARMING)
+
         def warming() -> None:
-            loop.call_soon_threadsafe(engine.report, source.name, source.version, State.WARMING)
+            loop.call_soon_threadsafe(report)
 
         try:
-            info, runner = await asyncio.to_thread(source.load, warming)
+            info, runner = await self._in_time(source, warming)
+            engine.add(Worker(info, runner, self._observer, engine.dispatcher))
+            self._loaded[source.name, source.version] = source
         except InferenceServiceError as error:
             self._failed(source, str(error))
         # The runtime's own errors have no common base; whatever it was, the others go on.
         except Exception as error:
             log.exception("loading %s version %d failed", source.name, source.version)
             self._failed(source, f"{type(error).__name__}: {error}")
-        else:
-            engine.add(Worker(info, runner, self._observer, engine.dispatcher))
-            self._loaded[source.name, source.version] = source
+
+    async def _in_time(
+        self, source: VersionSource, warming: Callable[[], None]
+    ) -> tuple[ModelInfo, Runner]:
+        """Load in a thread. Raises what loading raises, and InvalidModel when the time is up."""
+        loading = in_daemon(lambda: source.load(warming), f"load {source.name}")
+        try:
+            async with asyncio.timeout(self._time_limit):
+                return await asyncio.wrap_future(loading)
+        except TimeoutError:
+            if loading.done():  # its own
+                raise
+            raise InvalidModel(
+                f"it was not loaded within {self._time_limit:g} seconds (runtime.load_timeout)"
+            ) from None
 
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from inference_service.core.assembly import assemble
+from inference_service.core.errors import InferenceServiceError
 from inference_service.core.requests import Timing
+from inference_service.core.rows import RowLayout
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import Outcome
 
@@ -17,15 +18,21 @@ class Reply:
     A cancel and an answer may come in the same tick, in either order: the first one counts.
     """
 
-    __slots__ = ("_chunks", "_future", "_missing", "inputs", "outputs", "timing")
+    __slots__ = (
+        "_chunks", "_future", "_missing", "alone", "inputs", "layout", "outputs", "timing",
+    )  # fmt: skip
 
     def __init__(
-        self, inputs: Tensors, outputs: Sequence[str], rows: int, loop: asyncio.AbstractEventLoop
-    ) -> None:
+        self, inputs: Tensors, outputs: Sequence[str], rows: int, loop: asyncio.AbstractEventLoop,
+        layout: RowLayout, *, alone: bool = False,
+    ) -> None:  # fmt: skip
         self.inputs = inputs
         self.outputs = outputs
+        self.layout = layout
+        self.alone = alone
         self._future: asyncio.Future[Tensors] = loop.create_future()
-        self._chunks: dict[int, Tensors] | None = None  # of an answer that comes in pieces
+        # The rows and outputs of each piece, for an answer that comes in pieces.
+        self._chunks: dict[int, tuple[int, Tensors]] | None = None
         self._missing = rows
         self.timing = _NO_TIME
 
@@ -60,9 +67,13 @@ class Reply:
             batch_rows=max(known.batch_rows, timing.batch_rows),
         )
         chunks = self._chunks = self._chunks or {}
-        chunks[start] = outcome
+        chunks[start] = rows, outcome
         if self._missing == 0:
-            self._future.set_result(assemble([chunks[i] for i in sorted(chunks)]))
+            counts, parts = zip(*(chunks[i] for i in sorted(chunks)), strict=True)
+            try:
+                self._future.set_result(self.layout.join(parts, counts))
+            except InferenceServiceError as error:
+                self.fail(error)
 
     def fail(self, error: Exception) -> None:
         """No answer will come."""

@@ -1,22 +1,26 @@
 """One model version at work: carries out what its scheduler decides."""
 
 import asyncio
+import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
-from inference_service.core.assembly import take
-from inference_service.core.errors import DeadlineExceeded, ModelNotReady, Overloaded
+from inference_service.core.errors import (
+    DeadlineExceeded,
+    ModelNotReady,
+    Overloaded,
+    RowsMismatch,
+)
 from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
-from inference_service.core.scheduling.judges import Judges
+from inference_service.core.scheduling.buckets import padding_waste
+from inference_service.core.scheduling.entries import Batch, Drop, DropReason, Entry
 from inference_service.core.scheduling.layout import LayoutChoice
-from inference_service.core.scheduling.lengths import padding_waste, quantised
 from inference_service.core.scheduling.scheduler import Scheduler
-from inference_service.core.scheduling.tickets import Batch, Expired, Ticket
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.audit import Auditor, batched_no_more
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import (
     BatchRecord,
@@ -26,12 +30,14 @@ from inference_service.engine.interfaces import (
     Runner,
     RunResult,
 )
+from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Reply
 from inference_service.engine.sharing import Sharing
 
+log = logging.getLogger(__name__)
+
 _SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
 _REMEMBERED = 32
-_PAUSE = 0.004  # seconds between two slices of a replay
 _NOTHING: Tensors = {}
 
 
@@ -40,6 +46,7 @@ class _Run:
     """A batch that is being run."""
 
     batch: Batch[Reply]
+    job: Job
     cores: int
     layout: int
     stop: Callable[[], None] | None = None
@@ -53,7 +60,7 @@ class Worker:
     ) -> None:
         self.info = info
         self.recent: deque[BatchRecord] = deque(maxlen=_REMEMBERED)
-        self.layouts = LayoutChoice(info.profiles)
+        self.layouts = LayoutChoice(info.profiles, info.policy)
         self.scheduler: Scheduler[Reply] = Scheduler(
             info.policy, self.layouts.cost, self.layouts.layout.instances
         )
@@ -62,15 +69,17 @@ class Worker:
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
         self._sharing = Sharing(self._infer, dispatcher.clock) if info.share_identical else None
-        self._judges = Judges(self.scheduler, _SHORTEST_ALARM)
-        self._thinking: asyncio.TimerHandle | None = None
         self._running: list[_Run] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._draining = False
         self._idle = asyncio.Event()  # of interest to a drain alone
-        self._unique = count()
-        self._fixed_volume = _volume(info) if info.signature.has_fixed_rows else 0
+        self._keys = BatchKeys(info)
+        self._apart = False  # after a violation of batch safety no request shares a run
+        self._auditor: Auditor | None = None
+        if info.signature.mode is BatchMode.MERGE:
+            clock = dispatcher.clock
+            self._auditor = Auditor(runner, clock, lambda: self._unoccupied, self.violated)
 
     @property
     def queue_rows(self) -> int:
@@ -92,30 +101,52 @@ class Worker:
         if self._draining:
             raise ModelNotReady(f"model {self.info.ref} is being unloaded")
         rows = self.info.signature.check(request.inputs, request.outputs)
+        guard = self.info.guard
+        alone = (guard is not None and guard.alone(request.inputs)) or self._apart
+        if alone and not self.info.policy.sizes:
+            rows = 1  # it isn't cut
         now = self._dispatcher.clock()
         if request.deadline <= now:
             raise DeadlineExceeded("the deadline passed before the request could be queued")
-        reply = Reply(request.inputs, request.outputs, rows, self._loop)
-        key, volume, length = self._kind(request)
-        ticket = self.scheduler.submit(
+        layout = self.info.signature.rows
+        reply = Reply(request.inputs, request.outputs, rows, self._loop, layout, alone=alone)
+        key, row_elements, length = self._keys.of(request, alone=alone)
+        entry = self.scheduler.offer(
             reply, key=key, rows=rows, now=now, deadline=request.deadline, client=request.client,
-            priority=request.priority, volume=volume, length=length,
+            priority=request.priority, row_elements=row_elements, length=length,
         )  # fmt: skip
         self._dispatcher.mark(self)
         try:
             outputs = await reply.wait()
         except asyncio.CancelledError:
-            self._gone(ticket)
+            self._finish(entry)
             self._check_idle()
             raise
+        except RowsMismatch as error:
+            if alone:
+                raise
+            self.violated(str(error))
+            return await self._infer(request)
         finally:
-            reply.inputs = _NOTHING  # the ticket may outlive the request
+            reply.inputs = _NOTHING  # the entry may outlive the request
         return InferenceResponse(self.info.ref, outputs, reply.timing, rows)
+
+    def violated(self, difference: str) -> None:
+        """Rows of one run depend on each other: from now on every request runs alone."""
+        if self._apart:
+            return
+        self._apart = True
+        if self._auditor is not None:
+            self._auditor.stop()
+        ref = self.info.ref
+        log.error("%s is batched no more: its rows are not independent: %s", ref, difference)
+        self._observer.violated(ref)
+        self.info = batched_no_more(self.info, difference)
 
     def refusal(self, deadline: float) -> Overloaded | None:
         """See `Engine.refusal`."""
-        volume = self._fixed_volume or None
-        return self.scheduler.refusal(self._dispatcher.clock(), deadline, volume)
+        row_elements = self._keys.row_elements or None
+        return self.scheduler.refusal(self._dispatcher.clock(), deadline, row_elements)
 
     async def drain(self) -> None:
         """Admit nothing more and wait until all that was admitted has ended."""
@@ -127,8 +158,8 @@ class Worker:
         """Free the runner. Call it after `drain`."""
         if self._alarm is not None:
             self._alarm.cancel()
-        if self._thinking is not None:
-            self._thinking.cancel()
+        if self._auditor is not None:
+            self._auditor.stop()
         self._dispatcher.forget(self)
         await self._runner.aclose()
 
@@ -143,103 +174,81 @@ class Worker:
         """See `Queueing.cores`."""
         return 0 if self._runner.inline else self.layouts.layout.threads
 
-    def urgency(self, now: float) -> float:
-        """See `Queueing.urgency`."""
-        return self.scheduler.candidate(now)
+    @property
+    def deadline(self) -> float:
+        """See `Queueing.deadline`."""
+        return self.scheduler.nearest_deadline()
 
-    def expire(self, now: float) -> None:
-        """See `Queueing.expire`."""
-        for expired in self.scheduler.expire(now):
-            self._fail(expired, now)
+    def run_seconds(self) -> float:
+        """See `Queueing.run_seconds`."""
+        return self.scheduler.run_seconds()
+
+    def dispatch(self, now: float, slots: int) -> bool:
+        """See `Queueing.dispatch`."""
+        scheduler = self.scheduler
+        if slots and self.layouts.consider(scheduler.rows, scheduler.max_batch_size):
+            scheduler.use(self.layouts.cost, self.layouts.layout.instances)
+        decisions = scheduler.decide(now, slots)
+        for batch in decisions.run:
+            self._start(batch)
+        for drop in decisions.drop:
+            self._drop(drop, now)
+        self._arm(decisions.wake_at, now)
         self._check_idle()
+        return bool(decisions.run)
 
-    def run_next(self, now: float) -> bool:
-        """See `Queueing.run_next`."""
-        largest = self.info.policy.max_batch_size
-        if self.layouts.consider(self.scheduler.rows / largest):
-            self.scheduler.use(self.layouts.cost, self.layouts.layout.instances)
-        started = False
-        for decision in self.scheduler.next_batch(now):
-            if isinstance(decision, Expired):
-                self._fail(decision, now)
-            else:
-                self._start(decision)
-                started = True
-        self._check_idle()
-        return started
-
-    def arm(self, now: float) -> None:
-        """See `Queueing.arm`. An alarm that comes too early is left: it will be set anew then."""
-        free = self.layouts.layout.instances - len(self._running)
-        wake = self.scheduler.wake_at(slots=free)
-        if wake >= self._alarm_at:
+    def _arm(self, wake_at: float, now: float) -> None:
+        """Set the alarm. One that comes too early is left: the next decision sets it again."""
+        if wake_at >= self._alarm_at:
             return
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm_at = wake
+        self._alarm_at = wake_at
         # Not call_at: uvloop's own clock has milliseconds and is read once per iteration.
-        self._alarm = self._loop.call_later(max(wake - now, _SHORTEST_ALARM), self._ring)
+        self._alarm = self._loop.call_later(max(wake_at - now, _SHORTEST_ALARM), self._ring)
 
     def _ring(self) -> None:
         self._alarm, self._alarm_at = None, math.inf
         self._dispatcher.mark(self)
 
-    def _kind(self, request: InferenceRequest) -> tuple[Hashable, int, int]:
-        """What must be equal for two requests to share a run, a row's volume and its length."""
-        signature = self.info.signature
-        if signature.mode is BatchMode.WHOLE:
-            return next(self._unique), quantised(_numbers(request.inputs)), 0
-        if self._fixed_volume:
-            return request.outputs, self._fixed_volume, 0
-        shapes = tuple(request.inputs[spec.name].shape[1:] for spec in signature.inputs)
-        numbers = sum(math.prod(shape) for shape in shapes)
-        padding = self.info.padding
-        if not padding.inputs:
-            return (request.outputs, shapes), quantised(numbers), 0
-        length = padding.length(request.inputs)
-        if length == 0:
-            return (request.outputs, shapes), 1, 0
-        rest = tuple(
-            shape[: axis.axis - 1] + shape[axis.axis :]
-            if (axis := padding.inputs.get(spec.name)) is not None
-            else shape
-            for spec, shape in zip(signature.inputs, shapes, strict=True)
-        )
-        return (request.outputs, rest), max(1, numbers // length), length
-
-    def _gone(self, ticket: Ticket[Reply]) -> None:
-        """Nobody waits for this request any more: a run that is for nobody else is broken off."""
-        self.scheduler.finish(ticket)
+    def _finish(self, entry: Entry[Reply]) -> None:
+        """The request has ended: a run that serves no other request is stopped."""
+        self.scheduler.finish(entry)
         for run in self._running:
-            if run.stop is not None and all(part.ticket.dead for part in run.batch.parts):
+            if run.stop is not None and all(part.entry.ended for part in run.batch.parts):
                 run.stop()
                 run.stop = None
 
-    def _fail(self, expired: Expired[Reply], now: float) -> None:
-        ticket = expired.ticket
-        waited = now - ticket.arrival
-        if expired.refused:
-            text = f"refused after {waited:.3f} s in the queue: it would be late after the next run"
-            largest = self.info.policy.max_batch_size
-            pause = self.scheduler.load.seconds(largest, self._fixed_volume)
-            ticket.item.fail(Overloaded(text, reason="deadline", retry_after=pause))
-        else:
-            ticket.item.fail(DeadlineExceeded(_too_late(expired, waited)))
-        self._gone(ticket)
+    def _drop(self, drop: Drop[Reply], now: float) -> None:
+        entry = drop.entry
+        waited = now - entry.arrival
+        if drop.reason is DropReason.SHED:
+            text = f"shed after {waited:.3f} s in the queue: the next run would end too late for it"
+            estimates = self.scheduler.estimates
+            pause = estimates.seconds(estimates.max_batch_size, self._keys.row_elements)
+            entry.item.fail(Overloaded(text, reason="deadline", retry_after=pause))
+            return  # a run that may have started for it goes on: it tells what runs cost
+        where = "while it was being run" if drop.dispatched else "in the queue, it was not run"
+        entry.item.fail(DeadlineExceeded(f"the deadline passed after {waited:.3f} s {where}"))
+        self._finish(entry)
 
     def _start(self, batch: Batch[Reply]) -> None:
         cores = self.cores
-        run = _Run(batch, cores, self.layouts.index)
+        parts = [_rows_of(entry.item, start, stop, entry.rows)
+                 for entry, start, stop in batch.parts]  # fmt: skip
+        first = batch.parts[0].entry.item
+        job = Job(parts, first.outputs, self.layouts.layout.threads, batch.length, first.alone)
+        run = _Run(batch, job, cores, self.layouts.index)
         self._running.append(run)
         self._dispatcher.took(cores)
-        parts = [_rows_of(ticket.item, start, stop, ticket.rows)
-                 for ticket, start, stop in batch.parts]  # fmt: skip
-        outputs = batch.parts[0].ticket.item.outputs
-        job = Job(parts, outputs, self.layouts.layout.threads, batch.length)
 
         def done(result: RunResult) -> None:
             self._completed(run, result)
 
+        if self._apart and not first.alone:  # queued before the violation
+            mismatch = RowsMismatch("it was queued to share a run")
+            done(RunResult([mismatch] * len(parts), 0.0, runs=0, stopped=True))
+            return
         stop = self._runner.start(job, done)
         if run in self._running:
             run.stop = stop
@@ -248,21 +257,22 @@ class Worker:
         batch = run.batch
         self._running.remove(run)
         self._dispatcher.gave_back(run.cores)
-        dead = 0
-        for (ticket, start, stop), outcome in zip(batch.parts, result.outcomes, strict=True):
-            if ticket.dead:
-                dead += stop - start
+        ended_before = 0
+        for (entry, start, stop), outcome in zip(batch.parts, result.outcomes, strict=True):
+            if entry.ended:
+                ended_before += stop - start
                 continue
-            timing = Timing(batch.started - ticket.arrival, result.seconds, batch.rows)
-            ticket.item.deliver(start, stop - start, outcome, timing)
-            if ticket.item.settled:  # after a failure its other chunks need not run any more
-                self.scheduler.finish(ticket)
+            timing = Timing(batch.started - entry.arrival, result.seconds, batch.rows)
+            entry.item.deliver(start, stop - start, outcome, timing)
+            if entry.item.settled:  # after a failure its other rows need not run any more
+                self.scheduler.finish(entry)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
         now = self._dispatcher.clock()
-        self.scheduler.completed(batch, result.seconds, now, learn=learn)
-        self._judges.completed(batch, now)
-        if self._judges.due and self._thinking is None:
-            self._thinking = self._loop.call_later(_PAUSE, self._think)
+        self.scheduler.ended(batch, result.seconds, now, learn=learn)
+        auditor = self._auditor
+        if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
+            rows = [stop - start for _, start, stop in batch.parts]
+            auditor.take(run.job, list(result.outcomes), rows)
         record = BatchRecord(
             model=self.info.ref,
             rows=batch.rows,
@@ -273,50 +283,31 @@ class Worker:
             predicted=batch.predicted,
             held=batch.held,
             saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
-            wasted=result.seconds * dead / batch.rows,
+            wasted=result.seconds * ended_before / batch.rows,
             padding=None if self.info.padding.trivial else _padding(batch, self.info),
         )
         self.recent.append(record)
         self._observer.batched(record)
         self._dispatcher.mark(self)
 
-    def _think(self) -> None:
-        """Judge the holds in small slices between the event loop's other work."""
-        self._judges.work()
-        due = self._judges.due
-        self._thinking = self._loop.call_later(_PAUSE, self._think) if due else None
+    @property
+    def _unoccupied(self) -> bool:
+        return not self.scheduler.rows and not self._dispatcher.busy
 
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
 
 
-def _too_late(expired: Expired[Reply], waited: float) -> str:
-    if expired.foreseen:
-        return f"after {waited:.3f} s in the queue a run would end after the deadline"
-    if expired.waited:
-        return f"the deadline passed after {waited:.3f} s in the queue, it was not run"
-    return f"the deadline passed after {waited:.3f} s while it was being run"
-
-
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
-    return reply.inputs if stop - start == rows else take(reply.inputs, start, stop)
-
-
-def _numbers(inputs: Tensors) -> int:
-    return max(1, sum(array.size for array in inputs.values()))
-
-
-def _volume(info: ModelInfo) -> int:
-    """Numbers in one row of all inputs, where that is the same for all rows."""
-    shapes = (spec.shape[1:] for spec in info.signature.inputs)
-    return max(1, sum(math.prod(n or 1 for n in shape) for shape in shapes))
+    whole = stop - start == rows
+    return reply.inputs if whole else reply.layout.take(reply.inputs, start, stop)
 
 
 def _padding(batch: Batch[Reply], info: ModelInfo) -> float:
     """The share of a run that is padding: of rows to their common length, and of rows."""
     used = batch.rows / info.policy.padded(batch.rows)
     if batch.length:
-        lengths = [ticket.length for ticket, start, stop in batch.parts for _ in range(start, stop)]
+        lengths = [entry.length for entry, start, stop in batch.parts for _ in range(start, stop)]
         used *= 1 - padding_waste(lengths, batch.length)
     return 1 - used

@@ -4,12 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import DType, Signature, Tensors, TensorSpec
-from inference_service.pipelines.registry import Place, UnpaddedPipeline, missing, read
+from inference_service.pipelines.registry import (
+    Pixels,
+    Place,
+    Side,
+    UnpaddedPipeline,
+    missing,
+    read,
+)
 from inference_service.pipelines.scores import (
     Classification,
     ClassifyParameters,
@@ -34,7 +41,7 @@ class ImageOptions(ScoreOptions):
     the values as they are. ``crop`` is the share of the picture that is kept, of its shorter side.
     """
 
-    size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    size: Side | tuple[Side, Side] | None = None
     resize: images.Resize = "crop"
     crop: Annotated[float, Field(gt=0, le=1)] = 0.875
     interpolation: images.Interpolation = "bicubic"
@@ -42,7 +49,7 @@ class ImageOptions(ScoreOptions):
     layout: Literal["nchw", "nhwc"] = "nchw"
     mean: _Numbers = (0.485, 0.456, 0.406)
     std: _Numbers = (0.229, 0.224, 0.225)
-    max_pixels: PositiveInt = 50_000_000
+    max_pixels: Pixels = 50_000_000
 
 
 class ClassifyImage:
@@ -59,6 +66,8 @@ class ClassifyImage:
     def __init__(self, options: ImageOptions, place: Place, signature: Signature) -> None:
         self._options = options
         self._scorer = Scorer(options, place, signature)
+        self.labels = self._scorer.labels
+        self.layout: str = options.layout
         self._spec = tensor(signature.inputs, options.input, "input")
         if len(signature.inputs) != 1:
             raise InvalidModel(f"pipeline: {_KIND} needs a model of one input")

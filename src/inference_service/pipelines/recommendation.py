@@ -15,7 +15,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
     PositiveInt,
     TypeAdapter,
     ValidationError,
@@ -24,7 +23,7 @@ from pydantic import (
 from inference_service.core.errors import InvalidInput, InvalidModel, quoted
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
-from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, read
+from inference_service.pipelines.registry import Amount, Options, Place, UnpaddedPipeline, read
 from inference_service.pipelines.scores import tensor
 
 _KIND = "recommendation"
@@ -41,9 +40,9 @@ class RecommendationOptions(Options):
     input: str | None = None
     output: str | None = None
     items: str = "items.json"
-    half_life: PositiveFloat | None = None
-    top_k: PositiveInt = 10
-    max_events: PositiveInt = 1000
+    half_life: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    top_k: Amount = 10
+    max_events: Amount = 1000
 
 
 class Item(BaseModel):

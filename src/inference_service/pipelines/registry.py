@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from pathlib import Path, PurePath
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference_service.core.errors import InvalidModel, quoted, render_path
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import PayloadPipeline, Task
-from inference_service.core.tensors import Signature
+from inference_service.core.tensors import Shape, Signature
 from inference_service.core.text import TextEmbedder
 
 ENTRY_POINTS = "inference_service.pipelines"
@@ -32,26 +32,54 @@ _OWN = {
 _Declared = TypeVar("_Declared", bound="Options")
 
 
+# Bounds of what model.toml may say, far beyond what anybody needs.
+Amount: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Of labels, tokens, characters, events: each takes memory and time in every request."""
+Pixels: TypeAlias = Annotated[int, Field(ge=1, le=2**30)]
+"""Of a picture: 3 GB as bytes."""
+Side: TypeAlias = Annotated[int, Field(ge=1, le=2**14)]
+"""Of a picture that the model is given, in pixels: a square of them is 3 GB of float32."""
+Duration: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]
+"""Seconds of sound: a day is 5.5 GB of samples."""
+
+
 class Options(BaseModel):
     """The fields of ``[pipeline]``; each kind adds its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model lies: the version's folder, then the model's. ``labels`` are by output."""
+    """Where a model lies: the version's folder, then the model's. ``labels`` are by output.
+
+    ``root`` is the repository: files may be links to anywhere within it; unset: the last folder.
+    """
 
     folders: Sequence[Path]
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    root: Path | None = None
 
     def file(self, name: str) -> Path:
-        """The first file of that name. Raises InvalidModel."""
+        """The first file of that name. Raises InvalidModel, also for one outside.
+
+        A model.toml may come from anybody, and what stands in its files may be told to clients.
+        """
+        parts = PurePath(name).parts
+        if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
+            raise InvalidModel(f"pipeline: '{name}' is not within the model's folder")
         for folder in self.folders:
-            if (folder / name).is_file():
-                return folder / name
+            path = folder / name
+            if path.is_file():
+                root = self.root or self.folders[-1]
+                if not path.resolve().is_relative_to(root.resolve()):
+                    raise InvalidModel(
+                        f"pipeline: '{name}' is a symbolic link out of the model repository, which "
+                        "is not followed (repository.follow_links)"
+                    )
+                return path
         raise InvalidModel(f"pipeline: there is no {name} beside the model")
 
 
@@ -64,6 +92,7 @@ class UnpaddedPipeline:
     padding: Mapping[str, PaddedAxis] = field(default_factory=dict)
     longest: int | None = None
     embedder: TextEmbedder | None = None
+    bounds: Callable[[Signature], Mapping[str, Shape]] = field(default=lambda _: {})
 
 
 Factory: TypeAlias = Callable[[Mapping[str, Any], Place], PayloadPipeline]
@@ -76,15 +105,16 @@ def load_pipeline(declared: Mapping[str, Any], place: Place) -> PayloadPipeline:
     if not isinstance(kind, str):
         raise InvalidModel(f"pipeline.kind: expected one of {quoted(_kinds())}")
     if kind in _OWN:
-        factory: Factory = import_module(f"inference_service.pipelines.{_OWN[kind]}").load
-        return factory(declared, place)
+        return _made(
+            import_module(f"inference_service.pipelines.{_OWN[kind]}").load, declared, place
+        )
     for point in entry_points(group=ENTRY_POINTS, name=kind):
-        return _foreign(point.load(), declared, place)
+        return _made(point.load(), declared, place)
     raise InvalidModel(f"pipeline.kind: expected one of {quoted(_kinds())}, got '{kind}'")
 
 
-def _foreign(factory: Factory, declared: Mapping[str, Any], place: Place) -> PayloadPipeline:
-    """Somebody else's code: whatever it raises is this model's problem alone."""
+def _made(factory: Factory, declared: Mapping[str, Any], place: Place) -> PayloadPipeline:
+    """Somebody else's code, or files of any content: what it raises is this model's problem."""
     try:
         return factory(declared, place)
     except InvalidModel:
@@ -111,6 +141,6 @@ def read(options: type[_Declared], declared: Mapping[str, Any]) -> _Declared:
 def missing(library: str, kind: str, extra: str) -> InvalidModel:
     """What to install."""
     return InvalidModel(
-        f"pipeline: {kind} needs the library {library}; install inference-service with its extra: "
-        f"pip install 'inference-service[{extra}]'"
+        f"pipeline: {kind} needs the library {library}; install the extra '{extra}', in a clone "
+        f"of the repository: pip install '.[{extra}]'"
     )

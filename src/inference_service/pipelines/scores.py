@@ -1,6 +1,6 @@
 """Scores of classes to labels: what classifiers of images and of texts share. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.tensors import Array, Signature, TensorSpec
-from inference_service.pipelines.registry import Options, Place
+from inference_service.pipelines.registry import Amount, Options, Place
 
 Kind = Literal["logits", "probabilities", "independent"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -50,7 +50,7 @@ class ScoreOptions(Options):
     output: str | None = None
     scores: Kind = "logits"
     labels: str | None = None
-    top_k: PositiveInt = 5
+    top_k: Amount = 5
     threshold: Share = 0.0
 
 
@@ -78,6 +78,11 @@ class Scorer:
         self._labels = _labels(options, place, spec.name)
         if self._labels and classes not in {None, len(self._labels)}:
             raise InvalidModel(f"pipeline.labels: {len(self._labels)} labels for {classes} classes")
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """See `LabellingTask`."""
+        return {self.output: self._labels}
 
     def __call__(self, row: Array, parameters: ClassifyParameters) -> Classification:
         """The likeliest classes of [classes]."""

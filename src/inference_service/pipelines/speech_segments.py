@@ -3,12 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field, PositiveFloat
+from pydantic import BaseModel, Field
 
 from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.tasks import Payload, PayloadStream, Steps
 from inference_service.core.tensors import Signature
-from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, missing, read
+from inference_service.pipelines.registry import (
+    Duration,
+    Options,
+    Place,
+    UnpaddedPipeline,
+    missing,
+    read,
+)
 from inference_service.pipelines.speech_activity import (
     INPUTS,
     OUTPUTS,
@@ -33,7 +40,7 @@ _KIND = "speech-segments"
 class SpeechOptions(Options):
     """The longest file or stream, in seconds."""
 
-    max_seconds: PositiveFloat = 600.0
+    max_seconds: Duration = 600.0
 
 
 class Segment(BaseModel):

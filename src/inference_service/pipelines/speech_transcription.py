@@ -10,12 +10,19 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.tasks import Inference, Payload, PayloadStream, Steps
-from inference_service.core.tensors import DType, Signature, Tensors
-from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, missing, read
+from inference_service.core.tensors import DType, Shape, Signature, Tensors
+from inference_service.pipelines.registry import (
+    Duration,
+    Options,
+    Place,
+    UnpaddedPipeline,
+    missing,
+    read,
+)
 from inference_service.pipelines.scores import tensor
 from inference_service.pipelines.speech_activity import (
     CHUNK,
@@ -58,7 +65,7 @@ class TranscriptionOptions(Options):
     detector: str = "speech"
     language: str
     longest: Annotated[float, Field(ge=2, le=60)] = 15.0
-    max_seconds: PositiveFloat = 600.0
+    max_seconds: Duration = 600.0
     input: str | None = None
     output: str | None = None
 
@@ -335,6 +342,13 @@ def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more special
         raise InvalidModel(f"pipeline.tokenizer: {path.name} can't be read: {error}") from error
+    longest = len(filled_up(np.zeros(round(options.longest * RATE), np.float32)))
+
+    def bounds(signature: Signature) -> dict[str, Shape]:
+        return {tensor(signature.inputs, options.input, "input").name: (None, longest)}
+
     return UnpaddedPipeline(
-        _KIND, lambda signature: {"transcribe": Transcribe(options, tokenizer, signature)}
+        _KIND,
+        lambda signature: {"transcribe": Transcribe(options, tokenizer, signature)},
+        bounds=bounds,
     )

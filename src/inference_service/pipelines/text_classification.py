@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import Inference, Payload, Steps, Task
 from inference_service.core.tensors import Signature
 from inference_service.core.text import TextEmbedder
-from inference_service.pipelines.registry import Place, read
+from inference_service.pipelines.registry import Amount, Place, read
 from inference_service.pipelines.scores import (
     Classification,
     ClassifyParameters,
@@ -34,7 +34,7 @@ class TextOptions(ScoreOptions):
 
     units: Literal["characters", "bytes"] = "characters"
     lower: bool = False
-    max_length: PositiveInt = 2000
+    max_length: Amount = 2000
 
 
 class TextParameters(ClassifyParameters):
@@ -87,6 +87,7 @@ class ClassifyText:
     def __init__(self, options: TextOptions, place: Place, signature: Signature) -> None:
         self._options = options
         self._scorer = Scorer(options, place, signature)
+        self.labels = self._scorer.labels
         self._spec = tensor(signature.inputs, options.input, "input")
         if len(signature.inputs) != 1 or not self._spec.dtype.is_integer:
             raise InvalidModel(

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import PositiveInt
 
 from inference_service.core.errors import InvalidInput, InvalidModel, quoted
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Array, Signature, Tensors
 from inference_service.core.text import TextEmbedder, Token, Tokens
-from inference_service.pipelines.registry import Options, Place, missing, read
+from inference_service.pipelines.registry import Amount, Options, Place, missing, read
 from inference_service.pipelines.text_tasks import Embed, Search
 
 Pooling = Literal["mean", "cls", "last", "none"]
@@ -30,7 +29,7 @@ class TextEmbeddingOptions(Options):
     """
 
     tokenizer: str = "tokenizer.json"
-    max_tokens: PositiveInt | None = None
+    max_tokens: Amount | None = None
     pooling: Pooling = "mean"
 
 
@@ -93,6 +92,8 @@ class TextEmbedding:
         truncated = []
         for index, text in enumerate(texts):
             ids = self._ids(text, index)
+            if not ids:  # blanks, for a tokenizer that adds no tokens of its own
+                raise InvalidInput("the text has no tokens", (index,))
             too_long = len(ids) > self.max_tokens
             if too_long and not truncate:
                 raise InvalidInput(
@@ -109,6 +110,8 @@ class TextEmbedding:
             raise InvalidInput("the text is empty", (index,))
         if isinstance(text, str):
             ids: Sequence[int] = self.tokenizer.encode(text).ids
+            if not ids:  # blanks, for a tokenizer that adds no tokens of its own
+                raise InvalidInput("the text has no tokens", (index,))
             return ids
         size = self.tokenizer.get_vocab_size()
         for place, token in enumerate(text):

@@ -10,12 +10,20 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tasks import Inference, Payload, Steps
-from inference_service.core.tensors import DType, Signature
-from inference_service.pipelines.registry import Options, Place, UnpaddedPipeline, missing, read
+from inference_service.core.tensors import DType, Shape, Signature
+from inference_service.pipelines.registry import (
+    Options,
+    Pixels,
+    Place,
+    Side,
+    UnpaddedPipeline,
+    missing,
+    read,
+)
 from inference_service.pipelines.scores import tensor
 
 _KIND = "text-in-images"
@@ -50,10 +58,10 @@ class ReadingOptions(Options):
     characters: str = "characters.txt"
     direction: str | None = None
     recognition: str
-    shortest: PositiveInt = 736
-    longest: PositiveInt = 2000
+    shortest: Side = 736
+    longest: Side = 2000
     growth: Annotated[float, Field(gt=0, le=5)] = 1.6
-    max_pixels: PositiveInt = 50_000_000
+    max_pixels: Pixels = 50_000_000
 
 
 class ReadParameters(BaseModel):
@@ -226,6 +234,12 @@ def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:
     options = read(ReadingOptions, declared)
     path = place.file(options.characters)
     characters = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    # A picture's side is rounded to the grid, and a thin one gets room around it.
+    side = _GRID * (options.longest // _GRID + 1)
+
+    def bounds(signature: Signature) -> dict[str, Shape]:
+        return {tensor(signature.inputs, None, "input").name: (None, None, side, side)}
+
     return UnpaddedPipeline(
-        _KIND, lambda signature: {"read": ReadText(options, characters, signature)}
+        _KIND, lambda signature: {"read": ReadText(options, characters, signature)}, bounds=bounds
     )

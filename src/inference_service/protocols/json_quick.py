@@ -19,6 +19,7 @@ QUICK_FROM = 1024
 """Bytes. Below this the usual way is as quick."""
 
 _LARGEST_KEPT = 2**20  # bytes; a parser keeps buffers as large as the largest body it has seen
+_MOST_MEMBERS = 8  # of an object that is taken; see `QuickBody.items`
 _SHORTEST = 8  # numbers in an innermost array; with less, walking the arrays costs more
 _LETTERS: dict[str, Literal["d", "i", "u"]] = {"f": "d", "i": "i", "u": "u"}
 _READ_AS = {"d": np.float64, "i": np.int64, "u": np.uint64}
@@ -38,9 +39,12 @@ class QuickBody:
         """Whether every array of the body was looked at: numbers were flattened unseen."""
         return self._arrays_left == 0
 
-    def items(self, value: Any) -> dict[str, Any] | None:
-        """The members of an object; None for anything else and where a key comes twice."""
-        if not isinstance(value, simdjson.Object):
+    def items(self, value: Any, most: int = _MOST_MEMBERS) -> dict[str, Any] | None:
+        """The members of an object; None for anything else and where a key comes twice.
+
+        None, too, for an object of more than ``most`` members: each is found by a linear search.
+        """
+        if not isinstance(value, simdjson.Object) or len(value) > most:
             return None
         keys = list(value.keys())
         # pysimdjson looks a key up as a C string: it ends at a zero byte.
@@ -70,7 +74,7 @@ class QuickBody:
         self._arrays_left -= 1
         return list(value)
 
-    def numbers(self, value: Any, dtype: DType, shape: Shape) -> Array | None:
+    def numbers(self, value: Any, dtype: DType, shape: Shape | None) -> Array | None:
         """An array of numbers that fits the shape; None on any doubt."""
         letter = _LETTERS.get(dtype.numpy.kind)
         if letter is None or not shape or not isinstance(value, simdjson.Array):
@@ -121,7 +125,7 @@ class QuickBody:
                 return None
             value = {signature.inputs[0].name: value}
         else:
-            value = self.items(value)
+            value = self.items(value, len(signature.inputs))
         if value is None or value.keys() != {spec.name for spec in signature.inputs}:
             return None
         tensors: dict[str, Array] = {}

@@ -1,6 +1,7 @@
 """JSON Schema and examples of tensors, for the docs page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,9 +27,16 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def tensor_schema(spec: TensorSpec, shape: Shape) -> dict[str, Any]:
-    """JSON Schema of a tensor as nested arrays."""
+def tensor_schema(spec: TensorSpec, shape: Shape | None, *, answer: bool = False) -> dict[str, Any]:
+    """JSON Schema of a tensor as nested arrays; without a shape it may be of any rank.
+
+    Floats of an ``answer`` may be null: NaN is written so.
+    """
+    if shape is None:
+        return {"description": f"nested arrays of {spec.dtype.label}, of any rank"}
     schema = _leaf_schema(spec.dtype)
+    if answer and spec.dtype.is_float:
+        schema = {"type": ["number", "null"]}
     for size in reversed(shape):
         schema = {"type": "array", "items": schema}
         if size is not None:
@@ -47,25 +55,47 @@ def _leaf_schema(dtype: DType) -> dict[str, Any]:
     return {"type": "number"}
 
 
-def example_row(
-    signature: Signature, given: Mapping[str, Any] | None, *, rows: bool = True
-) -> dict[str, Any]:
-    """Values for the docs page: the owner's example, else what fits the graph.
+LARGEST_EXAMPLE = 40_000
+"""Values; a page with a larger one would be slow to open."""
+_MANY = 1_000  # values; so many are zeros, which take the least room
+_FREE = 4  # the length of a free axis of which nothing is known
 
-    One row; without ``rows`` the whole tensors, for models that have no batch axis.
+
+def example_row(
+    signature: Signature,
+    given: Mapping[str, Any] | None,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    *,
+    rows: bool = True,
+) -> dict[str, Any] | None:
+    """Values for the docs page: the owner's example, else what fits the graph; None: too many.
+
+    One row; without ``rows`` the whole tensors, for models that have no batch axis. ``lengths``
+    are shapes of rows that the graph is known to take, for inputs that take several.
     """
-    row = dict(given or {})
+    row = {}
     for spec in signature.inputs:
-        if spec.name not in row:
-            row[spec.name] = _example(spec.dtype, spec.shape[1:] if rows else spec.shape)
+        if given is not None and spec.name in given:
+            row[spec.name] = given[spec.name]
+            continue
+        # Of an unknown rank a list of values is the likeliest to run.
+        whole = spec.shape if spec.ranked else (1, None)
+        free = whole[1:] if rows else whole
+        shape = [_FREE if length is None else length for length in free]
+        known = (lengths or {}).get(spec.name)
+        if rows and known is not None and prod(known) <= LARGEST_EXAMPLE:
+            shape = list(known)
+        if prod(shape) > LARGEST_EXAMPLE:
+            return None
+        row[spec.name] = _example(spec.dtype, shape, many=prod(shape) > _MANY)
     return row
 
 
-def _example(dtype: DType, shape: Shape) -> Any:
-    if not shape:
-        if dtype is DType.BYTES:
-            return "text"
-        if dtype is DType.BOOL:
-            return True
-        return 0.5 if dtype.is_float else 1
-    return [_example(dtype, shape[1:]) for _ in range(4 if shape[0] is None else shape[0])]
+def _example(dtype: DType, shape: Sequence[int], *, many: bool = False) -> Any:
+    if shape:
+        return [_example(dtype, shape[1:], many=many) for _ in range(shape[0])]
+    if dtype is DType.BYTES:
+        return "text"
+    if dtype is DType.BOOL:
+        return True
+    return 0 if many else 0.5 if dtype.is_float else 1

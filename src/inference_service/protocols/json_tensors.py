@@ -9,12 +9,13 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import orjson
 
-from inference_service.core.errors import ExecutionFailed, InvalidInput, Path
+from inference_service.core.errors import ExecutionFailed, InvalidInput, Path, quoted
 from inference_service.core.tensors import (
     Array,
     DType,
@@ -30,7 +31,9 @@ from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, n
 
 # onnxruntime's int64 is C's long long, whose scalars orjson doesn't know: equal, but not the same.
 _KNOWN = {d.numpy: np.dtype(d.numpy.name) for d in DType if d is not DType.BYTES}
-_RULES = {(check, bare): Rules(check, bare) for check in (True, False) for bare in (True, False)}
+_RULES = {key: Rules(*key) for key in product((True, False), repeat=3)}
+_SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in so many
+_FAR_APART = 512  # bytes between two keys
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 
 
@@ -60,15 +63,44 @@ def _parse_bare(body: bytes) -> Any:
         raise InvalidInput(f"the body is not valid JSON: {error}") from None
 
 
-def rules_for(body: bytes, *, non_finite: bool = False) -> Rules:
-    """The slow check for booleans among numbers is left out where the body holds none."""
-    return _RULES[b"true" in body or b"false" in body, non_finite]
+def rules_for(body: bytes, *, non_finite: bool = False, null: bool = False) -> Rules:
+    """How the values of a body are to be read.
+
+    The type of each value need not be looked at where the body is short or holds no strings but
+    keys, and no booleans.
+    """
+    # Finding a letter is much quicker than finding a word, and most bodies have neither letter.
+    booleans = (b"u" in body and b"true" in body) or (b"l" in body and b"false" in body)
+    plain = not booleans and _holds_no_texts(body)
+    return _RULES[not plain, non_finite, null]
+
+
+def _holds_no_texts(body: bytes) -> bool:
+    """Whether no string of the body can be a value, or they are too short to matter.
+
+    Looks at few quotes only: with many of them, looking at the values themselves is as quick.
+    """
+    if len(body) < _SHORT:
+        return True
+    if b"\\" in body:
+        return False
+    position = body.find(b'"')
+    for _ in range(len(body) // _FAR_APART):
+        if position < 0:
+            return True
+        end = body.find(b'"', position + 1)
+        if body[end + 1 : end + 2] != b":":
+            return False
+        position = body.find(b'"', end + 1)
+    return position < 0
 
 
 def to_array(
-    value: Any, spec: TensorSpec, shape: Shape, at: Path, *, rules: Rules = STRICT
+    value: Any, spec: TensorSpec, shape: Shape | None, at: Path, *, rules: Rules = STRICT
 ) -> Array:
-    """The value as an array of the spec's dtype that fits ``shape``.
+    """The value as an array of the spec's dtype that fits ``shape``; None: of any shape.
+
+    [n, 1] is taken for [n] and the reverse.
 
     Raises InvalidInput whose path begins with ``at`` and goes on to the first wrong place.
     """
@@ -78,20 +110,17 @@ def to_array(
         array = numbers(value, spec.dtype, shape, rules=rules)
     if array is not None:
         return array
-    if value == [] and shape and shape[0] is None:
-        # JSON can't say how long the rows are that are not there.
-        return np.empty([0 if n is None else n for n in shape], spec.dtype.numpy)
-    raise fault(value, spec, shape, at)
+    raise fault(value, spec, shape, at, rules)
 
 
 def from_rows(rows: Any, signature: Signature, at: Path, *, rules: Rules = STRICT) -> Tensors:
     """The row form: a list of instances, each a bare value or an object with one key per input."""
+    if signature.row_obstacle:
+        raise InvalidInput(f"{signature.row_obstacle}: use the column form 'inputs'", at)
     if not isinstance(rows, list):
         raise InvalidInput(f"expected an array of instances, got {noun(rows)}", at)
     if not rows:
         raise InvalidInput("the batch is empty: at least one row is expected", at)
-    if not signature.has_row_axis:
-        raise InvalidInput("this model has an input without rows: use the column form 'inputs'", at)
     specs = signature.inputs
     if is_bare(rows[0]):
         if len(specs) > 1:
@@ -133,13 +162,17 @@ def _bad_row(rows: list[Any], signature: Signature, at: Path) -> InvalidInput:
             return InvalidInput(
                 f"expected an object with the keys {keys}, got {noun(row)}", (*at, index)
             )
+        given = [spec.name for spec in signature.optional if spec.name in row]
+        if given:
+            message = f"{quoted(given)} holds for all rows: use the column form 'inputs'"
+            return InvalidInput(message, (*at, index))
         if row.keys() != names:
             return wrong_names(signature, row).within(*at, index)
     return InvalidInput("the rows have different keys", at)  # pragma: no cover
 
 
 def _keys(specs: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"'{spec.name}'" for spec in specs)
+    return quoted(spec.name for spec in specs)
 
 
 def is_bare(value: Any) -> bool:
@@ -156,7 +189,7 @@ def from_columns(columns: Any, signature: Signature, at: Path, *, rules: Rules =
                 f"expected an object with the keys {_keys(specs)}, got {noun(columns)}", at
             )
         columns = {specs[0].name: columns}
-    if columns.keys() != {spec.name for spec in specs}:
+    if not signature.accepts(columns.keys()):
         raise wrong_names(signature, columns).within(*at)
     return {
         spec.name: to_array(
@@ -166,7 +199,8 @@ def from_columns(columns: Any, signature: Signature, at: Path, *, rules: Rules =
             (*at, spec.name),
             rules=rules,
         )
-        for spec in specs
+        for spec in signature.accepted
+        if spec.name in columns
     }
 
 
@@ -175,8 +209,10 @@ def encodable(name: str, array: Array) -> Any:
     if array.dtype.kind in "OSU":
         return _encodable_strings(array.tolist(), as_base64=name.endswith("_bytes"))
     known = _KNOWN[array.dtype]
-    if array.flags.c_contiguous and array.dtype is known:
+    if array.dtype is known and array.ndim and array.flags.c_contiguous:
         return array
+    if not array.ndim:
+        return array.astype(known)[()]  # orjson takes no arrays without axes
     return np.ascontiguousarray(array).view(known)
 
 

@@ -1,16 +1,28 @@
 """Single JSON values and flat arrays of them: what becomes of them in a data type."""
 
-import base64
-import binascii
+from collections.abc import Sequence
+from itertools import chain
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from inference_service.core.errors import InvalidInput, Path
-from inference_service.core.tensors import Array, DType, Shape, shape_fits
+from inference_service.core.tensors import (
+    MOST_AXES,
+    Array,
+    DType,
+    Shape,
+    same_values,
+    shape_fits,
+)
+from inference_service.protocols import base64_text
 
 BASE64_KEY = "b64"
-_EXACT_FLOAT = 2.0**53  # above it a float no longer holds every integer
+_EXACT_FLOAT = 2.0**53  # from it on a float no longer holds every integer
+_NUMBERS = frozenset({int, float})
+_BOOLEANS = frozenset({bool})
+_NULLABLE = frozenset({int, float, NoneType})
 _FEW = 4096  # numbers, for which one pass over their squares is cheaper than smallest and largest
 _SQUARES = {d: d.largest if d is DType.FP64 else d.largest**2 for d in DType if d.is_float}
 """What a sum of squares may be if every number is to fit the type; NaN and Infinity don't."""
@@ -19,45 +31,135 @@ _SQUARES = {d: d.largest if d is DType.FP64 else d.largest**2 for d in DType if 
 class Rules(NamedTuple):
     """How strictly numbers are read.
 
-    Without ``check_booleans``, true and false among numbers are taken for 1 and 0 as numpy does:
-    for bodies that hold neither. ``non_finite`` takes NaN and Infinity, which JSON doesn't have.
+    Without ``check_types`` nobody looks at the type of each value before numpy does: for bodies
+    that can hold neither strings nor booleans in place of numbers. ``non_finite`` takes NaN and
+    Infinity, which JSON doesn't have; ``null`` takes null for a NaN.
     """
 
-    check_booleans: bool = True
+    check_types: bool = True
     non_finite: bool = False
+    null: bool = False
 
 
 STRICT = Rules()
 
 
-def numbers(value: Any, dtype: DType, shape: Shape, *, rules: Rules = STRICT) -> Array | None:
-    """The value as an array; None where it isn't numbers (or booleans) of this type and shape."""
+def numbers(
+    value: Any, dtype: DType, shape: Shape | None, *, rules: Rules = STRICT
+) -> Array | None:
+    """The value as an array; None where it isn't numbers (or booleans) of this type and shape.
+
+    numpy never sees a string: of a list of strings it would make an array as wide as the longest.
+    """
+    if rules.check_types:
+        kinds = leaf_types(value)
+        if not kinds <= (_BOOLEANS if dtype is DType.BOOL else _NULLABLE):
+            return None
     try:
         raw = np.asarray(value)
     except (ValueError, OverflowError):  # ragged, or not numbers at all
         return None
+    if raw.dtype.kind == "O":
+        return _from_objects(value, dtype, shape, rules)
     if not shape_fits(raw.shape, shape):
+        same = _reshaped(raw.shape, shape)
+        if same is None:
+            return None
+        raw = raw.reshape(same)
+    if raw.dtype.kind == "f" and dtype.is_integer and not (np.abs(raw) < _EXACT_FLOAT).all():
+        return _exact(value, raw, dtype)
+    return cast(raw, dtype, non_finite=rules.non_finite)
+
+
+def leaf_types(value: Any) -> set[type]:
+    """The types of what is not a list, however deeply in lists it is."""
+    if not isinstance(value, list):
+        return {type(value)}
+    found: set[type] = set()
+    level = value
+    while True:
+        kinds = set(map(type, level))
+        nested = list in kinds
+        kinds.discard(list)
+        found |= kinds
+        if not nested:
+            return found
+        level = list(chain.from_iterable(item for item in level if type(item) is list))
+
+
+def _from_objects(value: Any, dtype: DType, shape: Shape | None, rules: Rules) -> Array | None:
+    """Floats, some of them null where that means NaN, or integers beyond all of numpy's."""
+    if not dtype.is_float or leaf_types(value) - (_NULLABLE if rules.null else _NUMBERS):
         return None
-    if dtype is DType.UINT64 and raw.dtype.kind == "f":
-        raw = _unsigned(value, raw)
-    array = cast(raw, dtype, non_finite=rules.non_finite)
-    if array is None or dtype is DType.BOOL or not rules.check_booleans:
-        return array
-    return None if _has_bool(value) else array
+    try:
+        raw = np.asarray(value, object)
+        if not shape_fits(raw.shape, shape):
+            same = _reshaped(raw.shape, shape)
+            if same is None:
+                return None
+            raw = raw.reshape(same)
+        missing = np.asarray(raw == None)  # noqa: E711 - of each element
+        present = np.where(missing, 0.0, raw).astype(np.float64)
+    except (ValueError, OverflowError, TypeError):  # ragged, or an integer beyond all floats
+        return None
+    array = cast(present, dtype, non_finite=rules.non_finite)
+    if array is not None:
+        array[missing] = np.nan
+    return array
 
 
-def _has_bool(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(_has_bool(item) for item in value)
-    return isinstance(value, bool)
+def _reshaped(actual: Sequence[int], wanted: Shape | None) -> tuple[int, ...] | None:
+    """The shape that the same values have in the spec: see `same_values`.
+
+    JSON can't say how long the axes within an empty list are: the spec has to, unless there are no
+    rows at all.
+    """
+    if wanted is None or 0 not in actual or len(actual) >= len(wanted):
+        return same_values(actual, wanted)
+    axes, rest = wanted[: len(actual)], wanted[len(actual) :]
+    if not shape_fits(actual, axes) or (None in rest and actual != (0,)):
+        return None
+    return (*actual, *(n or 0 for n in rest))
 
 
-def strings(value: Any, shape: Shape) -> Array | None:
+def _exact(value: Any, raw: Array, dtype: DType) -> Array | None:
+    """Integers among which some are written as floats, or that no one type of numpy holds.
+
+    numpy makes floats of all, and loses digits: each is looked at as it was sent. A float stands
+    for an integer only below 2**53, where no two integers have one float.
+    """
+    flat = flattened(value)
+    smallest, largest = dtype.limits
+    for place, item in enumerate(flat):
+        if type(item) is float:
+            if not (abs(item) < _EXACT_FLOAT and item.is_integer()):
+                return None
+            flat[place] = int(item)
+        if not smallest <= flat[place] <= largest:
+            return None
+    return np.array(flat, dtype.numpy).reshape(raw.shape)
+
+
+def flattened(value: Any) -> list[Any]:
+    """What is not a list, in its order; the value is not ragged."""
+    if not isinstance(value, list):
+        return [value]
+    flat = value
+    while flat and isinstance(flat[0], list):
+        flat = list(chain.from_iterable(flat))
+    return list(flat) if flat is value else flat
+
+
+def strings(value: Any, shape: Shape | None) -> Array | None:
     """The value as an array of str, or None where it isn't strings of this shape."""
     flat: list[str] = []
-    actual = _string_shape(value, flat, len(shape))
-    if actual is None or not shape_fits(actual, shape):
+    actual = _string_shape(value, flat, MOST_AXES if shape is None else len(shape) + 1)
+    if actual is None:
         return None
+    if not shape_fits(actual, shape):
+        actual = _reshaped(actual, shape)
+        if actual is None:
+            return None
     array = np.empty(len(flat), object)
     array[:] = flat
     return array.reshape(actual)
@@ -92,23 +194,12 @@ def cast(raw: Array, dtype: DType, *, non_finite: bool = False) -> Array | None:
     if dtype.is_float:
         return _float(raw, dtype, non_finite=non_finite)
     if kind == "f":
-        if not (np.abs(raw) <= _EXACT_FLOAT).all() or (raw != np.trunc(raw)).any():
+        if not (np.abs(raw) < _EXACT_FLOAT).all() or (raw != np.trunc(raw)).any():
             return None
         raw = raw.astype(np.int64)
     smallest, largest = dtype.limits
     in_range = raw.min() >= smallest and raw.max() <= largest
     return raw.astype(target) if in_range else None
-
-
-def _unsigned(value: Any, raw: Array) -> Array:
-    """numpy makes floats, and loses digits, of integers on both sides of 2**63."""
-    exact = np.asarray(value, object)
-    if not all(type(item) is int for item in exact.flat):
-        return raw
-    try:
-        return exact.astype(np.uint64)
-    except OverflowError:
-        return raw
 
 
 def _float(raw: Array, dtype: DType, *, non_finite: bool) -> Array | None:
@@ -136,8 +227,8 @@ def _square(raw: Array) -> float:
 def bytes_of(text: str, at: Path) -> bytes:
     """Base64 to bytes. Raises InvalidInput."""
     try:
-        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
+        return base64_text.decoded(text)
+    except ValueError as error:
         raise InvalidInput(f"not base64: {error}", at) from None
 
 
@@ -147,7 +238,7 @@ def text_of(value: Any) -> str | None:
         return value
     if isinstance(value, dict) and value.keys() == {BASE64_KEY}:
         try:
-            return base64.b64decode(value[BASE64_KEY], validate=True).decode()
-        except (binascii.Error, ValueError, TypeError):
+            return base64_text.decoded(value[BASE64_KEY]).decode()
+        except (AttributeError, ValueError):
             return None
     return None

@@ -15,7 +15,10 @@ MOST_TEXTS = 2048
 def embedder_of(info: ModelInfo) -> TextEmbedder:
     """The model's pipeline. Raises InvalidInput for a model that takes no text."""
     if info.text is None:
-        raise InvalidInput(f"model '{info.name}' takes no text: its model.toml has no [pipeline]")
+        raise InvalidInput(
+            f"model '{info.name}' makes no vectors of text: its model.toml has no [pipeline] of "
+            "kind 'text-embedding'"
+        )
     return info.text
 
 

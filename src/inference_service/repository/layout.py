@@ -8,43 +8,92 @@
         1/model.onnx                a version: a whole number; the highest is served by default
         2/model.onnx
       sentiment.onnx                a bare file is version 1 of the model "sentiment"
+
+Whatever is wrong with one entry is that model's problem: it is told in its ``problem``, and the
+others are served. Reading an entry may also take for ever (a file server that hangs), so each one
+is read in a thread of its own for a limited time.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import monotonic
+from typing import TypeAlias
 
 from inference_service.core.errors import InvalidModel
 from inference_service.core.versions import VERSION_FOLDER
+from inference_service.daemon import in_daemon
+from inference_service.repository.files import check_file, unreadable
 from inference_service.repository.manifest import Manifest, read_manifest
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "model.toml"
+TIME_LIMIT = 10.0
+"""Seconds for reading what is in a repository, models themselves not included."""
+
+_NAME = re.compile(r"\w[\w.+@~ -]{0,199}")
+_TAKEN = frozenset({"stats"})  # /v2/models/stats is a path of its own
+_ANYWHERE = Path("/")
+_MOST_FILES = 1_000
+_SHOWN = 80  # characters of a name that can't be one
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model of the repository; ``problem`` says why it can't be served at all."""
+    """One model of the repository; ``problem`` says why it can't be served at all.
+
+    ``root`` is the resolved folder that no link may lead out of, ``folder`` the model's own (a bare
+    file has none). ``stamps`` differ when the files of a version do.
+    """
 
     name: str
     versions: Mapping[int, Path] = field(default_factory=dict)
     manifest: Manifest = field(default_factory=Manifest)
     problem: str = ""
+    root: Path = Path("/")
+    folder: Path | None = None
+    stamps: Mapping[int, object] = field(default_factory=dict)
 
 
-def scan(path: Path) -> Sequence[ModelEntry]:
-    """The models at ``path``. Raises InvalidModel where there is none."""
+_Read: TypeAlias = Callable[[], ModelEntry | None]
+
+
+def scan(
+    path: Path, time_limit: float = TIME_LIMIT, *, follow_links: bool = False
+) -> Sequence[ModelEntry]:
+    """The models at ``path``; with ``follow_links`` links may lead anywhere.
+
+    Raises InvalidModel where there is no model.
+    """
+    try:
+        scanning = in_daemon(lambda: _scan(path, time_limit, follow_links=follow_links), "scan")
+        return scanning.result(2 * time_limit)
+    except TimeoutError:
+        raise InvalidModel(f"{path} could not be read within {2 * time_limit:g} seconds") from None
+    except OSError as error:
+        raise InvalidModel(f"{path} can't be read: {error.strerror}") from None
+
+
+def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[ModelEntry]:
     if path.is_file():
         if path.suffix != ".onnx":
             raise InvalidModel(f"{path} is no .onnx file; serve takes one or a model repository")
-        return [_bare(path)]
+        # Whoever names one file means it, wherever it is a link to.
+        root = _ANYWHERE if follow_links else path.resolve().parent
+        return _read([(path.stem, lambda: _bare(path.stem, path, root))], time_limit)
     if not path.is_dir():
         raise InvalidModel(
             f"{path} does not exist; serve takes a model repository or an .onnx file"
         )
-    if _versions(path) or (path / MODEL_FILE).is_file():
-        return [_folder(path.resolve())]
-    entries = [_entry(child) for child in sorted(path.iterdir()) if _may_be_model(child)]
+    own = path.resolve()
+    root = _ANYWHERE if follow_links else own
+    if _version_folders(path) or (path / MODEL_FILE).is_file():
+        return _read([(own.name, lambda: _folder(own.name, own, root))], time_limit)
+    entries = _read([_reader(child, root) for child in _children(path)], time_limit)
     if not entries:
         raise InvalidModel(
             f"no models in {path}: expected {path}/<name>/<version>/{MODEL_FILE} "
@@ -53,38 +102,138 @@ def scan(path: Path) -> Sequence[ModelEntry]:
     return entries
 
 
-def _may_be_model(child: Path) -> bool:
+def names(path: Path) -> Sequence[str]:
+    """The models that seem to be at ``path``; nothing of them is read. Raises OSError."""
+    if path.is_file():
+        return [path.stem]
+    if (path / MODEL_FILE).is_file() or _version_folders(path):
+        return [path.resolve().name]
+    return list(dict.fromkeys(_name(child) for child in _children(path)))
+
+
+def _children(path: Path) -> "list[os.DirEntry[str]]":
+    with os.scandir(path) as listed:
+        return sorted((one for one in listed if _may_be_model(one)), key=lambda one: one.name)
+
+
+def _may_be_model(child: "os.DirEntry[str]") -> bool:
+    """What can be told without asking for the entry itself: that may hang."""
     if child.name.startswith((".", "_")):
         return False
-    return child.is_dir() or child.suffix == ".onnx"
+    is_folder = child.is_dir(follow_symlinks=False)
+    return is_folder or child.is_symlink() or child.name.endswith(".onnx")
 
 
-def _entry(child: Path) -> ModelEntry:
-    return _folder(child) if child.is_dir() else _bare(child)
+def _reader(child: "os.DirEntry[str]", root: Path) -> tuple[str, _Read]:
+    path = Path(child.path)
+    name = _name(child)
+    is_file = path.suffix == ".onnx" and not child.is_dir(follow_symlinks=False)
+
+    def read() -> ModelEntry | None:
+        if path.is_dir():
+            return _folder(name, path, root)
+        if is_file or not path.exists():
+            return _bare(name, path, root)
+        return None  # a link to a file that is no model
+
+    return name, read
 
 
-def _bare(path: Path) -> ModelEntry:
-    return ModelEntry(path.stem, {1: path})
+def _name(child: "os.DirEntry[str]") -> str:
+    name = child.name
+    if not child.is_dir(follow_symlinks=False):
+        name = name.removesuffix(".onnx")
+    return name if _NAME.fullmatch(name) else _printable(name)
 
 
-def _folder(folder: Path) -> ModelEntry:
-    versions = _versions(folder)
-    if not versions and (folder / MODEL_FILE).is_file():
-        versions = {1: folder / MODEL_FILE}
-    if not versions:
-        wanted = f"{folder.name}/<version>/{MODEL_FILE}"
-        return ModelEntry(folder.name, problem=f"no version in the folder: expected {wanted}")
+def _read(readers: Sequence[tuple[str, _Read]], time_limit: float) -> Sequence[ModelEntry]:
+    """All at the same time; what is not read in time has a problem."""
+    until = monotonic() + time_limit
+    reading = [(name, in_daemon(read, f"scan-{name}")) for name, read in readers]
+    found = [_outcome(name, one, until, time_limit) for name, one in reading]
+    entries = [entry for entry in found if entry is not None]
+    counts = Counter(entry.name for entry in entries)
+    return list({entry.name: _checked(entry, counts) for entry in entries}.values())
+
+
+def _outcome(
+    name: str, reading: "Future[ModelEntry | None]", until: float, time_limit: float
+) -> ModelEntry | None:
     try:
-        manifest = read_manifest(folder / MANIFEST_FILE)
+        return reading.result(max(0.0, until - monotonic()))
+    except TimeoutError:
+        return ModelEntry(name, problem=f"its files could not be read within {time_limit:g} s")
     except InvalidModel as error:
-        return ModelEntry(folder.name, versions, problem=str(error))
-    return ModelEntry(folder.name, versions, manifest)
+        return ModelEntry(name, problem=str(error))
+    except OSError as error:
+        return ModelEntry(name, problem=str(unreadable(Path(error.filename or name), error)))
+    # Whatever it was, it is this model's problem alone.
+    except Exception as error:
+        return ModelEntry(name, problem=f"{type(error).__name__}: {error}")
 
 
-def _versions(folder: Path) -> dict[int, Path]:
-    """Version numbers and their files; a version folder that holds no model yet is passed over."""
-    return {
-        int(child.name): child / MODEL_FILE
-        for child in folder.iterdir()
-        if VERSION_FOLDER.match(child.name) and (child / MODEL_FILE).is_file()
+def _checked(entry: ModelEntry, counts: Mapping[str, int]) -> ModelEntry:
+    name = entry.name
+    if counts[name] > 1:
+        problem = f"there are both {name}/ and {name}.onnx: a model's name can be there once"
+        return ModelEntry(name, problem=problem)
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        problem = "this can't be a model's name, which stands in paths: take letters and digits"
+        return replace(entry, problem=problem)
+    return entry
+
+
+def _printable(name: str) -> str:
+    """For logs and answers: of one line, and of characters that can be encoded."""
+    text = name.encode("ascii", "backslashreplace").decode().encode("unicode_escape").decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}[...]"
+
+
+def _bare(name: str, path: Path, root: Path) -> ModelEntry:
+    check_file(path, root)
+    return ModelEntry(name, {1: path}, root=root, stamps={1: _stamps([path])})
+
+
+def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
+    if not folder.resolve(strict=True).is_relative_to(root):
+        raise InvalidModel(
+            "it is a symbolic link out of the model repository, which is not followed "
+            "(repository.follow_links)"
+        )
+    versions = {int(child.name): child / MODEL_FILE for child in _version_folders(folder)}
+    single = folder / MODEL_FILE
+    if not versions and (single.exists() or single.is_symlink()):
+        versions = {1: single}
+    if not versions:
+        wanted = f"{name}/<version>/{MODEL_FILE}"
+        return ModelEntry(name, problem=f"no version in the folder: expected {wanted}")
+    entry = ModelEntry(name, versions, root=root, folder=folder)
+    try:
+        manifest = folder / MANIFEST_FILE
+        if manifest.exists() or manifest.is_symlink():
+            check_file(manifest, root)
+        entry = replace(entry, manifest=read_manifest(manifest))
+        for path in versions.values():
+            check_file(path, root)
+    except InvalidModel as error:
+        return replace(entry, problem=str(error))
+    stamps = {
+        version: _stamps([path] if path == single else sorted(path.parent.iterdir())[:_MOST_FILES])
+        for version, path in versions.items()
     }
+    return replace(entry, stamps=stamps)
+
+
+def _version_folders(folder: Path) -> list[Path]:
+    """Folders of versions; one that holds no model yet is passed over."""
+    return [
+        child
+        for child in folder.iterdir()
+        if VERSION_FOLDER.match(child.name)
+        and ((child / MODEL_FILE).exists() or (child / MODEL_FILE).is_symlink())
+    ]
+
+
+def _stamps(files: Sequence[Path]) -> object:
+    stats = [(file.name, file.stat()) for file in files if file.exists()]
+    return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats]

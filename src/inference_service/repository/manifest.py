@@ -1,19 +1,21 @@
-"""model.toml: what a model's owner says about it. Every field has a default."""
+"""model.toml: what a model's owner says about it. Every field has a default and bounds.
+
+The bounds are far beyond what anybody needs, and refuse what would take the service down with the
+model: thousands of threads, rows of gigabytes, a wait without end.
+"""
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from inference_service.core.errors import InvalidModel, render_path
@@ -21,10 +23,40 @@ from inference_service.core.padding import PaddedAxis
 from inference_service.core.pipeline import Affine, Pipeline, TopK
 from inference_service.core.tensors import BatchMode
 from inference_service.core.versions import Latest, VersionPolicy
+from inference_service.repository.files import read_small
+
+LARGEST_FILE = 2**20
+"""Bytes of a model.toml. Longer lists, of labels say, are files of their own."""
+
+Rows: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
+"""Rows of one run: where more rows per second are won by more rows is over long before."""
+
+QueuedRows: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
+"""Each takes memory while it waits."""
+
+MOST_THREADS = 1_024
+"""No machine has more cores, and each thread takes a stack."""
+
+Threads: TypeAlias = Annotated[int, Field(ge=1, le=MOST_THREADS)]
+
+Delay: TypeAlias = Annotated[float, Field(ge=0, le=60)]
+"""Seconds: a request is ended after `limits.request_timeout`, 60 by default."""
+
+Deadline: TypeAlias = Annotated[float, Field(ge=1e-3, le=86_400)]
+"""Seconds: nothing is answered in less than a millisecond, and nobody waits for days."""
+
+Length: TypeAlias = Annotated[int, Field(ge=1, le=2**26)]
+"""Of an axis: so many float32 are 256 MB, in one row."""
+
+Classes: TypeAlias = Annotated[int, Field(ge=1, le=100_000)]
+"""Of an answer: each is written as text."""
+
+Axis: TypeAlias = Annotated[int, Field(ge=-64, le=63)]
+"""Tensors have 64 axes at most."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Batching(_Section):
@@ -34,14 +66,14 @@ class Batching(_Section):
     """
 
     mode: BatchMode | None = None
-    max_batch_size: PositiveInt | None = None
-    max_queue_delay: NonNegativeFloat | None = None
-    max_queue_rows: PositiveInt | None = None
-    default_deadline: PositiveFloat | None = None
+    max_batch_size: Rows | None = None
+    max_queue_delay: Delay | None = None
+    max_queue_rows: QueuedRows | None = None
+    default_deadline: Deadline | None = None
     hold: bool | None = None
-    allowed_batch_sizes: list[PositiveInt] = []
+    allowed_batch_sizes: Annotated[list[Rows], Field(max_length=64)] = []
     share_identical: bool = False
-    axes: dict[str, NonNegativeInt] = {}
+    axes: dict[str, Annotated[int, Field(ge=0, le=63)]] = {}
 
     @field_validator("allowed_batch_sizes")
     @classmethod
@@ -57,25 +89,31 @@ class PaddedInput(_Section):
     ``mask`` names the input that marks what is padding: it is filled with 0 on the same axis.
     """
 
-    axis: PositiveInt
-    value: float = 0.0
+    axis: Annotated[int, Field(ge=1, le=63)]
+    value: Annotated[float, Field(allow_inf_nan=True)] = 0.0
     mask: str | None = None
-    max_length: PositiveInt | None = None
+    max_length: Length | None = None
 
 
 class Runtime(_Section):
     """How onnxruntime runs this model. ``constants`` are inputs that are the same for all rows."""
 
-    slots: PositiveInt | None = None
-    intra_op_threads: PositiveInt | None = None
+    slots: Threads | None = None
+    intra_op_threads: Threads | None = None
     constants: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if (self.slots or 1) * (self.intra_op_threads or 1) > MOST_THREADS:
+            raise ValueError(f"slots * intra_op_threads should be at most {MOST_THREADS}")
+        return self
 
 
 class WarmUp(_Section):
     """Runs before the model is ready. ``shapes`` are row shapes, the batch axis left out."""
 
     enabled: bool = True
-    shapes: dict[str, list[PositiveInt]] = {}
+    shapes: dict[str, Annotated[list[Length], Field(max_length=63)]] = {}
 
 
 class Preprocess(_Section):
@@ -83,13 +121,13 @@ class Preprocess(_Section):
 
     scale: float | list[float] = 1.0
     offset: float | list[float] = 0.0
-    axis: int = -1
+    axis: Axis = -1
 
 
 class Postprocess(_Section):
     """The highest scores of an output with their labels, instead of all scores."""
 
-    top_k: PositiveInt
+    top_k: Classes
 
 
 class Manifest(_Section):
@@ -145,14 +183,20 @@ def read_manifest(path: Path) -> Manifest:
 
     Raises InvalidModel with the field and what was expected there.
     """
-    if not path.exists():
+    name = path.name
+    content = read_small(path, LARGEST_FILE)
+    if content is None:
         return Manifest()
     try:
-        with path.open("rb") as file:
-            return Manifest.model_validate(tomllib.load(file))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidModel(f"{path.name} is not valid TOML: {error}") from error
+        return Manifest.model_validate(tomllib.loads(content.decode()))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidModel(f"{name} is not UTF-8 (line {line}): save it as UTF-8") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = render_path(tuple(first["loc"]))
-        raise InvalidModel(f"{path.name}: {where}: {first['msg']}") from error
+        raise InvalidModel(f"{name}: {where}: {first['msg']}") from error
+    except RecursionError:
+        raise InvalidModel(f"{name}: it is nested too deeply") from None
+    except ValueError as error:  # TOML's own errors, and numbers that Python doesn't read
+        raise InvalidModel(f"{name} is not valid TOML: {error}") from error

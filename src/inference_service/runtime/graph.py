@@ -1,17 +1,19 @@
 """Reads just enough of an ONNX file to name its nodes, without the onnx package.
 
 ONNX is protobuf (onnx/onnx.proto3): ModelProto.graph is field 7; GraphProto.node is field 1,
-.output field 12; NodeProto.input 1, .output 2, .name 3, .op_type 4. The file is mapped, and fields
-of no interest (the weights) are skipped, not read.
+.input 11, .output 12; NodeProto.input 1, .output 2, .name 3, .op_type 4, .attribute 5;
+AttributeProto.name 1, .ints 8, .strings 9; ValueInfoProto.name 1, .type 2; TypeProto.tensor_type 1;
+its shape is field 2. The file is mapped, and fields of no interest (the weights) are skipped, not
+read.
 """
 
 import mmap
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_GRAPH, _NODE, _GRAPH_OUTPUT = 7, 1, 12
+_GRAPH, _NODE, _GRAPH_INPUT, _GRAPH_OUTPUT = 7, 1, 11, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,101 @@ def read_nodes(path: Path) -> list[Node]:
         return nodes
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a file says and onnxruntime doesn't pass on.
+
+    ``shapeless`` inputs and outputs have no declared rank. ``classes`` are those of the ZipMap that
+    makes an output, in the order of its scores.
+    """
+
+    shapeless: frozenset[str] = frozenset()
+    classes: Mapping[str, tuple[int, ...] | tuple[str, ...]] = field(default_factory=dict)
+
+
+def read_declared(source: Path | bytes) -> Declared:
+    """Raises ValueError for what is no ONNX."""
+    if isinstance(source, bytes):
+        return _declared(source)
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _declared(data)
+
+
+def _declared(data: mmap.mmap | bytes) -> Declared:
+    shapeless: set[str] = set()
+    classes: dict[str, tuple[int, ...] | tuple[str, ...]] = {}
+    for number, start, stop in _fields(data, 0, len(data)):
+        if number != _GRAPH:
+            continue
+        for inner, at, end in _fields(data, start, stop):
+            if inner in {_GRAPH_INPUT, _GRAPH_OUTPUT} and not _has(data, at, end, _TENSOR_SHAPE):
+                shapeless.add(_text(data, at, end, 1))
+            elif inner == _NODE and _text(data, at, end, 4) == "ZipMap":
+                classes[_text(data, at, end, 2)] = _zipmap_classes(data, at, end)
+    return Declared(frozenset(shapeless), classes)
+
+
+_TENSOR_SHAPE = (2, 1, 2)
+"""From a ValueInfoProto: its type, its tensor_type, its shape."""
+
+
+def _has(data: mmap.mmap | bytes, start: int, stop: int, path: tuple[int, ...]) -> bool:
+    """Whether a message has a field, by the numbers that lead to it."""
+    first, *rest = path
+    return any(
+        not rest or _has(data, at, end, tuple(rest))
+        for _, at, end in _only(data, start, stop, first)
+    )
+
+
+def _zipmap_classes(
+    data: mmap.mmap | bytes, start: int, stop: int
+) -> tuple[int, ...] | tuple[str, ...]:
+    for _, first, last in _only(data, start, stop, 5):
+        name = _text(data, first, last, 1)
+        if name == "classlabels_strings":
+            return tuple(data[at:end].decode() for _, at, end in _only(data, first, last, 9))
+        if name == "classlabels_int64s":
+            return tuple(_integers(data, first, last, 8))
+    return ()
+
+
+def _only(
+    data: mmap.mmap | bytes, start: int, stop: int, number: int
+) -> Iterator[tuple[int, int, int]]:
+    return (found for found in _fields(data, start, stop) if found[0] == number)
+
+
+def _text(data: mmap.mmap | bytes, start: int, stop: int, number: int) -> str:
+    """The first text with this number; "" where there is none."""
+    return next((data[at:end].decode() for _, at, end in _only(data, start, stop, number)), "")
+
+
+def _integers(data: mmap.mmap | bytes, start: int, stop: int, number: int) -> Iterator[int]:
+    """A repeated int64, packed (in one field) or not."""
+    at = start
+    while at < stop:
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, at = _varint(data, at)
+            if tag >> 3 == number:
+                yield _signed(value)
+        elif kind == _BYTES:
+            size, at = _varint(data, at)
+            end = at + size
+            while tag >> 3 == number and at < end:
+                value, at = _varint(data, at)
+                yield _signed(value)
+            at = end
+        else:
+            at += 8 if kind == _FIXED64 else 4
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
     """The same model with more of its tensors as graph outputs.
 
@@ -64,7 +161,7 @@ def _node(data: mmap.mmap, start: int, stop: int) -> Node:
     )
 
 
-def _fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: mmap.mmap | bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """Field number, start and end of every length-delimited field; the others are skipped."""
     at = start
     while at < stop:
@@ -84,7 +181,7 @@ def _fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, 
             raise ValueError(f"not a protobuf file: wire type {kind}")
 
 
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
+def _varint(data: mmap.mmap | bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[at]

@@ -1,43 +1,56 @@
-"""From a file to a warm, probed model that can be served."""
+"""From a file to a warm model whose batching is decided, and that can be served."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from inference_service.core.errors import InferenceServiceError
+from inference_service.core.guard import Guard, Shapes
 from inference_service.core.padding import PaddedAxis, Padding
 from inference_service.core.pipeline import Pipeline
-from inference_service.core.scheduling.layout import Layout, Profile, worth_having
-from inference_service.core.scheduling.lengths import quantised
+from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.tasks import PayloadPipeline
-from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
+from inference_service.core.tasks import BoundedPipeline, PayloadPipeline, labels_of
+from inference_service.core.tensors import BatchMode, Shape, Signature, Tensors, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
-from inference_service.runtime.probe import Probe, probe
-from inference_service.runtime.probe_padding import row_of_length, verified_padding
-from inference_service.runtime.profile import (
-    LARGEST,
-    SLOW_RUN,
-    Measurement,
-    ProfileCache,
-    knee_of,
-    measure,
-    repeated,
-    sizes_up_to,
+from inference_service.runtime.batching import Decision, checked, decide
+from inference_service.runtime.declared import (
+    check_labels,
+    check_row_shapes,
+    example_row,
+    plain_row,
 )
-from inference_service.runtime.runner import INLINE_BELOW, OrtRunner
+from inference_service.runtime.memory import Trimmer, resident
+from inference_service.runtime.probe_padding import verified_padding
+from inference_service.runtime.profile import LARGEST, ProfileCache, derived_max_batch_size
+from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import Frame, OpenModel, RuntimeOptions, open_model
+from inference_service.runtime.verdicts import (
+    Analyse,
+    Analysis,
+    VerdictCache,
+    analysed,
+    analysis_of,
+)
+from inference_service.runtime.warmup import (
+    chosen,
+    is_cheap,
+    measured,
+    typical_row,
+    worth_inlining,
+)
 
-_LARGEST_TO_OPEN_TWICE = 256 * 2**20  # bytes; a second layout is a second copy in memory
+_UNMEASURED = 64  # rows; the largest batch of a model whose costs are not known
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """One model version's place, bounds and descriptions.
 
-    ``layouts`` are the ways to use the cores that may be chosen from, the first for the probe.
-    ``policy.max_batch_size`` None is derived: the knee of the measured costs.
+    ``layouts`` are the ways to use the cores that may be chosen from, the first for the check.
+    ``policy.max_batch_size`` None is derived: the knee of the measured costs. ``analyse`` gives the
+    verdict on the file. ``max_run_bytes`` bounds the memory of a run, as far as shapes tell it.
     """
 
     name: str
@@ -48,6 +61,9 @@ class LoadOptions:
     derive_max_batch_size: bool = False
     allow_spinning: bool = False
     profiles: ProfileCache = field(default_factory=lambda: ProfileCache(None))
+    verdicts: VerdictCache = field(default_factory=lambda: VerdictCache(None))
+    analyse: Analyse = analysed
+    max_run_bytes: int | None = None
     mode: BatchMode | None = None
     warm_up: bool = True
     share_identical: bool = False
@@ -59,13 +75,14 @@ class LoadOptions:
     version_labels: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
+    example_file: bytes = b""
     pipeline: Pipeline = field(default_factory=Pipeline)
     payloads: Callable[[], PayloadPipeline] | None = None
     frame: Frame = field(default_factory=Frame)
 
     def runtime(self, layout: Layout) -> RuntimeOptions:
         """How onnxruntime uses the machine in this layout."""
-        # Who has to say which shapes work has a graph that takes several.
+        # Declared padding, a pipeline or warm-up shapes imply inputs of several shapes.
         one_shape = not (self.padding or self.payloads or self.row_shapes)
         return RuntimeOptions(
             layout.threads, self.allow_spinning, one_shape=one_shape, frame=self.frame
@@ -74,231 +91,282 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A session with what the probe found."""
+    """A session, what was decided about its batching, and the verdict on which that rests."""
 
     info: ModelInfo
     model: OpenModel
-    found: Probe
-    padding: Padding
+    found: Decision
+    analysis: Analysis
 
 
 def inspect(options: LoadOptions) -> LoadedModel:
-    """Open and probe a model, without warming it up. Raises InvalidModel."""
+    """Open a model, decide how it is batched and check that, without a warm-up.
+
+    Raises InvalidModel.
+    """
     model = open_model(options.path, options.runtime(options.layouts[0]))
-    found = probe(model, options.path, options.row_shapes)
-    warnings = list(found.warnings)
-    mode = found.mode
-    if options.mode is not None and options.mode is not found.mode:
-        warnings.append(
-            f"model.toml sets batching.mode = '{options.mode}', the probe finds '{found.mode}'"
-        )
-        mode = options.mode
+    check_row_shapes(options.row_shapes, model.inputs)
+    payloads = None if options.payloads is None else options.payloads()
+    model = _with_example(model, options, payloads)
+    analysis = analysis_of(options.path, model.constants, options.verdicts, options.analyse)
+    decision = decide(model, analysis, options.mode, options.row_shapes)
+    turned = _Turned(options.frame.axes, {name: a.shape for name, a in model.constants.items()})
+    conditions = tuple(_Holds(turned, one.holds) for one in analysis.verdict.conditions)
+    decision = checked(decision, model, options.path, options.verdicts, conditions)
+    warnings = list(decision.warnings)
     if model.maps:
         warnings.append(
             f"output {', '.join(sorted(model.maps))} is a ZipMap: it is served as a tensor "
             "[rows, classes]; exporting with zipmap=False is faster"
         )
-    padding = Padding()
-    payloads = None if options.payloads is None else options.payloads()
-    declared = _with_padding(options, payloads, model)
-    if declared.padding:
-        padding, why = verified_padding(model, mode, declared)
-        warnings += why
-    sizes = found.sizes or (options.policy.sizes if mode is BatchMode.MERGE else ())
-    padding = replace(padding, sizes=sizes)
-    info = ModelInfo(
+    padding, why = _padding(options, payloads, model, decision)
+    warnings += why
+    info = _info(options, model, decision, padding, warnings)
+    options.pipeline.check(info.signature)
+    if options.labels:
+        outputs = {} if decision.row is None else model.run(decision.row)
+        check_labels(options.labels, info.signature, outputs)
+    if payloads is not None:
+        tasks = payloads.tasks(info.signature)
+        labels = {**info.labels, **labels_of(tasks)}
+        info = replace(info, tasks=tasks, text=payloads.embedder, labels=labels)
+    peak = analysis.verdict.cost.peak_bytes
+    bounds = _Bounds(conditions, None if peak is None else _Peak(turned, peak))
+    guard = _guard(options, payloads, info, decision, bounds)
+    return LoadedModel(replace(info, guard=guard), model, decision, analysis)
+
+
+def _with_example(
+    model: OpenModel, options: LoadOptions, payloads: PayloadPipeline | None
+) -> OpenModel:
+    """Rows may be made of the owner's example. Raises InvalidModel."""
+    signature = Signature(model.inputs, model.outputs)
+    tasks = payloads.tasks(signature).values() if payloads is not None and options.example else ()
+    row = example_row(options.example or {}, signature, [task.noun for task in tasks])
+    return replace(model, known=model.known.with_row(row))
+
+
+def _known_example(row: Tensors | None, model: OpenModel) -> Mapping[str, Any] | None:
+    """For the docs page, where the graph takes some values only."""
+    if row is None or not model.known.encoders:
+        return None
+    return plain_row(row, Signature(model.inputs, model.outputs))
+
+
+def _info(
+    options: LoadOptions,
+    model: OpenModel,
+    decision: Decision,
+    padding: Padding,
+    warnings: Sequence[str],
+) -> ModelInfo:
+    return ModelInfo(
         name=options.name,
         version=options.version,
-        signature=_signature(model, mode, found.sizes),
-        policy=_policy(options, mode, sizes),
+        signature=_signature(model, decision),
+        policy=_policy(options, decision, padding.sizes),
         description=options.description,
-        labels=options.labels,
+        labels={**model.labels, **options.labels},
         version_labels=options.version_labels,
         metadata=options.metadata,
-        example=options.example,
+        example=options.example or _known_example(decision.row, model),
+        row_shapes=options.row_shapes,
+        example_file=options.example_file,
         warnings=tuple(warnings),
         pipeline=options.pipeline,
         padding=padding,
         share_identical=options.share_identical,
+        safety=decision.safety,
     )
-    options.pipeline.check(info.signature)
-    if payloads is not None:
-        tasks = payloads.tasks(info.signature)
-        info = replace(info, tasks=tasks, text=payloads.embedder)
-    return LoadedModel(info, model, found, padding)
 
 
-def _with_padding(
-    options: LoadOptions, payloads: PayloadPipeline | None, model: OpenModel
-) -> LoadOptions:
-    """Texts are of any length: without another word their pipeline says how they are padded."""
-    if payloads is None or options.padding:
-        return options
-    names = {spec.name for spec in model.inputs}
-    padding = {name: axis for name, axis in payloads.padding.items() if name in names}
-    return replace(options, padding=padding, longest=payloads.longest)
+def _padding(
+    options: LoadOptions,
+    payloads: PayloadPipeline | None,
+    model: OpenModel,
+    decision: Decision,
+) -> tuple[Padding, list[str]]:
+    """How rows and batches are padded, and what is to be said of it."""
+    padding = Padding()
+    why: list[str] = []
+    declared = options
+    if payloads is not None and not options.padding:
+        # Texts are of any length: without another word their pipeline says how they are padded.
+        names = {spec.name for spec in model.inputs}
+        known = {name: axis for name, axis in payloads.padding.items() if name in names}
+        declared = replace(options, padding=known, longest=payloads.longest)
+    if declared.padding:
+        if decision.rows.trivial:
+            padding, why = verified_padding(model, decision.mode, declared)
+        else:
+            why = ["padding is not used: not every tensor has its rows on axis 0"]
+    most = math.inf if decision.max_rows is None else decision.max_rows
+    merged = decision.mode is BatchMode.MERGE
+    allowed = tuple(size for size in options.policy.sizes if merged and size <= most)
+    return replace(padding, sizes=decision.sizes or allowed), why
 
 
-def _signature(model: OpenModel, mode: BatchMode, fixed: tuple[int, ...]) -> Signature:
+def _signature(model: OpenModel, decision: Decision) -> Signature:
     """As clients see it: a fixed batch is ours to fill up, theirs has any number of rows."""
-    if not fixed:
-        return Signature(model.inputs, model.outputs, mode)
+    rows = decision.rows
 
-    def freed(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-        return tuple(
-            replace(spec, shape=(None, *spec.shape[1:]), symbols=("", *spec.symbols[1:]))
-            if spec.shape and spec.shape[0] in fixed
-            else spec
-            for spec in specs
-        )
+    def freed(spec: TensorSpec, axis: int | None) -> TensorSpec:
+        if axis is None or axis >= len(spec.shape):
+            return spec
+        shape, symbols = list(spec.shape), list(spec.symbols or [""] * len(spec.shape))
+        shape[axis], symbols[axis] = None, ""
+        return replace(spec, shape=tuple(shape), symbols=tuple(symbols))
 
-    return Signature(freed(model.inputs), freed(model.outputs), mode)
+    inputs, outputs = model.inputs, model.outputs
+    if decision.sizes:
+        inputs = tuple(freed(spec, rows.axis(spec.name)) for spec in inputs)
+        outputs = tuple(freed(spec, rows.output_axis(spec.name)) for spec in outputs)
+    return Signature(inputs, outputs, decision.mode, model.optional, rows)
 
 
-def _policy(options: LoadOptions, mode: BatchMode, sizes: tuple[int, ...]) -> BatchPolicy:
+def _policy(options: LoadOptions, decision: Decision, sizes: tuple[int, ...]) -> BatchPolicy:
     policy = options.policy
-    if mode is not BatchMode.MERGE:
+    if decision.mode is not BatchMode.MERGE:
         return replace(policy, max_batch_size=1, max_queue_delay=0.0, sizes=())
     largest = LARGEST if options.derive_max_batch_size else policy.max_batch_size
     if sizes:
         largest = min(largest, sizes[-1])
+    if decision.max_rows is not None:
+        largest = min(largest, decision.max_rows)
     return replace(policy, max_batch_size=largest, sizes=sizes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Turned:
+    """Shapes of requests as the graph gets them: declared axes in their place, constants added."""
+
+    axes: Mapping[str, int]
+    constants: Shapes
+
+    def __call__(self, shapes: Shapes) -> Shapes:
+        if not self.axes and not self.constants:
+            return shapes
+        turned = dict(shapes)
+        for name in self.axes.keys() & turned.keys():
+            first, *rest = turned[name]
+            rest.insert(self.axes[name], first)
+            turned[name] = tuple(rest)
+        return {**turned, **self.constants}
+
+
+@dataclass(frozen=True, slots=True)
+class _Holds:
+    turned: _Turned
+    holds: Callable[[Shapes], bool]
+
+    def __call__(self, shapes: Shapes) -> bool:
+        return self.holds(self.turned(shapes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Peak:
+    turned: _Turned
+    peak: Callable[[Shapes], int]
+
+    def __call__(self, shapes: Shapes) -> int:
+        return self.peak(self.turned(shapes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What the analysis says of the shapes of requests."""
+
+    conditions: tuple[_Holds, ...]
+    peak: _Peak | None
+
+
+def _guard(
+    options: LoadOptions,
+    payloads: PayloadPipeline | None,
+    info: ModelInfo,
+    decision: Decision,
+    bounds: _Bounds,
+) -> Guard | None:
+    """The bounds on requests; None where their shapes say nothing: there is one shape of rows."""
+    signature = info.signature
+    longest = _longest(options, payloads, signature)
+    merged = decision.mode is BatchMode.MERGE
+    conditions = bounds.conditions if merged and decision.proven else ()
+    one_shape = signature.has_fixed_rows and decision.mode is not BatchMode.WHOLE
+    peak = None if one_shape or options.max_run_bytes is None else bounds.peak
+    if not conditions and not longest and peak is None:
+        return None
+    return Guard(
+        conditions,
+        longest,
+        peak,
+        options.max_run_bytes,
+        signature.rows,
+        None if decision.mode is BatchMode.WHOLE else info.policy.max_batch_size,
+    )
+
+
+def _longest(
+    options: LoadOptions, payloads: PayloadPipeline | None, signature: Signature
+) -> dict[str, Shape]:
+    """The longest axes of inputs, by model.toml and the pipeline."""
+    padding, limit = options.padding, options.longest
+    if payloads is not None and not padding:
+        padding, limit = payloads.padding, payloads.longest
+    names = {spec.name for spec in signature.inputs}
+    longest: dict[str, Shape] = {}
+    if limit is not None:
+        for name in names & padding.keys():
+            longest[name] = (*[None] * padding[name].axis, limit)
+    if isinstance(payloads, BoundedPipeline):
+        longest |= payloads.bounds(signature)
+    return longest
+
+
 def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, OrtRunner]:
-    """Open, probe and warm up. Raises InvalidModel."""
+    """Open, decide, check and warm up. Raises InvalidModel, or what a run raises."""
     loaded = inspect(options)
     warming()
+    return warmed(loaded, options)
+
+
+def warmed(loaded: LoadedModel, options: LoadOptions) -> tuple[ModelInfo, OrtRunner]:
+    """Warm up and measure: the model as it is served. Raises what a run raises."""
     models = {options.layouts[0].threads: loaded.model}
     profiles: tuple[Profile, ...] = (Profile(options.layouts[0]),)
-    info = loaded.info
-    cheap = False
-    if options.warm_up and loaded.found.row is not None:
-        row = _typical_row(loaded, loaded.found.row, options)
-        profiles = _chosen(_profiles(loaded, row, options, models), info, options)
+    info, row = loaded.info, loaded.found.row
+    cheap, trimmer = False, None
+    if options.warm_up and row is not None:
+        before = resident()
+        typical = typical_row(loaded.model, info, row, options)
+        profiles = chosen(measured(info, typical, options, models), info, options)
+        usual = resident() - before
         if options.derive_max_batch_size and not info.policy.sizes:
-            largest = min(knee_of(profiles), info.policy.max_batch_size)
+            largest = min(derived_max_batch_size(profiles), info.policy.max_batch_size)
             if info.signature.has_fixed_rows:
-                largest = _worth_inlining(profiles, largest)
-            info = replace(info, policy=replace(info.policy, max_batch_size=largest))
-        cheap = info.signature.has_fixed_rows and all(
-            seconds < INLINE_BELOW
-            for size, seconds in profiles[0].points
-            if size <= info.policy.max_batch_size
-        )
+                largest = worth_inlining(profiles, largest)
+            growth = info.policy.max_batch_size
+            derived = replace(info.policy, max_batch_size=largest, max_growth=growth)
+            info = replace(info, policy=derived)
+        cheap = loaded.analysis.verdict.cost.by_shape and is_cheap(info, profiles)
+        if cheap:  # longer runs would block the event loop
+            info = replace(info, policy=replace(info.policy, max_growth=0))
+        used = {profile.layout.threads for profile in profiles}
+        models = {threads: model for threads, model in models.items() if threads in used}
+        # Larger batches have been measured than are ever going to run.
+        smallest = info.signature.rows.repeated(row, min(info.policy.sizes, default=1))
+        for model in models.values():
+            model.trim(smallest)
+        trimmer = Trimmer(smallest, max(0, usual))
     elif options.derive_max_batch_size and info.signature.mode is BatchMode.MERGE:
         largest = min(_UNMEASURED, info.policy.max_batch_size)
         info = replace(info, policy=replace(info.policy, max_batch_size=largest))
-    used = {profile.layout.threads for profile in profiles}
-    kept = {threads: model for threads, model in models.items() if threads in used}
-    if options.warm_up and loaded.found.row is not None:
-        # Larger batches have been measured than are ever going to run.
-        smallest = repeated(loaded.found.row, min(info.policy.sizes, default=1))
-        for model in kept.values():
-            model.trim(smallest)
     runner = OrtRunner(
         info.name,
-        kept,
-        info.signature.mode,
+        models,
+        Shaping(info.signature.mode, info.signature.rows, info.padding),
         max(profile.layout.instances for profile in profiles),
-        padding=loaded.padding,
         inline=cheap,
+        trimmer=trimmer,
     )
     return replace(info, profiles=profiles), runner
-
-
-def _typical_row(loaded: LoadedModel, row: Tensors, options: LoadOptions) -> Tensors:
-    """What is measured: layouts and batch sizes are chosen by it, so it is as long as usual."""
-    padding = loaded.padding
-    if not padding.inputs:
-        return row
-    length = min((padding.longest or 4 * _TYPICAL) // 4, _LONGEST_TYPICAL)
-    declared = replace(options, padding=padding.inputs, longest=padding.longest)
-    try:
-        typical = row_of_length(loaded.model, declared, quantised(max(length, 1)))
-        loaded.model.run(typical)
-    except InferenceServiceError:
-        return row
-    return typical
-
-
-def _chosen(found: Sequence[Profile], info: ModelInfo, options: LoadOptions) -> tuple[Profile, ...]:
-    """The layouts to use: a model that is cheap enough runs on the event loop, with one thread.
-
-    Waking a second thread takes longer than its runs do.
-    """
-    lone = next((profile for profile in found if profile.layout == _LONE), None)
-    if lone is not None and info.signature.has_fixed_rows:
-        largest = info.policy.max_batch_size
-        if options.derive_max_batch_size:
-            largest = min(largest, _ENOUGH_INLINE)
-        cheap = [rows for rows, seconds in lone.points if seconds < INLINE_BELOW]
-        if cheap and cheap[-1] >= largest:
-            return (lone,)
-    return worth_having([profile for profile in found if profile.layout in options.layouts])
-
-
-def _worth_inlining(profiles: Sequence[Profile], largest: int) -> int:
-    """A smaller largest batch, where that lets a cheap model's runs stay on the event loop."""
-    cheap = [size for size, seconds in profiles[0].points if seconds < INLINE_BELOW]
-    return min(largest, cheap[-1]) if cheap and cheap[-1] >= _ENOUGH_INLINE else largest
-
-
-_LONE = Layout(1, 1)
-_TYPICAL, _LONGEST_TYPICAL = 32, 128  # of an axis of variable length
-_ENOUGH_INLINE = 32  # rows that one turn of the event loop may answer without a hop
-_UNMEASURED = 64  # rows; the largest batch of a model whose costs are not known
-
-
-def _profiles(
-    loaded: LoadedModel, row: Tensors, options: LoadOptions, models: dict[int, OpenModel]
-) -> list[Profile]:
-    """Measure every layout that the file is small enough for, or read what was measured before.
-
-    Sessions of the other layouts are added to ``models``.
-    """
-    layouts = options.layouts
-    if options.path.stat().st_size > _LARGEST_TO_OPEN_TWICE:
-        layouts = layouts[:1]
-    sizes = sizes_up_to(loaded.info.policy.max_batch_size, loaded.info.policy.sizes)
-    for layout in layouts:
-        if layout.threads not in models:
-            models[layout.threads] = open_model(options.path, options.runtime(layout))
-    lone = (_LONE,) if 1 in models and _LONE not in layouts else ()
-    layouts = (*layouts, *lone)
-    cache = options.profiles
-    key = cache.key(options.path, layouts, sizes)
-    known = cache.read(key)
-    if known is not None:
-        for profile in known:  # still warm the sizes up, once each
-            for size, _ in profile.points:
-                models[profile.layout.threads].run(repeated(row, size))
-        return list(known)
-    stop = options.derive_max_batch_size
-    measurements = [
-        Measurement(
-            models[layout.threads], layout, stop_at_knee=stop,
-            slow=INLINE_BELOW if layout in lone else SLOW_RUN,
-        )
-        for layout in layouts
-    ]  # fmt: skip
-    found = measure(measurements, row, sizes)
-    cache.write(key, options.name, found)
-    return found
-
-
-def profile(loaded: LoadedModel, options: LoadOptions, budget: float = 2.0) -> list[Profile]:
-    """The costs in every layout, measured at leisure; empty where the model can't be probed."""
-    if loaded.found.row is None:
-        return []
-    sizes = sizes_up_to(min(loaded.info.policy.max_batch_size, LARGEST), loaded.info.policy.sizes)
-    models = {options.layouts[0].threads: loaded.model}
-    for layout in options.layouts:
-        if layout.threads not in models:
-            models[layout.threads] = open_model(options.path, options.runtime(layout))
-    stop = options.derive_max_batch_size
-    measurements = [
-        Measurement(models[layout.threads], layout, stop_at_knee=stop, budget=budget)
-        for layout in options.layouts
-    ]
-    return measure(measurements, loaded.found.row, sizes)

@@ -18,10 +18,13 @@ from time import perf_counter
 
 import onnxruntime as ort
 
-from inference_service.core.scheduling.cost import Points, knee
+from inference_service.core.rows import RowLayout
+from inference_service.core.scheduling.cost import CostTable, Points, knee
 from inference_service.core.scheduling.layout import Layout, Profile
+from inference_service.core.scheduling.policy import DEFAULTS
 from inference_service.core.tensors import Tensors
 from inference_service.runtime.session import OpenModel
+from inference_service.runtime.verdicts import file_digest
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +40,6 @@ _RUNS = (3, 50)
 _AGAIN = 0.12  # seconds in all
 _GAIN = 1.03
 _OVERHEAD = 150e-6  # of a batch outside of the run: assembling, splitting, the hop to a thread
-
-
-def repeated(row: Tensors, size: int) -> Tensors:
-    """A batch of equal rows. Size 1 is the row itself, which may have no batch axis at all."""
-    return row if size == 1 else {name: array.repeat(size, axis=0) for name, array in row.items()}
 
 
 def sizes_up_to(largest: int, allowed: Sequence[int] = ()) -> list[int]:
@@ -119,7 +117,7 @@ class Measurement:
 
 
 def measure(
-    measurements: Sequence[Measurement], row: Tensors, sizes: Sequence[int]
+    measurements: Sequence[Measurement], row: Tensors, sizes: Sequence[int], rows: RowLayout
 ) -> list[Profile]:
     """Size by size, so that what else the machine does disturbs all layouts alike.
 
@@ -129,12 +127,12 @@ def measure(
         going = [one for one in measurements if not one.ended]
         if not going:
             break
-        batch = repeated(row, size)
+        batch = rows.repeated(row, size)
         for one in going:
             one.add(batch, size)
     doubtful = [(size, one) for one in measurements for size in one.doubtful]
     for size, pairs in groupby(sorted(doubtful, key=itemgetter(0)), key=itemgetter(0)):
-        batch = repeated(row, size)
+        batch = rows.repeated(row, size)
         for _, one in pairs:
             one.again(batch, size)
     return [one.profile(row) for one in measurements]
@@ -173,10 +171,7 @@ class ProfileCache:
         """Whatever changes the times: the file, the runtime, the machine, what is measured."""
         if self._folder is None:
             return ""
-        digest = hashlib.sha256()
-        with model.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        digest = hashlib.sha256(file_digest(model).encode())
         about = [ort.__version__, platform.machine(), _cpu(), *map(str, layouts), *map(str, sizes)]
         digest.update("|".join(about).encode())
         return digest.hexdigest()[:32]
@@ -212,7 +207,7 @@ class ProfileCache:
                 {
                     "instances": profile.layout.instances,
                     "threads": profile.layout.threads,
-                    "volume": profile.volume,
+                    "volume": profile.row_elements,
                     "points": list(profile.points),
                 }
                 for profile in profiles
@@ -238,6 +233,18 @@ def _cpu() -> str:
 def knee_of(profiles: Sequence[Profile]) -> int:
     """The largest batch worth running, over all layouts; the hop to a thread is counted in."""
     return max(knee(with_overhead(profile.points)) for profile in profiles)
+
+
+def derived_max_batch_size(profiles: Sequence[Profile]) -> int:
+    """Where the measured rows per second level off, but not less than 32 unless such a run is long.
+
+    A busy moment at the start makes a knee tiny. What runs cost is learned later; a size that is
+    never run is not.
+    """
+    least = DEFAULTS.least_max_batch
+    tables = [CostTable(profile.points) for profile in profiles if profile.points]
+    short = all(table.seconds(least) <= DEFAULTS.long_run for table in tables)
+    return max(knee_of(profiles), least if tables and short else 1)
 
 
 def with_overhead(points: Points) -> Points:

@@ -3,20 +3,34 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 from inference_service.core.assembly import assemble, split
-from inference_service.core.errors import RunStopped
+from inference_service.core.errors import InferenceServiceError, RowsMismatch, RunStopped
 from inference_service.core.isolation import run_isolated
 from inference_service.core.padding import Padding
+from inference_service.core.rows import RowLayout
 from inference_service.core.tensors import BatchMode, Tensors
-from inference_service.engine.interfaces import Job, RunResult
-from inference_service.runtime.session import OpenModel, Stop
+from inference_service.engine.interfaces import Audit, Job, RunResult
+from inference_service.runtime.comparison import audited
+from inference_service.runtime.memory import Trimmer
+from inference_service.runtime.session import OpenModel, Stop, out_of_memory
 
 INLINE_BELOW = 200e-6
 """Seconds. A hop to a thread and back costs about as much, and more under the GIL's contention."""
 _SLOW = 5 * INLINE_BELOW
 _SLOW_RUNS = 8  # in a row; a single slow one is a thread that lost its core
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """How rows become a run: where they are, how they are padded, and which mode holds."""
+
+    mode: BatchMode = BatchMode.MERGE
+    rows: RowLayout = field(default_factory=RowLayout)
+    padding: Padding = field(default_factory=Padding)
 
 
 def _nothing() -> None:
@@ -28,30 +42,33 @@ class OrtRunner:
 
     ``models`` are sessions of the same file by their number of intra-op threads. With ``inline``
     the run happens on the event loop's own thread: for models whose largest batch costs less than
-    the hop. It stops doing so for good once its runs take much longer than that.
+    the hop, and whose costs follow from the shapes of their inputs. It stops doing so for good once
+    its runs take much longer than that. ``trimmer`` gives memory back after outliers.
     """
 
     def __init__(
         self,
         name: str,
         models: Mapping[int, OpenModel],
-        mode: BatchMode,
+        shaping: Shaping,
         instances: int,
         *,
-        padding: Padding | None = None,
         inline: bool = False,
+        trimmer: Trimmer | None = None,
     ) -> None:
         self.inline = inline
-        self._padding = padding or Padding()
+        self._shaping = shaping
         self._slow_runs = 0
         self._models = dict(models)
         self._any = next(iter(self._models.values()))
-        self._whole = mode is BatchMode.WHOLE
+        self._trimmer = trimmer
         self._pool = ThreadPoolExecutor(instances, thread_name_prefix=f"run-{name}")
+        # Its thread starts with the first audit; a run never waits for one.
+        self._audits = ThreadPoolExecutor(1, thread_name_prefix=f"audit-{name}")
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         """See `Runner.start`."""
-        if self.inline:
+        if self.inline and not job.alone:
             result = self._run(job, None)
             self._slow_runs = self._slow_runs + 1 if result.seconds > _SLOW else 0
             self.inline = self._slow_runs < _SLOW_RUNS
@@ -63,35 +80,104 @@ class OrtRunner:
         def hop() -> None:
             result = self._run(job, stop)
             loop.call_soon_threadsafe(done, result)
+            if self._trimmer is not None:
+                self._trimmer.after_run(self._model(job))
 
         self._pool.submit(hop)
         return stop.set
 
+    def compare(self, audit: Audit, done: Callable[[str], None]) -> None:
+        """See `Runner.compare`."""
+        loop = asyncio.get_running_loop()
+
+        def hop() -> None:
+            run = partial(self._alone, self._model(audit.job), audit.job, None)
+            try:
+                found = audited(audit, self._shaping.rows, run)
+            except InferenceServiceError as error:
+                found = (
+                    ""
+                    if out_of_memory(error)
+                    else f"a row that ran among others fails alone: {error}"
+                )
+            loop.call_soon_threadsafe(done, found)
+
+        self._audits.submit(hop)
+
     async def aclose(self) -> None:
         """See `Runner.aclose`."""
         self._pool.shutdown(wait=False)
+        self._audits.shutdown(wait=False)
+
+    def _model(self, job: Job) -> OpenModel:
+        return self._models.get(job.threads, self._any)
 
     def _run(self, job: Job, stop: Stop | None) -> RunResult:
         started = perf_counter()
-        runs = 0
-        model = self._models.get(job.threads, self._any)
+        model = self._model(job)
+        attempts: list[Exception | None] = []
 
         def run(some: Sequence[Tensors]) -> list[Tensors]:
-            nonlocal runs
-            runs += 1
-            if self._whole:
-                return [model.run(some[0], job.outputs, stop)]
-            padding = self._padding
-            counts = [len(next(iter(part.values()))) for part in some]
-            if padding.trivial:
-                return split(model.run(assemble(some), job.outputs, stop), counts)
-            padded = padding.rows(assemble(padding.lengthened(some, job.length)), sum(counts))
-            answer = padding.without_rows(model.run(padded, job.outputs, stop), sum(counts))
-            return padding.shortened(split(answer, counts), some, job.length)
+            try:
+                found: list[Tensors]
+                if job.alone or self._shaping.mode is BatchMode.WHOLE:
+                    found = [self._alone(model, job, stop, some[0])]
+                else:
+                    found = self._together(model, job, stop, some)
+            except Exception as error:
+                attempts.append(error)
+                raise
+            attempts.append(None)
+            return found
 
         try:
             outcomes = run_isolated(job.parts, run)
+            _check_guilty(attempts, outcomes)
         except RunStopped as stopped:
             nothing = [stopped] * len(job.parts)
-            return RunResult(nothing, perf_counter() - started, runs, stopped=True)
-        return RunResult(outcomes, perf_counter() - started, runs)
+            return RunResult(nothing, perf_counter() - started, len(attempts), stopped=True)
+        except RowsMismatch as mismatch:
+            outcomes = [mismatch] * len(job.parts)
+        return RunResult(outcomes, perf_counter() - started, len(attempts))
+
+    def _alone(self, model: OpenModel, job: Job, stop: Stop | None, part: Tensors) -> Tensors:
+        """One request as it is; only a batch that is too small for the graph is filled up."""
+        padding, layout = self._shaping.padding, self._shaping.rows
+        if not padding.sizes:
+            return model.run(part, job.outputs, stop)
+        count = layout.rows(part)
+        size = padding.size(count)
+        if size == count:
+            return model.run(part, job.outputs, stop)
+        filled = layout.filled(part, count, size)
+        return layout.cut(model.run(filled, job.outputs, stop), count, size)
+
+    def _together(
+        self, model: OpenModel, job: Job, stop: Stop | None, parts: Sequence[Tensors]
+    ) -> list[Tensors]:
+        """The rows of all parts in one run. Raises RowsMismatch."""
+        padding, layout, mode = self._shaping.padding, self._shaping.rows, self._shaping.mode
+        if mode is BatchMode.SPLIT:  # one row, so the answer is that row's, whatever its shape
+            return [model.run(parts[0], job.outputs, stop)]
+        if layout.trivial and padding.trivial:  # the common case
+            counts = [len(next(iter(part.values()))) for part in parts]
+            return split(model.run(assemble(parts), job.outputs, stop), counts)
+        counts = [layout.rows(part) for part in parts]
+        count = sum(counts)
+        size = padding.size(count)
+        inputs = layout.assemble(padding.lengthened(parts, job.length))
+        if size != count:
+            inputs = layout.filled(inputs, count, size)
+        outputs: Tensors = model.run(inputs, job.outputs, stop)
+        if size != count:
+            outputs = layout.cut(outputs, count, size)
+        return padding.shortened(layout.split(outputs, counts), parts, job.length)
+
+
+def _check_guilty(attempts: Sequence[Exception | None], outcomes: Sequence[object]) -> None:
+    """Raises RowsMismatch where requests failed together, but none of them alone."""
+    first = attempts[0]
+    if first is None or any(isinstance(outcome, Exception) for outcome in outcomes):
+        return
+    if not out_of_memory(first):
+        raise RowsMismatch(f"requests that run one by one fail together: {first}") from first

@@ -25,6 +25,15 @@ from inference_service.core.tensors import (
     render_shape,
     shape_fits,
 )
+from inference_service.runtime.categories import KnownValues, known_values
+from inference_service.runtime.graph import Declared, read_declared
+from inference_service.runtime.locales import (
+    how_to_install,
+    missing_locale,
+    with_common_locale,
+)
+
+ort.set_default_logger_severity(4)  # what goes wrong is in our own errors and in our own log
 
 _Axis = TypeVar("_Axis")
 
@@ -45,6 +54,16 @@ _DTYPES = {
 }
 _ZIPMAP = re.compile(r"^seq\(map\((?:int64|string),tensor\((?:float|double)\)\)\)$")
 _FAILED_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
+_OF_THE_RUN = {"Fail", "InvalidArgument", "RuntimeException"}
+_OF_THE_MACHINE = re.compile(r"allocat|bad_alloc|out of memory|thread", re.IGNORECASE)
+_PLAINER = (  # messages that say little to who doesn't know onnxruntime's sources
+    (re.compile(r"^sto(d|f|ld)$"), "a text is not a number"),
+    (re.compile(r"^sto(i|l|ll|ul|ull)$"), "a text is not a whole number of 64 bits"),
+    (
+        re.compile(r"^.*Unknown Category and zeros = 0\.?$"),
+        "it does not know one of the categories",
+    ),
+)
 _STATUS = re.compile(r"^.*Status Message:\s*", re.DOTALL)
 _SOURCE_PATH = re.compile(r"\S*/onnxruntime/\S+:\d+ [^\n]*?(?=\s[A-Z])|\S+\.(?:cc|h):\d+\s+")
 
@@ -133,14 +152,29 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
-    """A session with its specs. ``maps`` names the outputs that come as lists of dicts (ZipMap)."""
+    """A session with its specs.
+
+    ``maps`` are the outputs that come as lists of dicts (ZipMap), with their classes in the order
+    of the scores; none where the file doesn't name them. ``optional`` inputs have a default.
+    """
 
     session: ort.InferenceSession
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    maps: frozenset[str]
+    maps: Mapping[str, tuple[int, ...] | tuple[str, ...]]
     axes: Mapping[str, int] = field(default_factory=dict)
     constants: Tensors = field(default_factory=dict)
+    optional: tuple[TensorSpec, ...] = ()
+    known: KnownValues = field(default_factory=KnownValues)
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Names of classes by output, where a class isn't named by its place."""
+        return {
+            output: tuple(map(str, classes))
+            for output, classes in self.maps.items()
+            if classes != tuple(range(len(classes)))
+        }
 
     def run(
         self, inputs: Tensors, outputs: Sequence[str] = (), stop: Stop | None = None
@@ -157,9 +191,9 @@ class OpenModel:
         except Exception as error:
             if stop is not None and stop.options.terminate:
                 raise RunStopped("nobody waited for it any more") from error
-            raise translate(error) from error
+            raise translate(error, self.known) from error
         return {
-            name: self._unmap(value) if name in self.maps else self._turned(name, value)
+            name: self._unmap(name, value) if name in self.maps else self._turned(name, value)
             for name, value in zip(names, values, strict=True)
         }
 
@@ -173,7 +207,7 @@ class OpenModel:
         try:
             self.session.run(None, self._framed(inputs), options)
         except Exception as error:  # as in `run`
-            raise translate(error) from error
+            raise translate(error, self.known) from error
 
     def _framed(self, inputs: Tensors) -> dict[str, Array]:
         """The graph's own inputs."""
@@ -188,9 +222,14 @@ class OpenModel:
         axis = self.axes.get(name)
         return value if axis is None else np.moveaxis(value, axis, 0)
 
-    def _unmap(self, rows: Sequence[Mapping[str | int, float]]) -> Array:
-        """A ZipMap's list of {class: score} as an array [rows, classes] in the map's order."""
-        return np.array([list(row.values()) for row in rows], np.float32)
+    def _unmap(self, name: str, rows: Sequence[Mapping[str | int, float]]) -> Array:
+        """A ZipMap's list of {class: score} as an array [rows, classes] in the classes' order.
+
+        The maps themselves are sorted by the classes' names.
+        """
+        classes = self.maps[name]
+        values = [[row[one] for one in classes or row] for row in rows]
+        return np.array(values, np.float32).reshape(len(rows), -1 if rows else len(classes))
 
 
 def open_model(
@@ -200,10 +239,43 @@ def open_model(
 
     Raises InvalidModel where onnxruntime can't read it or where a tensor is of an unsupported kind.
     """
+    session = _session(source, options, data)
+    frame = options.frame
+    declared = _declared(source, session)
+    whole = [_spec(arg, "input", declared) for arg in session.get_inputs()]
+    inputs = tuple(frame.turned(spec) for spec in whole if spec.name not in frame.constants)
+    if not inputs:
+        raise InvalidModel("it takes no inputs, so there is nothing to predict from")
+    maps = {
+        arg.name: declared.classes.get(arg.name, ())
+        for arg in session.get_outputs()
+        if _ZIPMAP.match(arg.type)
+    }
+    outputs = tuple(
+        TensorSpec(arg.name, DType.FP32, (None, len(maps[arg.name]) or None), ("", "classes"))
+        if arg.name in maps
+        else frame.turned(_spec(arg, "output", declared))
+        for arg in session.get_outputs()
+    )
+    frame.check(whole, outputs)
+    optional = tuple(
+        _spec(arg, "input", declared)
+        for arg in session.get_overridable_initializers()
+        if arg.type in _DTYPES and arg.name not in frame.constants
+    )
+    constants = {spec.name: frame.array(spec) for spec in whole if spec.name in frame.constants}
+    known = known_values(source, inputs)
+    return OpenModel(session, inputs, outputs, maps, frame.axes, constants, optional, known)
+
+
+def _session(
+    source: Path | bytes, options: RuntimeOptions, data: Path | None
+) -> ort.InferenceSession:
+    """Raises InvalidModel."""
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.intra_op_threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
+    settings.log_severity_level = 4
     settings.enable_mem_pattern = options.one_shape
     spin = "1" if options.allow_spinning else "0"
     settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
@@ -214,38 +286,43 @@ def open_model(
     if not options.optimise:
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = ort.InferenceSession(
+        return ort.InferenceSession(
             source if isinstance(source, bytes) else str(source),
             settings,
             providers=["CPUExecutionProvider"],
         )
     except Exception as error:
+        locale = missing_locale(str(error))
+        if locale is not None:
+            changed = with_common_locale(source, locale)
+            if changed is None:
+                raise InvalidModel(how_to_install(locale)) from error
+            folder = source.parent if isinstance(source, Path) else data
+            return _session(changed, options, folder)
         raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
-    frame = options.frame
-    whole = [_spec(arg, "input") for arg in session.get_inputs()]
-    inputs = tuple(frame.turned(spec) for spec in whole if spec.name not in frame.constants)
-    if not inputs:
-        raise InvalidModel("it takes no inputs, so there is nothing to predict from")
-    maps = frozenset(arg.name for arg in session.get_outputs() if _ZIPMAP.match(arg.type))
-    outputs = tuple(
-        TensorSpec(arg.name, DType.FP32, (None, None), ("", "classes"))
-        if arg.name in maps
-        else frame.turned(_spec(arg, "output"))
-        for arg in session.get_outputs()
-    )
-    frame.check(whole, outputs)
-    constants = {spec.name: frame.array(spec) for spec in whole if spec.name in frame.constants}
-    return OpenModel(session, inputs, outputs, maps, frame.axes, constants)
 
 
-def _spec(arg: ort.NodeArg, kind: str) -> TensorSpec:
+def _declared(source: Path | bytes, session: ort.InferenceSession) -> Declared:
+    """What the file says besides, read only where there is something to ask."""
+    tensors = [*session.get_inputs(), *session.get_outputs()]
+    if all(arg.shape and not _ZIPMAP.match(arg.type) for arg in tensors):
+        return Declared()
+    try:
+        return read_declared(source)
+    except (ValueError, OSError):  # onnxruntime's own format (.ort)
+        return Declared()
+
+
+def _spec(arg: ort.NodeArg, kind: str, declared: Declared) -> TensorSpec:
     dtype = _DTYPES.get(arg.type)
     if dtype is None:
         known = ", ".join(sorted(d.label for d in DType))
         raise InvalidModel(f"{kind} '{arg.name}' is a {arg.type}; supported are tensors of {known}")
     shape: Shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in arg.shape)
-    symbols = tuple(n if isinstance(n, str) else "" for n in arg.shape)
-    return TensorSpec(arg.name, dtype, shape, symbols)
+    # "?" is no name: tools write it for any length, on axes that are not alike.
+    symbols = tuple(n if isinstance(n, str) and n != "?" else "" for n in arg.shape)
+    ranked = bool(shape) or arg.name not in declared.shapeless
+    return TensorSpec(arg.name, dtype, shape, symbols, ranked)
 
 
 def failed_node(error: BaseException) -> str | None:
@@ -254,13 +331,34 @@ def failed_node(error: BaseException) -> str | None:
     return f"{found[1]} node '{found[2]}'" if found else None
 
 
-def translate(error: Exception) -> InvalidInput | ExecutionFailed:
-    """onnxruntime's error in our words: refused values are the client's, all else is ours."""
-    node = failed_node(error)
-    where = f" in the model's {node}" if node else ""
-    if type(error).__name__ == "InvalidArgument":
-        return InvalidInput(f"the model refuses these values{where}: {_plain(error)}")
-    return ExecutionFailed(f"the model failed{where}: {_plain(error)}")
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a run failed for want of memory: that says nothing of the values."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "allocat" in text or "bad_alloc" in text
+
+
+def translate(error: Exception, known: KnownValues | None = None) -> InvalidInput | ExecutionFailed:
+    """onnxruntime's error in our words: whose fault is it?
+
+    A node that fails in a graph which is loaded fails for what it was given, values or lengths, and
+    does so again: that is the client's. Memory that isn't there is ours, and all else.
+    """
+    found = _FAILED_NODE.search(str(error))
+    where = f" in the model's {found[1]} node '{found[2]}'" if found else ""
+    text = _plain(error)
+    kind = type(error).__name__
+    is_clients = found is not None and not _OF_THE_MACHINE.search(text)
+    if kind != "InvalidArgument" and not (kind in _OF_THE_RUN and is_clients):
+        return ExecutionFailed(f"the model failed{where}: {text}")
+    for pattern, words in _PLAINER:
+        text = pattern.sub(words, text)
+    advice = known.advice(found[2]) if known is not None and found else None
+    if advice is None:
+        return InvalidInput(f"the model refuses these values{where}: {text}")
+    name, values = advice
+    return InvalidInput(
+        f"the model refuses these values of input '{name}'{where}: {text}; it knows {values}"
+    )
 
 
 def _plain(error: Exception) -> str:

@@ -14,21 +14,23 @@ CGROUP = Path("/sys/fs/cgroup")
 def usable_cores(cgroup: Path = CGROUP, self_file: Path = Path("/proc/self/cgroup")) -> int:
     """At least 1, at most what affinity allows, rounded up from the tightest cgroup quota."""
     cores = float(len(os.sched_getaffinity(0)))
-    for folder in _own_folders(cgroup, self_file):
+    for folder in own_folders("cpu", cgroup, self_file):
         cores = min(cores, _quota_v2(folder), _quota_v1(folder))
     return max(1, math.ceil(cores))
 
 
-def _own_folders(cgroup: Path, self_file: Path) -> list[Path]:
-    """The process's own cgroup folders and their parents, for v2 and for v1's cpu controller."""
-    folders = [cgroup, cgroup / "cpu", cgroup / "cpu,cpuacct"]
+def own_folders(controller: str, cgroup: Path, self_file: Path) -> list[Path]:
+    """The process's own cgroup folders and their parents, for v2 and for a controller of v1."""
+    folders = [cgroup, cgroup / controller]
+    if controller == "cpu":
+        folders.append(cgroup / "cpu,cpuacct")
     try:
         lines = self_file.read_text().splitlines()
     except OSError:
         return folders
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         root = cgroup / controllers if controllers else cgroup
         own = root / path.lstrip("/")

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inference_service.core.scheduling.virtual import Arrival
+from inference_service.simulation.server import Arrival
 
 
 def poisson(rate: float, count: int, seed: int) -> list[float]:
@@ -80,6 +80,6 @@ class Closed:
         return f"closed {self.clients}, think {self.think * 1e3:g} ms {kind}"
 
 
-def arrivals(times: list[float], patience: float = float("inf")) -> list[Arrival]:
+def arrivals(times: list[float], timeout: float = float("inf")) -> list[Arrival]:
     """Requests of one row at these times."""
-    return [Arrival(time, patience=patience) for time in times]
+    return [Arrival(time, timeout=timeout) for time in times]

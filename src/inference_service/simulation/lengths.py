@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from inference_service.core.scheduling.lengths import quantised
-from inference_service.core.scheduling.tickets import Batch
-from inference_service.core.scheduling.virtual import Arrival, Batching
+from inference_service.core.scheduling.buckets import quantised
+from inference_service.core.scheduling.entries import Batch
 from inference_service.simulation.arrivals import poisson
 from inference_service.simulation.rivals import Fifo
+from inference_service.simulation.server import Arrival, Batching
 from inference_service.simulation.study import OURS, Model, Result, ours, run_arrivals
 
 LONGEST = 512
@@ -45,20 +45,20 @@ def run_lengths(model: Model, rate: float, count: int, seed: int) -> tuple[Padde
 
         def service(batch: Batch[Any]) -> float:
             nonlocal used, computed
-            own = [part.ticket.item.length for part in batch.parts]
+            own = [part.entry.item.length for part in batch.parts]
             padded = padded_to(max(own))
             used += sum(own)
             computed += padded * batch.rows
             return cost(max(1, round(batch.rows * padded / usual)))
 
         load = [
-            Arrival(time, length=length, volume=1)
+            Arrival(time, length=length, row_elements=1)
             for time, length in zip(times, lengths, strict=True)
         ]
         result = run_arrivals(name, policy, model, load, service)
         return Padded(result, 1 - used / computed)
 
     return (
-        run(OURS, ours(model, volume=usual), quantised),
+        run(OURS, ours(model, row_elements=usual), quantised),
         run(Fifo.name, Fifo(model.largest, cost), lambda longest: longest),
     )

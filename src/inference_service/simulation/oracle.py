@@ -1,4 +1,4 @@
-"""What somebody who knows all arrivals beforehand could do, for one slot and equal rows."""
+"""What a scheduler that knows all arrivals beforehand could do, for one slot and equal rows."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,19 +10,20 @@ WINDOW = 300
 
 
 def most_in_time(
-    times: Sequence[float], patience: float, largest: int, seconds: Callable[[int], float]
+    times: Sequence[float], timeout: float, largest: int, seconds: Callable[[int], float]
 ) -> int:
-    """The most requests that can be answered within ``patience`` seconds of their arrival.
+    """The most requests that can be answered within ``timeout`` seconds of their arrival.
 
     Exact, by dynamic programming over (arrivals looked at, those of them left out) -> earliest end
-    of the last run. With one patience for all, a batch of n that ends with arrival k is best made
+    of the last run. With one timeout for all, a batch of n that ends with arrival k is best made
     of the n latest ones: they have the most time. Such a batch leaves the number of those left out
     as it is, so that all sizes are tried by one look at the last rows of the table.
     """
     cost = np.array([seconds(n) for n in range(1, largest + 1)])
-    cost = cost[: int(np.searchsorted(cost, patience, side="right"))]
-    if not len(cost):
+    fitting = np.flatnonzero(cost <= timeout)  # costs need not rise with the rows
+    if not len(fitting):
         return 0
+    cost = cost[: fitting[-1] + 1]
     arrivals = np.asarray(times)
     kept = len(cost) + 1  # rows of the table that are still needed: row k is at k % kept
     ends = np.full((kept, len(arrivals) + 2), math.inf)
@@ -34,11 +35,11 @@ def most_in_time(
         row[:] = math.inf
         row[low + 1 : high] = ends[(k - 1) % kept, low : high - 1]  # this one is left out
         first = np.arange(k - 1, max(k - 1 - len(cost), -1), -1)  # of the batches that end with it
-        due = arrivals[first] + patience
-        sizes = int(np.count_nonzero(now + cost[: len(due)] <= due))
-        if sizes:
-            end = np.maximum(ends[first[:sizes] % kept, low:high], now) + cost[:sizes, None]
-            end[end > due[:sizes, None]] = math.inf
+        due = arrivals[first] + timeout
+        sizes = np.flatnonzero(now + cost[: len(due)] <= due)
+        if len(sizes):
+            end = np.maximum(ends[first[sizes] % kept, low:high], now) + cost[sizes, None]
+            end[end > due[sizes, None]] = math.inf
             np.minimum(row[low:high], end.min(axis=0), out=row[low:high])
         lows[k % kept] = low + int(np.argmax(row[low:high] < math.inf))
         # Who is idle with fewer left out is never worse off than the states behind.

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from inference_service.core.scheduling.virtual import Batching
 from inference_service.simulation.arrivals import OPEN, Closed
 from inference_service.simulation.lengths import run_lengths
 from inference_service.simulation.oracle import WINDOW, least_mean_latency, most_in_time
 from inference_service.simulation.plots import Curves, draw
 from inference_service.simulation.rivals import WORK_CONSERVING, rivals
+from inference_service.simulation.server import Batching
 from inference_service.simulation.study import (
     OURS,
     Model,
@@ -70,7 +70,7 @@ def write_report(models: Sequence[Model], plan: Plan, folder: Path, progress: Pr
         lines += section
         name = draw(model.name, curves, folder / f"curves-{number}.svg")
         if name is None:
-            lines += ["Plots need matplotlib: `pip install 'inference-service[simulate]'`.", ""]
+            lines += ["Plots need the extra `simulate`: `pip install '.[simulate]'`.", ""]
         else:
             lines += [f"![{model.name}]({name})", ""]
     path = folder / "report.md"

@@ -11,17 +11,18 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from inference_service.core.scheduling.tickets import (
+from inference_service.core.scheduling.entries import (
     Batch,
-    Expired,
-    Part,
+    Decisions,
+    Drop,
+    DropReason,
+    Entry,
+    EntryState,
     Priority,
     Release,
-    Ticket,
 )
 
 Cost = Callable[[int], float]
-Decision = Batch[Any] | Expired[Any]
 
 
 class Fifo:
@@ -35,14 +36,14 @@ class Fifo:
     def __init__(self, largest: int, cost: Cost) -> None:
         self.largest = largest
         self.cost = cost
-        self.queue: deque[Ticket[Any]] = deque()
+        self.queue: deque[Entry[Any]] = deque()
 
     @property
     def rows(self) -> int:
         """Rows that wait."""
         return len(self.queue)
 
-    def submit(
+    def offer(
         self,
         item: Any,
         *,
@@ -52,27 +53,30 @@ class Fifo:
         deadline: float = math.inf,
         client: Hashable = None,
         priority: Priority = Priority.NORMAL,
-        volume: int = 0,
+        row_elements: int = 0,
         length: int = 0,
-    ) -> Ticket[Any]:
-        """See `Batching.submit`."""
-        ticket = Ticket(item, key, rows, now, client)
-        ticket.deadline = deadline
-        self.queue.append(ticket)
-        return ticket
+    ) -> Entry[Any]:
+        """See `Batching.offer`."""
+        entry = Entry(item, key, rows, now, client=client, deadline=deadline)
+        self.queue.append(entry)
+        return entry
 
-    def poll(self, now: float, *, slots: int) -> Sequence[Decision]:
-        """See `Batching.poll`."""
-        decisions: list[Decision] = []
-        while slots > 0:
+    def decide(self, now: float, slots: int) -> Decisions[Any]:
+        """See `Batching.decide`."""
+        decisions = Decisions[Any]()
+        self.release(now, slots, decisions)
+        decisions.wake_at = self.wake_at(slots - len(decisions.run))
+        return decisions
+
+    def release(self, now: float, slots: int, decisions: Decisions[Any]) -> None:
+        """Note the batches for the free slots."""
+        while len(decisions.run) < slots:
             count = self.count(now, decisions)
             if count < 1:
                 break
-            decisions.append(self.take(count, now))
-            slots -= 1
-        return decisions
+            decisions.run.append(self.take(count, now))
 
-    def count(self, now: float, decisions: list[Decision]) -> int:
+    def count(self, now: float, decisions: Decisions[Any]) -> int:
         """How many of the queue run now; those that are dropped are noted in ``decisions``."""
         return min(len(self.queue), self.largest)
 
@@ -80,27 +84,26 @@ class Fifo:
         """The first ``count`` as a batch."""
         parts = []
         for _ in range(count):
-            ticket = self.queue.popleft()
-            ticket.queued, ticket.taken = False, ticket.rows
-            parts.append(Part(ticket, 0, ticket.rows))
+            entry = self.queue.popleft()
+            parts.append(entry.dispatch(entry.rows))
         return Batch(tuple(parts), count, Release.SLOT_FREE, now)
 
-    def drop(self, decisions: list[Decision]) -> None:
+    def drop(self, decisions: Decisions[Any]) -> None:
         """The head is given up."""
-        ticket = self.queue.popleft()
-        ticket.queued, ticket.dead = False, True
-        decisions.append(Expired(ticket, waited=True, foreseen=True))
+        entry = self.queue.popleft()
+        entry.move(EntryState.ENDED)
+        decisions.drop.append(Drop(entry, DropReason.EXPIRED, dispatched=False))
 
-    def wake_at(self, *, slots: int) -> float:
-        """See `Batching.wake_at`."""
+    def wake_at(self, slots: int) -> float:
+        """When to decide again with so many free slots if nothing happens until then."""
         return math.inf
 
-    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
-        """See `Batching.completed`."""
+    def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
+        """See `Batching.ended`."""
 
-    def finish(self, ticket: Ticket[Any]) -> bool:
+    def finish(self, entry: Entry[Any]) -> bool:
         """See `Batching.finish`."""
-        ticket.dead = True
+        entry.move(EntryState.ENDED)
         return False
 
 
@@ -120,13 +123,13 @@ class Timer(Fifo):
         """When the head is taken although the batch isn't full."""
         return self.queue[0].arrival + self.delay
 
-    def count(self, now: float, decisions: list[Decision]) -> int:
+    def count(self, now: float, decisions: Decisions[Any]) -> int:
         """Full, or the head has waited long enough."""
         there = len(self.queue)
         ready = there >= self.largest or (there > 0 and now >= self.due())
         return min(there, self.largest) if ready else 0
 
-    def wake_at(self, *, slots: int) -> float:
+    def wake_at(self, slots: int) -> float:
         """The end of the head's time."""
         return self.due() if slots and self.queue else math.inf
 
@@ -140,7 +143,7 @@ class Window(Timer):
         super().__init__(largest, cost, delay)
         self._free_at = 0.0
 
-    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
+    def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
         """The worker is free."""
         self._free_at = now
 
@@ -178,16 +181,13 @@ class ClosedBatches(Fifo):
         if len(self.queue) > opened and now >= self.queue[opened].arrival + self.delay:
             self._closed.append(len(self.queue) - opened)
 
-    def poll(self, now: float, *, slots: int) -> Sequence[Decision]:
+    def release(self, now: float, slots: int, decisions: Decisions[Any]) -> None:
         """Run the oldest closed batches."""
         self._close(now)
-        decisions: list[Decision] = []
-        while slots > 0 and self._closed:
-            decisions.append(self.take(self._closed.popleft(), now))
-            slots -= 1
-        return decisions
+        while len(decisions.run) < slots and self._closed:
+            decisions.run.append(self.take(self._closed.popleft(), now))
 
-    def wake_at(self, *, slots: int) -> float:
+    def wake_at(self, slots: int) -> float:
         """When the open batch closes."""
         opened = sum(self._closed)
         return self.queue[opened].arrival + self.delay if len(self.queue) > opened else math.inf
@@ -205,17 +205,14 @@ class Prefetched(Fifo):
         super().__init__(largest, cost)
         self._frozen = 0
 
-    def poll(self, now: float, *, slots: int) -> Sequence[Decision]:
+    def release(self, now: float, slots: int, decisions: Decisions[Any]) -> None:
         """Run the frozen batch and freeze the next; a lone one is frozen as it comes."""
-        decisions: list[Decision] = []
-        while slots > 0 and self.queue:
+        while len(decisions.run) < slots and self.queue:
             count = self._frozen or min(len(self.queue), self.largest)
-            decisions.append(self.take(count, now))
+            decisions.run.append(self.take(count, now))
             self._frozen = 0
-            slots -= 1
         if not self._frozen and self.queue:
             self._frozen = min(len(self.queue), self.largest)
-        return decisions
 
 
 class Preferred(Timer):
@@ -227,7 +224,7 @@ class Preferred(Timer):
         super().__init__(largest, cost, delay)
         self.sizes = sorted(sizes)
 
-    def count(self, now: float, decisions: list[Decision]) -> int:
+    def count(self, now: float, decisions: Decisions[Any]) -> int:
         """The largest preferred size that is there, or all once the head has waited."""
         there = min(len(self.queue), self.largest)
         fitting = [size for size in self.sizes if size <= there]
@@ -256,37 +253,34 @@ class Cork(Fifo):
         self._refreshed = 0.0
         self._again = math.inf
 
-    def poll(self, now: float, *, slots: int) -> Sequence[Decision]:
+    def release(self, now: float, slots: int, decisions: Decisions[Any]) -> None:
         """Drop heads that would be late, then wait, or take all."""
-        decisions: list[Decision] = []
         self._again = math.inf
         while self.queue:
             n = len(self.queue)
             head = now - self.queue[0].arrival
             trained = self._batches >= self.training
-            alone = n == 1 and slots <= 0 and head >= self.latency
+            alone = n == 1 and len(decisions.run) >= slots and head >= self.latency
             if trained and (alone or (n > 1 and head + self._a * n + self._b >= self.latency)):
                 self.drop(decisions)
                 continue
-            if slots <= 0 or (trained and self._corked(n, now)):
+            if len(decisions.run) >= slots or (trained and self._corked(n, now)):
                 self._again = now + self.tick
                 break
-            decisions.append(self.take(min(n, self.largest), now))
+            decisions.run.append(self.take(min(n, self.largest), now))
             self._batches += 1
-            slots -= 1
-        return decisions
 
     def _corked(self, n: int, now: float) -> bool:
         last = now - self.queue[-1].arrival
         return n < self.largest and n * (last + self.tick + self._a) <= self._wait * 0.95
 
-    def wake_at(self, *, slots: int) -> float:
+    def wake_at(self, slots: int) -> float:
         """The next tick."""
         return self._again if self.queue else math.inf
 
-    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
+    def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
         """Fit anew, if it is time for that."""
-        waited = now - seconds - batch.parts[0].ticket.arrival
+        waited = now - seconds - batch.parts[0].entry.arrival
         training = self._batches <= self.training
         self._seen.append((batch.rows, seconds, 0.0 if training else waited))
         if not training and now < self._refreshed + self.refresh:
@@ -317,11 +311,11 @@ class Aimd(Fifo):
         self.slo = slo
         self._limit = 1.0
 
-    def count(self, now: float, decisions: list[Decision]) -> int:
+    def count(self, now: float, decisions: Decisions[Any]) -> int:
         """Up to the present limit."""
         return min(len(self.queue), int(self._limit), self.largest)
 
-    def completed(self, batch: Batch[Any], seconds: float, now: float) -> None:
+    def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
         """Additive increase, multiplicative decrease."""
         if seconds > self.slo:
             self._limit = max(1.0, self._limit * 0.9)
@@ -339,7 +333,7 @@ class EarlyDrop(Fifo):
         fitting = [b for b in range(1, largest + 1) if 2 * cost(b) <= slo]
         self.target = fitting[-1] if fitting else 1
 
-    def count(self, now: float, decisions: list[Decision]) -> int:
+    def count(self, now: float, decisions: Decisions[Any]) -> int:
         """Slide the window past heads that the target batch would make late."""
         while self.queue:
             n = min(self.target, len(self.queue))
@@ -354,7 +348,7 @@ class Clockwork(Fifo):
 
     name = "clockwork"
 
-    def count(self, now: float, decisions: list[Decision]) -> int:
+    def count(self, now: float, decisions: Decisions[Any]) -> int:
         """The largest batch that the head's deadline allows."""
         while self.queue:
             n = min(len(self.queue), self.largest)

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from inference_service.core.errors import InferenceServiceError
-from inference_service.core.scheduling.tickets import Priority
-from inference_service.core.scheduling.virtual import Arrival
+from inference_service.core.scheduling.entries import Priority
+from inference_service.simulation.server import Arrival
 
 
 class InvalidTrace(InferenceServiceError):  # noqa: N818
@@ -25,7 +25,7 @@ def read_trace(path: Path, model: str | None = None) -> list[Arrival]:
             arrival = Arrival(
                 time=float(entry["time"]),
                 rows=int(entry["rows"]),
-                patience=float(entry.get("timeout") or "inf"),
+                timeout=float(entry.get("timeout") or "inf"),
                 client=entry.get("client"),
                 priority=Priority(entry.get("priority", "normal")),
                 length=int(entry.get("length", 0)),

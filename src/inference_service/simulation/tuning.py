@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from inference_service.core.scheduling.virtual import Arrival
+from inference_service.simulation.server import Arrival
 from inference_service.simulation.study import Model, Result, ours, run_arrivals
 
 

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from inference_service.core.admission import Admission
 from inference_service.core.lifecycle import State
+from inference_service.core.requests import ModelRef
 from inference_service.engine.interfaces import BatchRecord, Engine, RequestRecord
 from inference_service.telemetry.series import Count, Counter, Distribution, Histogram
 
@@ -151,6 +152,13 @@ class PrometheusObserver:
             registry=registry,
         )
 
+        self._violations = Counter(
+            "inference_batch_safety_violations",
+            "Times that rows of one run were found to depend on each other",
+            _MODEL,
+            registry=registry,
+        )
+
     def rejected(self, model: str, reason: str) -> None:
         """See `Observer.rejected`."""
         self._rejected.labels(model, reason).inc()
@@ -204,6 +212,10 @@ class PrometheusObserver:
             children.queue.observe(record.queue_seconds)
         if record.compute_seconds is not None:
             children.compute.observe(record.compute_seconds)
+
+    def violated(self, model: ModelRef) -> None:
+        """See `Observer.violated`."""
+        self._violations.labels(model.name, str(model.version)).inc()
 
 
 class _StateCollector(Collector):

@@ -49,6 +49,9 @@ class StatisticsObserver:
         )  # fmt: skip
         sums.succeeded(times, record.rows)
 
+    def violated(self, model: ModelRef) -> None:
+        """See `Observer.violated`; Triton has no such number."""
+
     def _of(self, name: str, version: str) -> ModelStatistics:
         sums = self._models.get((name, version))
         if sums is None:
@@ -76,3 +79,8 @@ class Observers:
         """See `Observer.finished`."""
         for observer in self._observers:
             observer.finished(record)
+
+    def violated(self, model: ModelRef) -> None:
+        """See `Observer.violated`."""
+        for observer in self._observers:
+            observer.violated(model)

@@ -14,7 +14,7 @@ from inference_service.core.errors import (
     TooLarge,
     UnsupportedContent,
 )
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite
 from inference_service.web.compression import check_encoding
 from inference_service.web.watches import Begun, ClientDisconnected
@@ -24,6 +24,7 @@ PRIORITY_HEADER = "X-Priority"
 NON_FINITE_HEADER = "X-Non-Finite"
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 BINARY = b"application/octet-stream"
+PLAIN = b"text/plain"
 _MOST_DIGITS = 18
 _LONGEST_CLIENT = 256  # bytes of a client's name that are looked at
 # curl's default, which TensorFlow Serving's own examples rely on, counts as JSON.
@@ -160,7 +161,8 @@ def check_content(head: Head, *, binary: bool = False) -> None:
     """Raises UnsupportedContent unless the body may be JSON, or ``binary`` tensors behind it."""
     content_type = head.content_type
     check_encoded(head)
-    if is_json(content_type) or (binary and content_type == BINARY):
+    # What JavaScript's fetch calls a string by default; TensorFlow Serving and Triton don't look.
+    if content_type == PLAIN or is_json(content_type) or (binary and content_type == BINARY):
         return
     or_binary = " or 'application/octet-stream'" if binary else ""
     raise UnsupportedContent(
@@ -175,15 +177,13 @@ def check_length(length: int | None, limit: int) -> None:
         raise TooLarge(f"the body has {length} bytes, the limit is {limit}")
 
 
-async def read_body(
-    receive: Receive, head: Head, limit: int, permit: Permit, seconds: float
-) -> bytes:
+async def read_body(receive: Receive, limit: int, permit: Permit, seconds: float) -> bytes:
     """The whole body, however it is cut.
 
     Raises TooLarge as soon as the limit is passed, BodyTimeout, Overloaded, ClientDisconnected.
     """
     first = Begun(receive())
-    body = _Body(head, limit, permit)
+    body = _Body(limit, permit)
     if first.done and not body.take(first.result):  # as a rule: it needs no timeout
         return body.chunks[0]
     try:
@@ -200,12 +200,11 @@ async def read_body(
 class _Body:
     """The pieces that have come."""
 
-    __slots__ = ("_head", "_limit", "_permit", "chunks", "size")
+    __slots__ = ("_limit", "_permit", "chunks", "size")
 
-    def __init__(self, head: Head, limit: int, permit: Permit) -> None:
+    def __init__(self, limit: int, permit: Permit) -> None:
         self.chunks: list[bytes] = []
         self.size = 0
-        self._head = head
         self._limit = limit
         self._permit = permit
 
@@ -217,6 +216,5 @@ class _Body:
         self.chunks.append(chunk)
         self.size += len(chunk)
         check_length(self.size, self._limit)
-        if self._head.length is None:
-            self._permit.grow(len(chunk))
+        self._permit.grow(len(chunk))
         return bool(message.get("more_body", False))

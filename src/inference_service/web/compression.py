@@ -5,18 +5,21 @@ import zlib
 from inference_service.core.errors import InvalidInput, TooLarge, UnsupportedContent
 
 ENCODINGS = ("gzip", "deflate")
+GZIP_NAMES = frozenset({"gzip", "x-gzip"})
+"""RFC 9110, 8.4.1.3: the second is to be taken for the first."""
 COMPRESS_FROM = 1024
 """Bytes. A smaller answer is sent as it is: it fits into one packet anyway."""
 
 _LEVEL = 1  # tensors hardly shrink more at a higher one, which costs several times as much
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _ZLIB_METHOD = 8
+_LONGEST_ACCEPT = 1024  # bytes
 _MEMBERS = 64  # files in one gzip body; each costs a copy of the rest
 
 
 def check_encoding(encoding: str) -> None:
     """Raises UnsupportedContent for a Content-Encoding that is not read here."""
-    if encoding not in {"", "identity", *ENCODINGS}:
+    if encoding not in {"", "identity", *ENCODINGS, *GZIP_NAMES}:
         raise UnsupportedContent(
             f"Content-Encoding '{encoding}' is not supported, send gzip, deflate or none"
         )
@@ -29,7 +32,7 @@ def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     """
     if not body:
         raise InvalidInput(f"the body is empty, expected {encoding}")
-    if encoding == "gzip":
+    if encoding in GZIP_NAMES:
         window = _GZIP
     else:  # "deflate" is the zlib format; some clients leave its two bytes of header out
         header = int.from_bytes(body[:2], "big")
@@ -62,9 +65,12 @@ def compressed(content: bytes, encoding: str) -> bytes:
 
 
 def wanted(accept: bytes) -> str:
-    """The encoding for an answer, from Accept-Encoding: gzip, deflate or "" (RFC 9110, 12.5.3)."""
+    """The encoding for an answer, from Accept-Encoding: gzip, deflate or "" (RFC 9110, 12.5.3).
+
+    Only the beginning of an endless header is looked at.
+    """
     weights: dict[str, float] = {}
-    for item in accept.decode("latin-1").lower().split(","):
+    for item in accept[:_LONGEST_ACCEPT].decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         weights[name] = 1.0
         for parameter in parameters:

@@ -17,20 +17,22 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inference_service.core.admission import Admission
+from inference_service.core.admission import Admission, Permit
 from inference_service.core.errors import ModelNotFound, ShuttingDown, Unavailable
 from inference_service.core.requests import InferenceRequest, ModelRef, Timing
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.core.versions import VERSION_FOLDER
 from inference_service.engine.interfaces import Engine, ModelInfo, Observer, RequestRecord
 from inference_service.web.body import (
+    BINARY,
     Head,
     check_content,
     check_length,
     read_body,
     read_head,
 )
+from inference_service.web.charset import as_utf8
 from inference_service.web.compression import (
     COMPRESS_FROM,
     compressed,
@@ -44,6 +46,7 @@ _PLAIN = (b"", b"identity")
 _SERVER_TIMING = (
     b'decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, batch;desc="%d rows", total;dur=%.3f'
 )
+_MARK = b"\xef"  # byte order marks begin with it or with what is more; JSON never does
 _DECODE_OFF_LOOP_FROM = 256 * 1024
 _ENCODE_OFF_LOOP_FROM = 128 * 1024
 _COMPRESS_OFF_LOOP_FROM = 16 * 1024
@@ -215,13 +218,14 @@ class InferenceEndpoint:
         seconds = min(edge.request_timeout, head.timeout or edge.request_timeout)
         deadline = edge.engine.clock() + seconds if head.timeout else math.inf
         self._check_load(info, deadline)
-        with edge.admission.permit(head.length or 0) as permit:
-            body = await read_body(receive, head, edge.max_body_bytes, permit, seconds)
+        with edge.admission.receive(head.length or 0) as permit:
+            body = await read_body(receive, edge.max_body_bytes, permit, seconds)
+            permit.complete()
             begun = perf_counter()
             if head.content_encoding not in _PLAIN:
-                encoding = head.content_encoding.decode("latin-1")
-                body = await asyncio.to_thread(decompressed, body, encoding, edge.max_body_bytes)
-                permit.grow(len(body))
+                body = await self._unpacked(body, head, permit)
+            if protocol.converse is None and (head.full_type or body[:1] >= _MARK):
+                body = await self._as_utf8(body, head)
             if info is None:
                 info = self._described(await self._named_in(body), course)
                 self._check_load(info, deadline)
@@ -261,6 +265,19 @@ class InferenceEndpoint:
             if head.accept_encoding and len(content.body) >= COMPRESS_FROM:
                 content = await self._packed(content, head.accept_encoding)
             return content
+
+    async def _unpacked(self, body: bytes, head: Head, permit: Permit) -> bytes:
+        encoding, limit = head.content_encoding.decode("latin-1"), self._edge.max_body_bytes
+        body = await asyncio.to_thread(decompressed, body, encoding, limit)
+        permit.grow(len(body))
+        return body
+
+    async def _as_utf8(self, body: bytes, head: Head) -> bytes:
+        if head.content_type == BINARY or head.json_length is not None:
+            return body
+        if len(body) < _DECODE_OFF_LOOP_FROM:
+            return as_utf8(body, head.full_type)
+        return await asyncio.to_thread(as_utf8, body, head.full_type)
 
     def _described(self, ref: ModelRef, course: Course) -> ModelInfo:
         info = self._edge.engine.describe(ref)

@@ -140,6 +140,9 @@ def _http(request: Request, error: Exception) -> Response:
         message = f"no such path: {request.method} {request.url.path}; /docs lists all paths"
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
+        if "GET" in allowed and "HEAD" not in allowed:  # which every GET answers, too
+            allowed = allowed.replace("GET", "GET, HEAD")
+            error.headers = {**(error.headers or {}), "Allow": allowed}
         message = f"{request.url.path} doesn't take {request.method}, it takes {allowed}"
     return _json(error.status_code, body(message), error.headers)
 

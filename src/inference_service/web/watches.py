@@ -9,10 +9,23 @@ from collections.abc import Awaitable, Generator
 from types import TracebackType
 from typing import Any, Self
 
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 ROUND = 0.005
 """Seconds. Who has waited for one to two rounds gets a listener."""
+
+
+GONE = "websocket_gone"
+"""The key in a WebSocket's ``scope["state"]`` of an event that is set once its client has left."""
+
+
+def gone(scope: Scope) -> asyncio.Event:
+    """Set once the client of this WebSocket has left, whatever it had sent before.
+
+    Under another server than ours nobody sets it.
+    """
+    found: asyncio.Event | None = scope.get("state", {}).get(GONE)
+    return found or asyncio.Event()
 
 
 class ClientDisconnected(Exception):  # noqa: N818

@@ -1,112 +1,152 @@
-"""Cost tables: what is learned, and what stays true whatever is measured."""
+"""What the cost table learns: knees, noise, stalls, spells, bad warm-ups."""
 
-from itertools import pairwise
+import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from inference_service.core.scheduling.cost import CostModel, CostTable, knee, rising
-from inference_service.core.scheduling.layout import Layout, LayoutChoice, Profile, worth_having
+from inference_service.core.scheduling.cost import CostModel, CostTable, knee
+from inference_service.simulation.truths import TABLES, capacity, warm_up
 
-POINTS = [(1, 0.004), (2, 0.005), (4, 0.006), (8, 0.010)]
-times = st.floats(1e-6, 10.0)
+POINTS = [(1, 1.0), (2, 2.0), (4, 4.0), (8, 6.0)]
 
 
-@given(st.lists(times, min_size=1, max_size=12))
-def test_rising_rises_and_keeps_the_mean(values: list[float]) -> None:
-    result = rising(values)
-    assert all(a <= b + 1e-12 for a, b in pairwise(result))
-    assert sum(result) == pytest.approx(sum(values))
-
-
-def test_rising_leaves_what_rises_alone() -> None:
-    assert rising([1, 2, 2, 5]) == [1, 2, 2, 5]
-    assert rising([1, 4, 2]) == [1, 3, 3]
-
-
-def test_the_table_is_linear_between_its_sizes_and_goes_on_with_the_cost_of_a_row() -> None:
-    table = CostTable(POINTS)
-    assert table.seconds(1) == 0.004
-    assert table.seconds(3) == pytest.approx(0.0055)
-    assert table.seconds(16) == pytest.approx(0.020)
-
-
-@given(st.lists(st.tuples(st.integers(1, 20), times), max_size=60))
-def test_9_whatever_is_observed_tables_rise_and_the_noise_is_between_1_and_3(
-    runs: list[tuple[int, float]],
+@pytest.mark.parametrize(
+    ("rows", "seconds"), [(1, 1.0), (3, 3.0), (4, 4.0), (6, 5.0), (8, 6.0), (16, 12.0)]
+)
+def test_it_is_linear_between_its_sizes_and_goes_on_with_the_last_rows_cost(
+    rows: int, seconds: float
 ) -> None:
-    model = CostModel(POINTS)
-    for rows, seconds in runs:
-        model.observe(rows, seconds)
-        costs = [model.seconds(b) for b in range(1, 24)]
-        assert all(a <= b + 1e-12 for a, b in pairwise(costs))
-        assert all(cost > 0 for cost in costs)
-        assert 1.0 <= model.noise <= 3.0
+    assert CostTable(POINTS).seconds(rows) == pytest.approx(seconds)
 
 
-def test_observations_pull_the_table_towards_them() -> None:
-    model = CostModel(POINTS)
-    for _ in range(100):
-        model.observe(3, 0.007)
-        model.observe(8, 0.012)
-    assert model.seconds(3) == pytest.approx(0.007, rel=0.02)
-    assert model.seconds(8) == pytest.approx(0.012, rel=0.02)
+def test_an_empty_table_knows_nothing_and_learns_a_straight_line() -> None:
+    table = CostTable()
+    assert table.seconds(3) == 0.0
+    table.observe(4, 2.0)
+    assert [table.seconds(rows) for rows in (1, 2, 4)] == pytest.approx([0.5, 1.0, 2.0])
 
 
-def test_a_lone_outlier_is_noise_and_eight_in_a_row_are_the_truth() -> None:
-    model = CostModel(POINTS)
-    model.observe(4, 1.0)
-    assert model.seconds(4) == 0.006
-    for _ in range(8):
-        model.observe(4, 0.06)
-    assert model.seconds(4) > 0.05
-
-
-def test_an_empty_table_knows_nothing_and_learns_from_its_first_run() -> None:
-    model = CostModel()
-    assert model.seconds(8) == 0.0
-    model.observe(8, 0.016)
-    assert model.seconds(8) == pytest.approx(0.016)
-    assert model.seconds(1) == pytest.approx(0.002)
-
-
-def test_in_a_volume_that_was_never_measured_as_many_numbers_cost_as_much() -> None:
-    model = CostModel(POINTS, volume=100)
-    assert model.seconds(4, 200) == pytest.approx(model.seconds(8, 100))
-    assert model.seconds(8, 25) == pytest.approx(model.seconds(2, 100))
-    assert model.seconds(4) == model.seconds(4, 100)
-
-
-def test_the_knee_is_the_smallest_size_that_is_nearly_the_best() -> None:
-    assert knee(POINTS) == 8
-    assert knee([(1, 0.01), (2, 0.02), (4, 0.04)]) == 1
-    assert knee([]) == 1
-
-
-def test_tables_must_have_rising_sizes() -> None:
+@pytest.mark.parametrize("points", [[(2, 1.0), (1, 2.0)], [(0, 1.0)], [(1, 1.0), (1, 2.0)]])
+def test_rows_must_rise_from_one(points: list[tuple[int, float]]) -> None:
     with pytest.raises(ValueError, match="rising rows"):
-        CostTable([(2, 1.0), (1, 1.0)])
+        CostTable(points)
 
 
-QUICK = Profile(Layout(1, 4), ((1, 0.001), (8, 0.004)))
-FULL = Profile(Layout(4, 1), ((1, 0.002), (8, 0.008)))
+@pytest.mark.parametrize(
+    ("points", "rows"),
+    [([], 1), ([(1, 1.0), (2, 1.1), (4, 2.2)], 2), ([(1, 1.0), (2, 2.0)], 1)],
+)
+def test_the_knee_is_the_smallest_size_that_is_nearly_the_best(
+    points: list[tuple[int, float]], rows: int
+) -> None:
+    assert knee(points) == rows
 
 
-def test_a_layout_that_is_good_at_everything_stands_alone() -> None:
-    assert worth_having([QUICK]) == (QUICK,)
-    also = Profile(Layout(4, 1), ((1, 0.00105), (8, 0.008)))
-    assert worth_having([QUICK, also]) == (also,)
-    slow = Profile(Layout(4, 1), ((1, 0.004), (8, 0.016)))
-    assert worth_having([QUICK, slow]) == (QUICK,)
-    assert worth_having([QUICK, FULL]) == (QUICK, FULL)
+def test_a_size_that_was_never_run_costs_at_most_twice_its_half() -> None:
+    assert CostTable([(1, 1.0), (2, 9.0), (4, 9.0)]).points == [(1, 1.0), (2, 2.0), (4, 4.0)]
 
 
-def test_the_layout_follows_the_backlog_with_hysteresis() -> None:
-    choice = LayoutChoice([QUICK, FULL])
-    assert not any(choice.consider(1.0) for _ in range(100))
-    assert [choice.consider(3.0) for _ in range(16)] == [False] * 15 + [True]
-    assert choice.layout == FULL.layout
-    assert not any(choice.consider(1.0) for _ in range(100)), "between the two it stays"
-    assert any(choice.consider(0.0) for _ in range(16))
-    assert choice.layout == QUICK.layout
+def test_the_first_live_run_replaces_the_warm_up() -> None:
+    model = CostModel([(1, 1.0), (2, 4.0)])
+    model.observe(2, 1.2)
+    assert model.seconds(2) == pytest.approx(1.2)
+
+
+def test_a_size_between_two_is_added_where_the_line_is_off_by_a_tenth() -> None:
+    model = CostModel([(1, 1.0), (32, 1.0), (64, 2.0)])
+    model.observe(48, 1.55)
+    assert len(model.tables[1]) == 3, "the line was right"
+    model.observe(33, 2.0)
+    assert dict(model.tables[1])[33] == pytest.approx(2.0)
+    assert model.seconds(32) == pytest.approx(1.0, rel=0.05)
+
+
+def test_an_added_size_is_forgotten_if_it_is_not_run_for_long() -> None:
+    model = CostModel([(1, 1.0), (32, 1.0), (64, 2.0)])
+    model.observe(33, 2.0)
+    for _ in range(700):
+        model.observe(1, 1.0)
+    assert [rows for rows, _ in model.tables[1]] == [1, 32, 64]
+
+
+@pytest.mark.parametrize("slow", [3.0, 8.0, 20.0])
+def test_a_slow_spell_is_known_after_five_runs_and_over_after_five(slow: float) -> None:
+    model = CostModel(POINTS)
+    for rows in (1, 2, 4, 8) * 10:
+        model.observe(rows, CostTable(POINTS).seconds(rows))
+    for _ in range(5):
+        model.observe(8, 6.0 * slow)
+    assert model.seconds(1) == pytest.approx(slow, rel=0.35), "all sizes, not only those that ran"
+    for _ in range(30):
+        model.observe(4, 4.0 * slow)
+    for _ in range(5):
+        model.observe(1, 1.0)
+    assert model.speed == 1.0
+    assert [model.seconds(rows) for rows in (1, 2, 4)] == pytest.approx([1, 2, 4], rel=0.05)
+    assert model.seconds(8) == pytest.approx(6.0, rel=0.4)
+
+
+def test_a_spell_that_lasts_becomes_the_usual_speed() -> None:
+    model = CostModel(POINTS)
+    for _ in range(20):
+        model.observe(1, 1.0)
+    for _ in range(400):
+        model.observe(1, 4.0)
+    assert model.speed == 1.0
+    assert model.seconds(1) == pytest.approx(4.0, rel=0.1)
+    assert model.seconds(8) == pytest.approx(6.0 * 4.0, rel=0.25), "all sizes, run or not"
+
+
+@pytest.mark.parametrize("share", [0.01, 0.02])
+def test_stalls_move_neither_the_table_nor_the_margin_much(share: float) -> None:
+    rng, model = random.Random(1), CostModel(POINTS)
+    for _ in range(2000):
+        model.observe(4, 4.0 * (8.0 if rng.random() < share else 1.0))
+        assert model.margin <= 1.2
+    assert model.seconds(4) == pytest.approx(4.0, rel=0.25)
+
+
+def test_the_margin_is_the_p90_of_noise() -> None:
+    rng, model = random.Random(1), CostModel(POINTS)
+    margins = []
+    for _ in range(2000):
+        model.observe(4, 4.0 * rng.lognormvariate(0.0, 0.12))
+        margins.append(model.margin)
+    assert sum(margins) / len(margins) == pytest.approx(1.166, abs=0.04)
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_a_disturbed_warm_up_is_corrected_by_the_sizes_that_run(name: str) -> None:
+    truth, rng = TABLES[name], random.Random(3)
+    model = CostModel(warm_up(truth, rng))
+    for _ in range(600):
+        rows = rng.randint(1, 64)
+        model.observe(rows, truth(rows))
+    errors = [abs(model.seconds(rows) / truth(rows) - 1) for rows in range(1, 65)]
+    assert sum(errors) / len(errors) < 0.1
+    assert model.speed == 1.0
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_bad_news_is_believed_only_if_it_was_measured_twice(name: str) -> None:
+    table = CostTable(warm_up(TABLES[name]))
+    assert not any(table.believed(rows) for rows in range(1, 65))
+    table.observe(32, TABLES[name](32))
+    assert not table.believed(32)
+    table.observe(32, TABLES[name](32))
+    assert table.believed(32)
+    assert capacity(TABLES[name]) > 0
+
+
+def test_rows_that_were_never_measured_cost_what_as_many_elements_do() -> None:
+    model = CostModel(POINTS, row_elements=10)
+    assert model.seconds(2, row_elements=20) == pytest.approx(4.0)
+    model.observe(2, 5.0, row_elements=20)
+    assert model.seconds(2, row_elements=20) == pytest.approx(5.0)
+    assert model.seconds(2) == pytest.approx(2.0)
+
+
+def test_without_a_warm_up_the_first_shape_that_runs_is_the_usual_one() -> None:
+    model = CostModel()
+    model.observe(2, 4.0, row_elements=7)
+    assert model.seconds(2) == pytest.approx(4.0)

@@ -1,164 +1,185 @@
-"""The scheduler's decisions, told the time."""
+"""The driving sequence: offer, decide, finish, ended."""
 
 import math
+from typing import Any
 
 import pytest
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.scheduler import Scheduler
-from inference_service.core.scheduling.tickets import Batch, Expired, Release
-
-
-def make(size: int = 4, queue: int | None = 100, delay: float = 0.0) -> Scheduler[str]:
-    return Scheduler(BatchPolicy(size, queue, delay, default_deadline=1000.0), slots=9)
-
-
-def batches(
-    scheduler: Scheduler[str], now: float, slots: int = 1
-) -> list[list[tuple[str, int, int]]]:
-    return [
-        [(part.ticket.item, part.start, part.stop) for part in decision.parts]
-        for decision in scheduler.poll(now, slots=slots)
-        if isinstance(decision, Batch)
-    ]
+from inference_service.core.scheduling.entries import (
+    MOVES,
+    DropReason,
+    EntryState,
+    Priority,
+    Release,
+)
+from inference_service.core.scheduling.policy import DEFAULTS, BatchPolicy, constants
+from inference_service.simulation.arrivals import OPEN
+from inference_service.simulation.rivals import Fifo
+from inference_service.simulation.study import affine, run_open
+from tests.core.scheduling.make import end, items, make, occupy, offer, runs
 
 
 def test_a_free_slot_takes_everything_that_is_queued() -> None:
     scheduler = make()
     for name in "abc":
-        scheduler.submit(name, key=0, rows=1, now=0)
-    assert batches(scheduler, 0) == [[("a", 0, 1), ("b", 0, 1), ("c", 0, 1)]]
-    assert scheduler.rows == 0
+        offer(scheduler, name)
+    (batch,) = scheduler.decide(0.0, 1).run
+    assert (items(batch), batch.rows, batch.reason) == (["a", "b", "c"], 3, Release.SLOT_FREE)
 
 
 def test_no_batch_is_formed_without_a_free_slot() -> None:
     scheduler = make()
-    scheduler.submit("a", key=0, rows=1, now=0)
-    assert batches(scheduler, 0, slots=0) == []
+    offer(scheduler, "a")
+    assert scheduler.decide(0.0, 0).run == []
     assert scheduler.rows == 1
 
 
-def test_a_batch_never_has_more_than_max_batch_size_rows() -> None:
-    scheduler = make(size=4)
-    for name in "abcde":
-        scheduler.submit(name, key=0, rows=1, now=0)
-    assert [len(batch) for batch in batches(scheduler, 0, slots=9)] == [4, 1]
+def test_two_free_slots_get_two_batches() -> None:
+    scheduler = make(2, slots=2)
+    for name in "abc":
+        offer(scheduler, name)
+    assert [items(batch) for batch in scheduler.decide(0.0, 2).run] == [["a", "b"], ["c"]]
 
 
-def test_what_fits_into_a_batch_is_never_cut() -> None:
-    scheduler = make(size=4)
-    scheduler.submit("a", key=0, rows=3, now=0)
-    scheduler.submit("b", key=0, rows=2, now=0)
-    assert batches(scheduler, 0, slots=2) == [[("a", 0, 3)], [("b", 0, 2)]]
+def test_a_batch_has_at_most_max_batch_size_rows_and_what_fits_is_never_cut() -> None:
+    scheduler = make(4)
+    for name, rows in (("a", 3), ("b", 2), ("c", 1)):
+        offer(scheduler, name, rows=rows)
+    assert runs(scheduler, 0.0) == [["a"], ["b", "c"]]
 
 
-def test_a_large_request_is_cut_and_lets_others_pass_between_its_chunks() -> None:
-    scheduler = make(size=4)
-    scheduler.submit("large", key=0, rows=10, now=0)
-    scheduler.submit("small", key=0, rows=1, now=1)
-    assert batches(scheduler, 1) == [[("large", 0, 4)]]
-    assert batches(scheduler, 1) == [[("small", 0, 1), ("large", 4, 7)]]
-    assert batches(scheduler, 1) == [[("large", 7, 10)]]
+def test_a_large_request_is_cut_and_others_run_between_its_chunks() -> None:
+    scheduler = make(2)
+    large = offer(scheduler, "large", rows=7)
+    (first,) = scheduler.decide(0.0, 1).run
+    assert (first.rows, large.state, large.left) == (2, EntryState.PARTIAL, 5)
+    offer(scheduler, "small")
+    end(scheduler, first, 1.0)
+    assert ["small"] in [names[:1] for names in runs(scheduler, 1.0)[:2]]
+    assert large.state is EntryState.ENDED
 
 
-def test_different_keys_never_share_a_batch_and_the_oldest_head_goes_first() -> None:
+def test_different_keys_never_share_a_batch() -> None:
     scheduler = make()
-    scheduler.submit("b1", key="b", rows=1, now=1)
-    scheduler.submit("a1", key="a", rows=1, now=2)
-    scheduler.submit("b2", key="b", rows=1, now=3)
-    assert batches(scheduler, 3) == [[("b1", 0, 1), ("b2", 0, 1)]]
-    assert batches(scheduler, 3) == [[("a1", 0, 1)]]
-
-
-def test_a_key_of_none_is_a_key_like_any_other() -> None:
-    scheduler = make()
-    scheduler.submit("a", key=None, rows=1, now=0)
-    scheduler.submit("b", key=0, rows=1, now=0)
-    assert batches(scheduler, 0, slots=2) == [[("a", 0, 1)], [("b", 0, 1)]]
+    for name, key in (("a", 0), ("b", None), ("c", 0)):
+        offer(scheduler, name, key=key)
+    assert runs(scheduler, 0.0) == [["a", "c"], ["b"]]
 
 
 def test_what_has_ended_is_not_dispatched() -> None:
     scheduler = make()
-    ticket = scheduler.submit("a", key=0, rows=1, now=0)
-    scheduler.submit("b", key=0, rows=1, now=0)
-    assert scheduler.finish(ticket)
-    assert not scheduler.finish(ticket), "the second time there is nothing left to take out"
-    assert batches(scheduler, 0) == [[("b", 0, 1)]]
+    entries = [offer(scheduler, name) for name in "ab"]
+    assert scheduler.finish(entries[0])
+    assert not scheduler.finish(entries[0])
+    assert runs(scheduler, 0.0) == [["b"]]
 
 
-def test_a_deadline_fires_even_while_no_slot_is_free() -> None:
+@pytest.mark.parametrize("running", [False, True])
+def test_a_deadline_that_passes_drops_the_request_queued_or_running(*, running: bool) -> None:
     scheduler = make()
-    ticket = scheduler.submit("a", key=0, rows=1, now=0, deadline=5)
-    assert scheduler.wake_at(slots=0) == 5
-    assert scheduler.poll(4.9, slots=0) == []
-    assert scheduler.poll(5, slots=0) == [Expired(ticket, waited=True)]
-    assert scheduler.wake_at(slots=1) == math.inf
-
-
-def test_a_deadline_also_fires_while_the_request_runs() -> None:
-    scheduler = make()
-    ticket = scheduler.submit("a", key=0, rows=1, now=0, deadline=5)
-    scheduler.poll(0, slots=1)
-    assert scheduler.wake_at(slots=0) == 5
-    assert scheduler.poll(5, slots=0) == [Expired(ticket, waited=False)]
+    if running:
+        offer(scheduler, "a", deadline=1.5)
+        assert scheduler.decide(0.0, 1).wake_at == 1.5
+    else:
+        occupy(scheduler)
+        offer(scheduler, "a", 0.1, deadline=2.5)
+        assert scheduler.decide(0.1, 0).wake_at == 2.5
+    (drop,) = scheduler.decide(3.0, 0).drop
+    assert (drop.entry.item, drop.reason, drop.dispatched) == ("a", DropReason.EXPIRED, running)
 
 
 def test_an_answered_request_leaves_no_alarm_behind() -> None:
     scheduler = make()
-    ticket = scheduler.submit("a", key=0, rows=1, now=0, deadline=5)
-    scheduler.poll(0, slots=1)
-    scheduler.finish(ticket)
-    assert scheduler.wake_at(slots=1) == math.inf
-
-
-def test_a_full_queue_refuses_with_a_reason() -> None:
-    scheduler = make(queue=3)
-    scheduler.submit("a", key=0, rows=3, now=0)
-    with pytest.raises(Overloaded, match="3 rows are queued") as refusal:
-        scheduler.submit("b", key=0, rows=1, now=0)
-    assert refusal.value.reason == "queue_full"
-
-
-def test_an_empty_queue_takes_a_request_of_any_size() -> None:
-    scheduler = make(queue=3)
-    scheduler.submit("a", key=0, rows=1000, now=0)
-    assert scheduler.rows == 1000
-
-
-def test_with_a_delay_a_lone_request_waits_for_others_but_not_longer() -> None:
-    scheduler = make(delay=0.5)
-    scheduler.submit("a", key=0, rows=1, now=0)
-    assert scheduler.poll(0.4, slots=1) == []
-    assert scheduler.wake_at(slots=1) == 0.5
-    (batch,) = scheduler.poll(0.5, slots=1)
-    assert isinstance(batch, Batch)
-    assert batch.reason is Release.DELAY
-
-
-def test_with_a_delay_a_full_batch_does_not_wait() -> None:
-    scheduler = make(size=2, delay=0.5)
-    scheduler.submit("a", key=0, rows=1, now=0)
-    scheduler.submit("b", key=0, rows=1, now=0.1)
-    (batch,) = scheduler.poll(0.1, slots=1)
-    assert isinstance(batch, Batch)
-    assert batch.reason is Release.FULL
-
-
-def test_the_reason_tells_why_a_batch_was_released() -> None:
-    scheduler = make(size=2)
-    for name in "abc":
-        scheduler.submit(name, key=0, rows=1, now=0)
-    reasons = [d.reason for d in scheduler.poll(0, slots=2) if isinstance(d, Batch)]
-    assert reasons == [Release.FULL, Release.SLOT_FREE]
+    offer(scheduler, "a", deadline=5.0)
+    (batch,) = scheduler.decide(0.0, 1).run
+    end(scheduler, batch, 1.0)
+    assert scheduler.decide(1.0, 1).wake_at == math.inf
+    assert scheduler.requests == 0
 
 
 def test_cancelled_requests_do_not_pile_up_while_no_slot_is_free() -> None:
-    scheduler = make(queue=10)
-    scheduler.submit("stays", key=0, rows=1, now=0, deadline=9)
-    for _ in range(1000):
-        scheduler.finish(scheduler.submit("goes", key=0, rows=1, now=0, deadline=9))
-    (group,) = scheduler.load.queue.groups.values()
-    (lane,) = group.lanes.values()
-    assert len(lane.queue) <= 65
-    assert len(scheduler._deadlines) <= 65
+    scheduler = make()
+    occupy(scheduler)
+    for i in range(2000):
+        scheduler.finish(offer(scheduler, str(i)))
+    assert len(scheduler._expiries) < 200
+    assert scheduler.rows == 0
+
+
+def test_with_a_delay_a_lone_request_waits_for_others_but_not_longer() -> None:
+    scheduler = make(max_queue_delay=0.5)
+    offer(scheduler, "a", 1.0)
+    decisions = scheduler.decide(1.0, 1)
+    assert (decisions.run, decisions.wake_at) == ([], 1.5)
+    offer(scheduler, "b", 1.2)
+    (batch,) = scheduler.decide(1.5, 1).run
+    assert (items(batch), batch.reason) == (["a", "b"], Release.DELAY)
+
+
+def test_with_a_delay_a_full_batch_and_a_near_deadline_do_not_wait() -> None:
+    scheduler = make(2, max_queue_delay=5.0)
+    offer(scheduler, "a")
+    offer(scheduler, "b")
+    (batch,) = scheduler.decide(0.0, 1).run
+    assert batch.reason is Release.FULL
+    end(scheduler, batch, 1.0)
+    offer(scheduler, "c", 1.0, deadline=2.5)
+    assert scheduler.decide(1.0, 1).wake_at == 1.5
+    assert items(scheduler.decide(1.5, 1).run[0]) == ["c"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"rows": 0}, {"rows": -1}, {"deadline": math.nan}],
+    ids=["no rows", "negative rows", "nan"],
+)
+def test_a_request_that_makes_no_sense_is_an_error(request_: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"a request has|a deadline is"):
+        offer(make(), "a", **request_)
+
+
+def test_an_empty_queue_takes_a_request_of_any_size() -> None:
+    scheduler = make(2, max_queue_rows=3)
+    offer(scheduler, "a", rows=10)
+    with pytest.raises(Overloaded, match="10 rows are queued for this model, the limit is 3"):
+        offer(scheduler, "b")
+
+
+@pytest.mark.parametrize("process", list(OPEN))
+@pytest.mark.parametrize("load", [0.3, 0.95])
+def test_10_without_a_hold_batches_are_those_of_the_plain_work_conserving_policy(
+    process: str, load: float
+) -> None:
+    model = affine(0.1)
+    times = OPEN[process](load * model.capacity, 1500, 3)
+    scheduler = make(64, 1.0, default_deadline=1e9, hold=False)
+    scheduler.use(type(scheduler.cost)(model.points), 1)
+    mine = run_open("a", scheduler, model, times)
+    assert mine == run_open("a", Fifo(model.largest, model.cost), model, times)
+
+
+def test_the_states_of_an_entry_have_one_end() -> None:
+    assert MOVES[EntryState.ENDED] == frozenset()
+    entry = offer(make(), "a")
+    entry.move(EntryState.ENDED)
+    with pytest.raises(ValueError, match="an entry can't go from ended to running"):
+        entry.move(EntryState.RUNNING)
+
+
+def test_every_constant_has_a_unit_and_a_reason() -> None:
+    known = list(constants(DEFAULTS))
+    assert len(known) > 40
+    assert all(constant.unit and constant.reason for constant in known)
+    assert len(DEFAULTS.weights) == len(DEFAULTS.wait_bounds) == len(Priority)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_batch_size": 0}, {"max_batch_size": 1, "max_queue_rows": -1},
+     {"max_batch_size": 1, "max_queue_delay": -1.0}, {"max_batch_size": 4, "sizes": (2, 1)},
+     {"max_batch_size": 4, "sizes": (0, 1)}],
+)  # fmt: skip
+def test_a_policy_without_sense_is_an_error(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"positive bounds|must rise"):
+        BatchPolicy(**options)

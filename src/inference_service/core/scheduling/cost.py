@@ -1,219 +1,319 @@
 """What a batch costs: S(rows), measured at warm-up and refined by every run.
 
-A table of (rows, seconds) at a few sizes, linear between them. Service times of batches only grow
-with the rows; measurements are noisy, so they are pooled into a rising curve (isotonic regression
-by pool adjacent violators; Ayer et al. 1955, doi 10.1214/aoms/1177728423).
+A table has points (rows, seconds) and is linear between them. Sizes are added where runs show that
+the straight line is wrong: kernels have steps, and a table with knees between powers of two costs a
+third of the goodput. Costs need not rise with the rows.
+
+**Bad news is believed only if it was measured live.** A size that is thought too slow is never run,
+so it would never be learned that it is not. So a size that was not run yet costs at most twice its
+half, and a size is avoided only after it was slow twice (`CostTable.believed`).
+
+**Slow spells** (another process, throttling) change all sizes alike: one factor for all tables, the
+median of the latest ratios, goes up after five slow runs and down after five usual ones. The shape
+of the tables is not learned meanwhile.
 """
 
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass, field
+
+from inference_service.core.scheduling.policy import DEFAULTS, BatchPolicy
 
 Points = Sequence[tuple[int, float]]
 """(rows, seconds) with rising rows."""
 
-KNEE = 0.97
-"""Share of the best measured rows per second at which a larger batch is not worth its wait."""
-
-_LEARNING_RATE = 0.1
-_OUTLIER = 5.0
-_STEP_AFTER = 8  # outliers in a row are not noise: the machine or the model has changed
-_WINDOW = 256
-_REFRESH = 16
-_LARGEST_NOISE = 3.0
-_ALL, _EVERY = 64, 4
+_LEAST_SECONDS = 1e-9
 
 
-def rising(values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """The rising sequence that is closest to ``values`` in weighted least squares."""
-    pools: list[list[float]] = []  # [mean, weight, count]
-    for index, value in enumerate(values):
-        pools.append([value, 1.0 if weights is None else weights[index], 1.0])
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            mean, weight, count = pools.pop()
-            last = pools[-1]
-            total = last[1] + weight
-            last[0] = (last[0] * last[1] + mean * weight) / total
-            last[1] = total
-            last[2] += count
-    return [mean for mean, _, count in pools for _ in range(int(count))]
-
-
-def knee(points: Points) -> int:
-    """The smallest batch whose rows per second reach `KNEE` of the best; 1 without points."""
+def knee(points: Points, share: float = DEFAULTS.knee) -> int:
+    """The smallest batch whose rows per second reach ``share`` of the best; 1 without points."""
     if not points:
         return 1
     best = max(rows / seconds for rows, seconds in points)
-    return next(rows for rows, seconds in points if rows / seconds >= KNEE * best)
+    return next(rows for rows, seconds in points if rows / seconds >= share * best)
+
+
+@dataclass(slots=True)
+class _Point:
+    """One size of a table. ``runs`` were measured live, ``recent`` are the last four of them."""
+
+    rows: int
+    seconds: float
+    runs: int = 0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=4))
+    added: bool = False
+    last_run: int = 0
 
 
 class CostTable:
-    """S(rows) in seconds for one model and one shape of its rows.
+    """S(rows) in seconds at the usual speed, for rows of one shape.
 
     An empty table knows nothing and says 0; its first observation becomes a straight line through
     the origin, the most careful guess for other sizes that one point allows.
     """
 
-    __slots__ = ("_cache", "_rows", "_seconds")
+    __slots__ = ("_points", "_policy", "_rows", "curve", "version")
 
-    def __init__(self, points: Points = ()) -> None:
-        self._rows = [rows for rows, _ in points]
-        self._seconds = rising([max(seconds, 1e-9) for _, seconds in points])
+    def __init__(self, points: Points = (), policy: BatchPolicy = DEFAULTS) -> None:
+        self._policy = policy
+        self._points = [_Point(rows, max(seconds, _LEAST_SECONDS)) for rows, seconds in points]
+        self._rows = [point.rows for point in self._points]
         if self._rows != sorted(set(self._rows)) or (self._rows and self._rows[0] < 1):
             raise ValueError(f"a cost table needs rising rows from 1: {self._rows}")
-        self._cache: dict[int, float] = {}
+        self.curve: list[float] = [0.0]
+        """Seconds by rows, up to the largest size that was asked for."""
+        self.version = 0
+        if self._points:
+            self._interpolate(0, len(self._points))
+            self._cap_from(0)
 
     @property
     def points(self) -> list[tuple[int, float]]:
         """The table as it stands."""
-        return list(zip(self._rows, self._seconds, strict=True))
+        return [(point.rows, point.seconds) for point in self._points]
+
+    def up_to(self, rows: int) -> list[float]:
+        """The curve, long enough to be indexed with ``rows``."""
+        curve = self.curve
+        if len(curve) <= rows:
+            last = self._rows[-1] if self._rows else 0
+            unit = self._points[-1].seconds / last if last else 0.0
+            curve.extend([unit * size for size in range(len(curve), rows + 1)])
+        return curve
 
     def seconds(self, rows: int) -> float:
-        """The expected seconds of a batch of ``rows`` rows."""
-        known = self._cache.get(rows)
-        if known is None:
-            known = self._cache[rows] = self._interpolated(rows)
-        return known
+        """The expected seconds of a batch of ``rows`` rows; 0: not known."""
+        curve = self.curve
+        return curve[rows] if rows < len(curve) else self._beyond(rows)
 
-    def observe(self, rows: int, seconds: float, rate: float = _LEARNING_RATE) -> None:
-        """Move the table towards a measured run: a step at the two sizes that bracket it."""
-        self._cache.clear()
-        if not self._rows:
-            self._rows = sorted({1, rows})
-            self._seconds = [seconds * size / rows for size in self._rows]
+    def believed(self, rows: int) -> bool:
+        """Whether runs of this size, or of both its neighbours, were measured often enough."""
+        index = bisect_left(self._rows, rows)
+        if index == len(self._rows):
+            return False
+        point = self._points[index]
+        if point.rows == rows:
+            return point.runs >= self._policy.runs_believed
+        before = self._points[index - 1].runs if index else 0
+        return min(before, point.runs) >= 1 and before + point.runs >= 4
+
+    def least(self, rows: int) -> float:
+        """The best of its last runs: what is compared before a size is avoided."""
+        index = bisect_left(self._rows, rows)
+        if index < len(self._rows) and self._rows[index] == rows and self._points[index].recent:
+            return min(self._points[index].recent)
+        return self.seconds(rows)
+
+    def measured(self, rows: int) -> bool:
+        """Whether runs of this size, or of both its neighbours, were measured live at all."""
+        index = bisect_left(self._rows, rows)
+        if index == len(self._rows):
+            return False
+        point = self._points[index]
+        near = point.rows == rows or (index > 0 and self._points[index - 1].runs > 0)
+        return near and point.runs > 0
+
+    def observe(self, rows: int, seconds: float, run: int = 0) -> None:
+        """Move the table towards a measured run, the ``run``-th of the model."""
+        self.version += 1
+        if not self._points:
+            unit = seconds / rows
+            self._points = [
+                _Point(size, max(unit * size, _LEAST_SECONDS)) for size in sorted({1, rows})
+            ]
+            self._rows = [point.rows for point in self._points]
+            index = len(self._rows) - 1
+            self._points[index].runs = 1
+            self._interpolate(0, len(self._points))
             return
-        if rows > self._rows[-1]:
-            self._seconds.append(self._interpolated(rows))
-            self._rows.append(rows)
-        error = seconds - self._interpolated(rows)
-        right = bisect_left(self._rows, rows)
-        if self._rows[right] == rows or right == 0:
-            self._move(right, rate * error)
-        else:
-            low, high = self._rows[right - 1], self._rows[right]
-            share = (rows - low) / (high - low)
-            # Normalised, so that the estimate at ``rows`` itself moves by ``rate * error``.
-            step = rate * error / (share * share + (1 - share) * (1 - share))
-            self._move(right - 1, step * (1 - share))
-            self._move(right, step * share)
-        near = self._seconds[max(right - 2, 0) : right + 2]
-        if any(left > later for left, later in pairwise(near)):
-            self._seconds = rising(self._seconds)
+        index = bisect_left(self._rows, rows)
+        exact = index < len(self._rows) and self._rows[index] == rows
+        if not exact:
+            if not self._is_new(index, rows, seconds):
+                self._move_neighbours(index, rows, seconds)
+                return
+            self._insert(index, rows, self.seconds(rows))
+        self._learn(self._points[index], seconds, run)
+        self._interpolate(index, index + 1)
+        self._cap_from(index + 1)
 
-    def scaled(self, factor: float) -> "CostTable":
-        """The same curve at ``factor`` times the cost."""
-        return CostTable([(rows, seconds * factor) for rows, seconds in self.points])
+    def forget(self, run: int) -> None:
+        """Drop added sizes that were not run for a while: the straight line gets a new chance."""
+        oldest = run - self._policy.forget_after
+        for index in range(len(self._points) - 2, 0, -1):
+            point = self._points[index]
+            if point.added and point.last_run < oldest:
+                del self._points[index], self._rows[index]
+                self._interpolate(index, index + 1)
+                self.version += 1
+
+    def scale(self, factor: float) -> None:
+        """The usual speed has changed."""
+        self.version += 1
+        for point in self._points:
+            point.seconds *= factor
+            point.recent = deque((seconds * factor for seconds in point.recent), maxlen=4)
+        self.curve = [seconds * factor for seconds in self.curve]
 
     def stretched(self, factor: float) -> "CostTable":
         """The curve of rows that are ``factor`` times as large: the same work in fewer rows."""
-        return CostTable(
-            [(rows, self.seconds(max(1, round(rows * factor)))) for rows in self._rows]
-        )
+        points = [(rows, self.seconds(max(1, round(rows * factor)))) for rows in self._rows]
+        return CostTable(points, self._policy)
 
-    def _move(self, index: int, step: float) -> None:
-        self._seconds[index] = max(self._seconds[index] + step, 1e-9)
+    def _is_new(self, index: int, rows: int, seconds: float) -> bool:
+        """Whether a size that has no point gets one: the straight line is off by too much."""
+        if index == len(self._rows):
+            return True
+        return abs(seconds - self.seconds(rows)) > self._policy.new_size_error * self.seconds(rows)
 
-    def _interpolated(self, rows: int) -> float:
-        sizes, seconds = self._rows, self._seconds
-        if not sizes:
-            return 0.0
-        right = bisect_left(sizes, rows)
-        if right == 0:
-            return seconds[0]
-        if right == len(sizes):  # beyond the largest size: on with the average cost of a row there
-            return seconds[-1] * rows / sizes[-1]
-        low, high = sizes[right - 1], sizes[right]
-        share = (rows - low) / (high - low)
-        return seconds[right - 1] + share * (seconds[right] - seconds[right - 1])
+    def _insert(self, index: int, rows: int, seconds: float) -> None:
+        self._points.insert(index, _Point(rows, seconds, added=True))
+        self._rows.insert(index, rows)
 
+    def _learn(self, point: _Point, seconds: float, run: int) -> None:
+        policy = self._policy
+        point.runs += 1
+        point.last_run = run
+        point.recent.append(seconds)
+        # Slow runs may be stalls, so they count up to a bound. Quick ones tell the truth.
+        most = policy.largest_step if point.runs <= 3 else policy.speed_band
+        target = min(max(seconds, point.seconds / policy.largest_step if point.runs > 3 else 0.0),
+                     most * point.seconds)  # fmt: skip
+        rate = max(1 / point.runs, policy.learning_rate)
+        point.seconds = max(point.seconds + rate * (target - point.seconds), _LEAST_SECONDS)
 
-class Noise:
-    """How much longer than predicted a run may take: the p99 of observed/predicted, in 1 to 3."""
+    def _move_neighbours(self, index: int, rows: int, seconds: float) -> None:
+        """A step of both sizes around it, so that the estimate at ``rows`` moves by the rate."""
+        left, right = self._points[max(index - 1, 0)], self._points[index]
+        share = (rows - left.rows) / (right.rows - left.rows) if index else 1.0
+        weight = share * share + (1 - share) * (1 - share)
+        step = self._policy.learning_rate * (seconds - self.seconds(rows)) / weight
+        left.seconds = max(left.seconds + step * (1 - share), _LEAST_SECONDS)
+        right.seconds = max(right.seconds + step * share, _LEAST_SECONDS)
+        self._interpolate(max(index - 1, 0), index + 1)
 
-    __slots__ = ("_fresh", "_ratios", "factor")
+    def _interpolate(self, first: int, stop: int) -> None:
+        """Draw the lines to and from the points ``first`` to ``stop``."""
+        points, curve = self._points, self.curve
+        last = points[-1].rows
+        if len(curve) <= last:
+            curve.extend([0.0] * (last + 1 - len(curve)))
+        if first == 0:  # below the smallest size a run costs what that costs
+            curve[1 : points[0].rows + 1] = [points[0].seconds] * points[0].rows
+        for index in range(max(first, 1), min(stop + 1, len(points))):
+            left, right = points[index - 1], points[index]
+            gap = right.rows - left.rows
+            slope = (right.seconds - left.seconds) / gap
+            start = left.seconds
+            curve[left.rows : right.rows + 1] = [start + slope * i for i in range(gap + 1)]
+        if stop >= len(points):
+            del curve[last + 1 :]
 
-    def __init__(self) -> None:
-        self.factor = 1.0
-        self._ratios: deque[float] = deque(maxlen=_WINDOW)
-        self._fresh = 0
+    def _cap_from(self, first: int) -> None:
+        """A size that was never run costs at most twice its half."""
+        for index in range(max(first, 1), len(self._points)):
+            point = self._points[index]
+            most = 2 * self.curve[point.rows // 2]
+            if point.runs or point.seconds <= most or point.rows // 2 < self._rows[0]:
+                continue
+            point.seconds = most
+            self._interpolate(index, index + 1)
 
-    def observe(self, ratio: float) -> None:
-        """Note one run."""
-        self._ratios.append(ratio)
-        self._fresh += 1
-        if self._fresh >= _REFRESH:
-            self._fresh = 0
-            ranked = sorted(self._ratios)
-            p99 = ranked[min(len(ranked) - 1, int(0.99 * len(ranked)))]
-            self.factor = min(max(p99, 1.0), _LARGEST_NOISE)
+    def _beyond(self, rows: int) -> float:
+        """On with the average cost of a row at the largest size."""
+        return self._points[-1].seconds * rows / self._rows[-1] if self._points else 0.0
 
 
 class CostModel:
-    """The tables of one model: one for each volume (numbers in one row of all inputs).
+    """The tables of one model, one for each number of elements in a row.
 
-    For a volume that was never measured, b rows are taken to cost what as many numbers cost in rows
-    of the nearest volume. Volume 0 is the one that was measured at warm-up.
+    For rows that were never measured, b rows are taken to cost what as many elements cost in the
+    nearest table. 0 elements stand for the table that was measured at warm-up.
     """
 
-    def __init__(self, points: Points = (), volume: int = 1) -> None:
-        self._usual = volume
-        self._tables: dict[int, CostTable] = {volume: CostTable(points)}
-        self._noise = Noise()
+    def __init__(
+        self, points: Points = (), row_elements: int = 1, policy: BatchPolicy = DEFAULTS
+    ) -> None:
+        self._policy = policy
+        self._usual = row_elements
+        self._tables = {row_elements: CostTable(points, policy)}
+        self._latest: deque[float] = deque(maxlen=policy.speed_window)
+        self._ratios: deque[float] = deque(maxlen=policy.margin_window)
+        self._off = 0
         self._runs = 0
-        self._far: deque[float] = deque(maxlen=_STEP_AFTER)
-
-    @property
-    def noise(self) -> float:
-        """The factor U of docs/scheduler.md."""
-        return self._noise.factor
+        self.version = 0
+        """Changes with every run that is observed: what was derived from costs is stale then."""
+        self.speed = 1.0
+        """How many times as long as usual runs take at present: the factor of all tables."""
+        self.margin = 1.0
+        """The safety margin for deadlines: a quantile of observed over predicted seconds."""
 
     @property
     def tables(self) -> dict[int, list[tuple[int, float]]]:
-        """The tables as they stand, by volume."""
-        return {volume: table.points for volume, table in sorted(self._tables.items())}
+        """The tables at the present speed, by elements of a row."""
+        return {
+            elements: [(rows, seconds * self.speed) for rows, seconds in table.points]
+            for elements, table in sorted(self._tables.items())
+        }
 
-    def frozen(self) -> "CostModel":
-        """A copy of the usual table, without noise."""
-        return CostModel(self._tables[self._usual].points)
-
-    def table(self, volume: int) -> CostTable:
-        """The table for this volume."""
-        volume = volume or self._usual
-        table = self._tables.get(volume)
+    def table(self, row_elements: int = 0) -> CostTable:
+        """The table for rows of this size."""
+        row_elements = row_elements or self._usual
+        table = self._tables.get(row_elements)
         if table is None:
-            nearest = min(self._tables, key=lambda known: abs(known - volume))
-            table = self._tables[nearest].stretched(volume / nearest)
-            self._tables[volume] = table
+            nearest = min(self._tables, key=lambda known: abs(known - row_elements))
+            table = self._tables[nearest].stretched(row_elements / nearest)
+            self._tables[row_elements] = table
         return table
 
-    def seconds(self, rows: int, volume: int = 0) -> float:
+    def seconds(self, rows: int, row_elements: int = 0) -> float:
         """The expected seconds of a batch."""
-        return self.table(volume).seconds(rows)
+        return self.table(row_elements).seconds(rows) * self.speed
 
-    def observe(self, rows: int, seconds: float, volume: int = 0) -> bool:
-        """Learn from a run; whether the table has changed.
-
-        One that took far longer than predicted counts as noise alone. After the first runs every
-        fourth is looked at: the others would tell the same.
-        """
+    def observe(self, rows: int, seconds: float, row_elements: int = 0) -> None:
+        """Learn from a run."""
         self._runs += 1
-        if self._runs > _ALL and self._runs % _EVERY:
-            return False
-        table = self.table(volume)
-        predicted = table.seconds(rows)
-        if predicted <= 0.0:
-            table.observe(rows, seconds)
-            return True
-        ratio = seconds / predicted
-        self._noise.observe(ratio)
-        if ratio <= _OUTLIER:
-            self._far.clear()
-            table.observe(rows, seconds)
-            return True
-        self._far.append(ratio)
-        if len(self._far) == _STEP_AFTER:
-            step = sorted(self._far)[_STEP_AFTER // 2]
-            self._far.clear()
-            self._tables[volume or self._usual] = table.scaled(step)
-        return True
+        self.version += 1
+        table = self.table(row_elements)
+        usual = table.seconds(rows)
+        if usual <= 0.0:
+            table.observe(rows, seconds, self._runs)
+            if not self._tables[self._usual].points:  # there was no warm-up
+                self._usual = row_elements
+            return
+        # Only a size that was measured live tells the speed: a guess may be wrong by itself.
+        measured = table.measured(rows)
+        if measured:
+            self._watch(seconds / usual)
+        if self.speed == 1.0:
+            self._off = 0
+            table.observe(rows, seconds, self._runs)
+        else:
+            self._off += 1
+            if not measured:
+                table.observe(rows, seconds / self.speed, self._runs)
+            if self._off >= self._policy.lasting:
+                self._settle()
+        if self._runs % self._policy.margin_window == 0:
+            table.forget(self._runs)
+
+    def _watch(self, ratio: float) -> None:
+        policy, latest, ratios = self._policy, self._latest, self._ratios
+        latest.append(ratio)
+        ratios.append(ratio / self.speed)
+        low, high = 1 / policy.speed_band, policy.speed_band
+        if self.speed != 1.0 or not low <= ratio <= high:
+            middle = sorted(latest)[len(latest) // 2] if len(latest) >= 5 else 1.0
+            self.speed = 1.0 if low <= middle <= high else middle
+        if self._runs % 4 == 0:
+            ranked = sorted(ratios)
+            margin = ranked[int(policy.margin_quantile * (len(ranked) - 1))]
+            self.margin = min(max(margin, 1.0), policy.largest_margin)
+
+    def _settle(self) -> None:
+        """The spell has become the usual speed."""
+        for table in self._tables.values():
+            table.scale(self.speed)
+        self.speed, self._off = 1.0, 0
+        self._latest.clear()

@@ -2,19 +2,18 @@
 
 One run on all cores answers a lone request soonest. Models that don't scale over cores answer more
 in all with a run on each (Packrat, ICML'25: 1.4 to 1.8 times). Which of both a model should use is
-measured when it is loaded; where each is better at something, the backlog decides, with hysteresis.
+measured when it is loaded; where several are better at something, the layout that would drain the
+queue soonest is used, with hysteresis.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference_service.core.scheduling.cost import CostModel, Points, knee
+from inference_service.core.scheduling.policy import DEFAULTS, BatchPolicy
 
-WORTH = 1.1
+WORTH = DEFAULTS.layout_gain
 """A second layout must be better by this factor at something: it doubles the model's memory."""
-
-_SWITCH_UP, _SWITCH_DOWN = 2.0, 0.5  # batches in the queue
-_PERSISTENT = 16  # dispatches in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,12 @@ class Layout:
 class Profile:
     """What runs cost in a layout, measured with all of its instances at work.
 
-    ``points`` are (rows, seconds) and ``volume`` the numbers in one row of the rows measured.
+    ``points`` are (rows, seconds), ``row_elements`` the elements of all inputs in a measured row.
     """
 
     layout: Layout
     points: Points = ()
-    volume: int = 1
+    row_elements: int = 1
 
     @property
     def rate(self) -> float:
@@ -68,11 +67,12 @@ def worth_having(profiles: Sequence[Profile]) -> tuple[Profile, ...]:
 
 
 class LayoutChoice:
-    """Which of the layouts is used now: the first at low load, the last with a backlog."""
+    """The layout in use: that which would drain what is queued soonest."""
 
-    def __init__(self, profiles: Sequence[Profile]) -> None:
+    def __init__(self, profiles: Sequence[Profile], policy: BatchPolicy = DEFAULTS) -> None:
+        self._policy = policy
         self.layouts = [profile.layout for profile in profiles]
-        self.costs = [CostModel(profile.points, profile.volume) for profile in profiles]
+        self.costs = [CostModel(p.points, p.row_elements, policy) for p in profiles]
         self.index = 0
         self._contrary = 0
 
@@ -86,14 +86,23 @@ class LayoutChoice:
         """Its costs."""
         return self.costs[self.index]
 
-    def consider(self, backlog: float) -> bool:
-        """Note the backlog (in batches) at a dispatch; whether the layout has changed."""
-        if len(self.layouts) == 1:
+    def consider(self, rows: int, most: int) -> bool:
+        """Note the rows queued at a dispatch, run by up to ``most``; whether it has changed."""
+        if len(self.layouts) == 1 or rows == 0:
             return False
-        contrary = backlog >= _SWITCH_UP if self.index == 0 else backlog <= _SWITCH_DOWN
+        drains = [self._drain(index, rows, most) for index in range(len(self.layouts))]
+        best = min(range(len(drains)), key=drains.__getitem__)
+        # A higher index is for a backlog; it must be better by a margin, the way back need not.
+        gain = self._policy.layout_gain if best > self.index else 1.0
+        contrary = best != self.index and drains[best] * gain < drains[self.index]
         self._contrary = self._contrary + 1 if contrary else 0
-        if self._contrary < _PERSISTENT:
+        if self._contrary < self._policy.layout_persistence:
             return False
-        self._contrary = 0
-        self.index = 1 - self.index
+        self._contrary, self.index = 0, best
         return True
+
+    def _drain(self, index: int, rows: int, most: int) -> float:
+        """Seconds until so many rows are done, spread over the layout's instances."""
+        full, rest = divmod(-(-rows // self.layouts[index].instances), most)
+        cost = self.costs[index]
+        return full * cost.seconds(most) + (cost.seconds(rest) if rest else 0.0)

@@ -1,312 +1,269 @@
-"""The queue of one model version: groups that may share a batch, and in each a lane per client.
+"""The queue of one model version: groups that may share a batch, and the fair order in them.
 
-All orders are kept lazily: an entry of a heap that is no longer true is dropped or corrected when
-it comes up. Nothing here knows costs or the time.
+Order of best-effort entries: start-time fair queueing (SFQ; Goyal, Vin, Cheng 1997, doi
+10.1109/90.649569). A *flow* is the work of one client, one key and one class. An entry gets its
+start tag at arrival: the end of the work that its flow has queued, but not before the virtual time.
+The least tag goes first. Virtual time advances by service / weight of the active flows, as it would
+if all were served at once: with the tag of the last start instead, an endless series of new clients
+would starve a client with a backlog.
+
+Order of entries with deadlines: by deadline, in one list for each class.
+
+Nothing here knows costs or the time.
 """
 
 import heapq
-from bisect import bisect_left, bisect_right, insort
-from collections import deque
-from collections.abc import Hashable, Iterator
-from itertools import chain, count
-from operator import attrgetter
+from collections.abc import Hashable
+from itertools import count
 from typing import Generic, TypeVar
 
-from inference_service.core.scheduling.shares import Shares
-from inference_service.core.scheduling.tickets import Ticket
+from inference_service.core.scheduling.entries import Entry, EntryState, Part
+from inference_service.core.scheduling.groups import DeadlineList, Flow, Group, Lane
+from inference_service.core.scheduling.policy import BatchPolicy
 
 T = TypeVar("T")
 
-_COMPACT_AT = 64
-_urgency = attrgetter("urgency")
-_deadline = attrgetter("deadline")
-
-
-def _insert(tickets: list[Ticket[T]], ticket: Ticket[T]) -> None:
-    """At its place by deadline; as a rule that is the end."""
-    if not tickets or tickets[-1].deadline <= ticket.deadline:
-        tickets.append(ticket)
-    else:
-        insort(tickets, ticket, key=_deadline)
-
-
-class Lane(Generic[T]):
-    """One client's tickets within a group, the most urgent first. The dead stay until met."""
-
-    __slots__ = ("client", "live", "queue", "rows")
-
-    def __init__(self, client: Hashable) -> None:
-        self.client = client
-        self.queue: deque[Ticket[T]] = deque()
-        self.live = 0
-        self.rows = 0
-
-    def push(self, ticket: Ticket[T]) -> None:
-        """Take a ticket in at its place, behind its equals."""
-        queue = self.queue
-        if queue and ticket.urgency < queue[-1].urgency:
-            queue.insert(bisect_right(queue, ticket.urgency, key=_urgency), ticket)
-        else:
-            queue.append(ticket)
-        self.live += 1
-        self.rows += ticket.rows
-
-    def head(self) -> Ticket[T] | None:
-        """The most urgent ticket."""
-        queue = self.queue
-        while queue and not queue[0].queued:
-            queue.popleft()
-        return queue[0] if queue else None
-
-    def newest(self) -> Ticket[T] | None:
-        """The ticket that came last."""
-        queue = self.queue
-        while queue and not queue[-1].queued:
-            queue.pop()
-        return queue[-1] if queue else None
-
-    def forget(self) -> None:
-        """A ticket somewhere in the lane is gone: sweep when the gone are the majority."""
-        self.live -= 1
-        if len(self.queue) > _COMPACT_AT and len(self.queue) > 2 * self.live:
-            self.queue = deque(ticket for ticket in self.queue if ticket.queued)
-
-
-class Group(Generic[T]):
-    """The tickets of one key. Only these may meet in a run."""
-
-    __slots__ = (
-        "firm", "has_lengths", "heads", "key", "lanes", "rows", "sequence", "size", "turns",
-        "volume",
-    )  # fmt: skip
-
-    def __init__(self, key: Hashable, volume: int) -> None:
-        self.key = key
-        self.volume = volume
-        self.rows = 0
-        self.size = 0
-        self.has_lengths = False
-        self.lanes: dict[Hashable, Lane[T]] = {}
-        self.heads: list[tuple[float, int, Lane[T]]] = []
-        self.turns: list[tuple[float, int, Lane[T]]] = []
-        self.firm: list[Ticket[T]] = []  # the nearest deadline first; the gone stay until swept
-        self.sequence = count()
-
-    def lane(self, client: Hashable, served: float) -> Lane[T]:
-        """The client's lane; ``served`` is its counter, for a lane that is new."""
-        lane = self.lanes.get(client)
-        if lane is not None:
-            return lane
-        lane = Lane(client)
-        if len(self.lanes) == 1:  # the orders are needed from the second lane on
-            (other,) = self.lanes.values()
-            head = other.head()
-            heapq.heappush(self.turns, (0.0, next(self.sequence), other))
-            if head is not None:
-                heapq.heappush(self.heads, (head.urgency, next(self.sequence), other))
-        if self.lanes:
-            heapq.heappush(self.turns, (served, next(self.sequence), lane))
-        self.lanes[client] = lane
-        return lane
-
-    def head(self) -> Ticket[T] | None:
-        """The most urgent ticket of all lanes."""
-        if len(self.lanes) == 1:
-            return next(iter(self.lanes.values())).head()
-        while self.heads:
-            urgency, _, lane = self.heads[0]
-            head = lane.head() if self.lanes.get(lane.client) is lane else None
-            if head is not None and head.urgency == urgency:
-                return head
-            heapq.heappop(self.heads)
-            if head is not None:
-                heapq.heappush(self.heads, (head.urgency, next(self.sequence), lane))
-        return None
-
-    def by_deadline(self) -> list[Ticket[T]]:
-        """The tickets with deadlines of their own, the nearest first."""
-        self.firm = [ticket for ticket in self.firm if ticket.queued]
-        return self.firm
-
-    def least_served(self, shares: Shares, horizon: float) -> Lane[T] | None:
-        """The lane whose client has had least, among those with a head up to ``horizon``."""
-        if len(self.lanes) == 1:
-            return next(iter(self.lanes.values()))
-        turns = self.turns
-        passed: list[tuple[float, int, Lane[T]]] = []
-        found = None
-        while turns:
-            served, order, lane = turns[0]
-            head = lane.head() if self.lanes.get(lane.client) is lane else None
-            if head is None:
-                heapq.heappop(turns)
-                continue
-            now = shares.of(lane.client)
-            if now > served:
-                heapq.heapreplace(turns, (now, order, lane))
-            elif head.urgency <= horizon:
-                found = lane
-                break
-            else:
-                passed.append(heapq.heappop(turns))
-        for entry in passed:
-            heapq.heappush(turns, entry)
-        return found
-
-    def tickets(self) -> Iterator[Ticket[T]]:
-        """All live tickets, lane by lane."""
-        queues = chain.from_iterable(lane.queue for lane in self.lanes.values())
-        return (ticket for ticket in queues if ticket.queued)
+_sequence = count()
 
 
 class Queue(Generic[T]):
-    """All groups of one model version."""
+    """All groups of one model version, and the counts of what waits in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: BatchPolicy) -> None:
         self.rows = 0
         self.requests = 0
-        self.firm_rows = 0
-        self.shares = Shares()
-        self.standby: list[Ticket[T]] = []  # the nearest deadline first; the gone stay until swept
+        self.deadline_rows = 0
+        self.weight = 0.0  # of the flows with something queued
         self.groups: dict[Hashable, Group[T]] = {}
-        self._heads: list[tuple[float, int, Group[T]]] = []
-        self._spare: Group[T] | None = None
-        self._sequence = count()
+        self._policy = policy
+        self._flows: dict[Hashable, Flow] = {}
+        self._most_flows = policy.known_keys
+        self._virtual_time = 0.0
+        self._tags: list[tuple[float, int, Group[T]]] = []
+        self._served: list[tuple[float, int, Group[T]]] = []
+        self._floor = 0.0  # of the groups' tags of runs for deadlines
+        self._known: dict[Hashable, None] = {}  # the latest keys, the oldest first
 
-    def add(self, ticket: Ticket[T], volume: int) -> None:
-        """Take a ticket in."""
-        group = self.groups.get(ticket.key)
+    def add(self, entry: Entry[T], row_elements: int, unit: float, *, large: bool) -> Group[T]:
+        """Take an entry in. A row of it is charged with ``unit`` seconds of service."""
+        group = self.groups.get(entry.key)
         if group is None:
-            group = self._new_group(ticket, volume)
-        lane = group.lanes.get(ticket.client)
-        if lane is None:
-            lane = group.lane(ticket.client, self.shares.enter(ticket.client))
-        lane.push(ticket)
-        if lane.queue[0] is ticket:
-            if len(group.lanes) > 1:
-                heapq.heappush(group.heads, (ticket.urgency, next(group.sequence), lane))
-            if len(self.groups) > 1:
-                heapq.heappush(self._heads, (ticket.urgency, next(self._sequence), group))
-        if ticket.firm:
-            _insert(group.firm, ticket)
-            if len(group.firm) > 2 * max(self.requests, _COMPACT_AT):
-                group.by_deadline()
-            self.firm_rows += ticket.left
-            if ticket.standby:
-                _insert(self.standby, ticket)
-        group.rows += ticket.left
-        self.rows += ticket.left
-        self.requests += 1
-
-    def _new_group(self, ticket: Ticket[T], volume: int) -> Group[T]:
-        spare, self._spare = self._spare, None
-        if spare is not None and spare.key == ticket.key:
-            group = spare  # the model is idle again and again: the same group serves
+            group = Group(entry.key, row_elements, has_lengths=entry.length > 0)
+            self.groups[entry.key] = group
+        if entry.best_effort:
+            self._add_best_effort(group, entry, unit, large=large)
         else:
-            group = Group(ticket.key, volume)
-            group.has_lengths = ticket.length > 0
-        if len(self.groups) == 1:  # the order is needed from the second group on
-            (other,) = self.groups.values()
-            head = other.head()
-            if head is not None:
-                heapq.heappush(self._heads, (head.urgency, next(self._sequence), other))
-        self.groups[ticket.key] = group
+            self._add_deadline(group, entry)
+        group.rows += entry.left
+        self.rows += entry.left
+        self.requests += 1
         return group
 
-    def most_urgent(self, limit: int) -> list[Group[T]]:
-        """Up to ``limit`` groups, those with the most urgent heads first."""
-        if len(self.groups) == 1:
-            return list(self.groups.values())
-        found: list[Group[T]] = []
-        kept = []
-        while self._heads and len(found) < limit:
-            urgency, _, group = entry = heapq.heappop(self._heads)
-            head = group.head() if self.groups.get(group.key) is group else None
-            if head is None or group in found:
-                continue
-            if head.urgency == urgency:
-                found.append(group)
-                kept.append(entry)
+    def flow_rows(self, client: Hashable, key: Hashable) -> tuple[int, float]:
+        """Rows that the client has queued of this key in all classes, and the weight of these."""
+        rows, weight = 0, 0.0
+        shape = key if key in self._known else None
+        for large in (False, True):
+            for rank in range(len(self._policy.weights)):
+                flow = self._flows.get((client, shape, rank, large))
+                if flow is not None and flow.rows:
+                    rows += flow.rows
+                    weight += flow.weight
+        return rows, weight
+
+    def least_tag(self) -> Group[T] | None:
+        """The group whose best-effort head goes first; None where no best effort waits."""
+        tags = self._tags
+        while tags:
+            tag, _, group = tags[0]
+            lane = group.head_lane() if group.tag == tag else None
+            if lane is None:
+                heapq.heappop(tags)
+                if group.tag == tag:
+                    group.tag = -1.0
+            elif lane.tag == tag:
+                return group
             else:
-                heapq.heappush(self._heads, (head.urgency, next(self._sequence), group))
-        for entry in kept:
-            heapq.heappush(self._heads, entry)
-        return found
+                group.tag = lane.tag
+                heapq.heapreplace(tags, (lane.tag, next(_sequence), group))
+        return None
 
-    def standing_by(self, group: Group[T]) -> list[Ticket[T]]:
-        """The group's tickets on standby, the nearest deadline first."""
-        self.standby = [ticket for ticket in self.standby if ticket.queued]
-        return [ticket for ticket in self.standby if ticket.key == group.key]
+    def least_served(self) -> Group[T] | None:
+        """The group with deadlines that has had the least service; None where there is none."""
+        heap = self._served
+        while heap:
+            served, _, group = heap[0]
+            if group.deadline_rows and served == group.served:
+                return group
+            heapq.heappop(heap)
+        return None
 
-    def standing_by_until(self, time: float) -> int:
-        """How many tickets on standby have deadlines from ``time`` on; some may be gone."""
-        return len(self.standby) - bisect_left(self.standby, time, key=_deadline)
+    def charge_deadlines(self, group: Group[T], seconds: float) -> None:
+        """A run for deadlines of this group takes so long."""
+        self._floor += seconds / max(len(self.groups), 1)
+        group.served += seconds
+        if group.deadline_rows:
+            heapq.heappush(self._served, (group.served, next(_sequence), group))
 
-    def take(self, group: Group[T], ticket: Ticket[T], rows: int) -> None:
-        """``rows`` of this ticket, a head or a newest one, are dispatched; its rest goes last."""
-        lane = group.lanes[ticket.client]
-        queue = lane.queue
-        ticket.taken += rows
-        if ticket.taken < ticket.rows:
-            queue.remove(ticket)
-            if queue:
-                ticket.urgency = max(ticket.urgency, queue[-1].urgency)
-            queue.append(ticket)
+    def dispatch(self, group: Group[T], entry: Entry[T], rows: int, unit: float) -> Part[T]:
+        """The next rows of an entry leave the queue for a batch."""
+        lane = entry.lane
+        if lane is not None:
+            self._serve(lane, entry, rows, unit)
         else:
-            ticket.queued = False
-            self.requests -= 1
-            if queue[0] is ticket:
-                queue.popleft()
-                lane.live -= 1
-            else:
-                lane.forget()
-        self._count(group, lane, ticket, rows)
-
-    def take_all(self, group: Group[T]) -> list[Ticket[T]]:
-        """Everything of a group: one lane after the other."""
-        tickets = list(group.tickets())
-        for ticket in tickets:
-            if ticket.firm:
-                self.firm_rows -= ticket.rows - ticket.taken
-            ticket.queued = False
-        self.requests -= len(tickets)
-        self.rows -= group.rows
-        group.rows = 0
-        self._remove(group)
-        return tickets
-
-    def discard(self, ticket: Ticket[T]) -> None:
-        """The ticket has ended while it was queued."""
-        ticket.queued = False
-        group = self.groups[ticket.key]
-        lane = group.lanes[ticket.client]
-        lane.forget()
-        self.requests -= 1
-        self._count(group, lane, ticket, ticket.left)
-
-    def _count(self, group: Group[T], lane: Lane[T], ticket: Ticket[T], rows: int) -> None:
+            group.deadline_rows -= rows
+            self.deadline_rows -= rows
+        part = entry.dispatch(rows)
         group.rows -= rows
-        lane.rows -= rows
         self.rows -= rows
-        if ticket.firm:
-            self.firm_rows -= rows
-        if group.rows == 0:
-            self._remove(group)
-        elif lane.live == 0:
-            del group.lanes[lane.client]
-            if len(group.turns) > _COMPACT_AT and len(group.turns) > 4 * len(group.lanes):
-                lanes = group.lanes
-                group.turns = [t for t in group.turns if lanes.get(t[2].client) is t[2]]
-                heapq.heapify(group.turns)
+        if not entry.left:
+            self.requests -= 1
+        return part
 
-    def _remove(self, group: Group[T]) -> None:
-        group.lanes.clear()
-        del self.groups[group.key]
-        if group.heads or group.turns or group.firm:
-            group.heads, group.turns, group.firm = [], [], []
-        if not group.has_lengths:
-            self._spare = group
-        if len(self._heads) > _COMPACT_AT and len(self._heads) > 4 * len(self.groups):
-            groups = self.groups
-            self._heads = [entry for entry in self._heads if groups.get(entry[2].key) is entry[2]]
-            heapq.heapify(self._heads)
+    def take_fair(self, group: Group[T], room: int, most: int, unit: float) -> list[Part[T]]:
+        """Best-effort rows by the tags of their entries, up to the first entry that doesn't fit.
+
+        An entry of up to ``most`` rows is never cut.
+        """
+        parts: list[Part[T]] = []
+        rows = 0
+        while rows < room and (lane := group.head_lane()) is not None:
+            entries, large = lane.entries, lane.large
+            # The lane goes on until the head of another one has a smaller tag.
+            others = group.second_tag()
+            while entries and rows < room:
+                entry = entries[0]
+                left = entry.left
+                if not left:
+                    entries.popleft()
+                    continue
+                if entry.order_key > others:
+                    break
+                taken = left if left <= room - rows else room - rows if large else 0
+                if not taken:
+                    break
+                self._serve(lane, entry, taken, unit)
+                parts.append(entry.dispatch(taken))
+                rows += taken
+                if large:
+                    break  # it has a new tag
+                self.requests -= 1
+                entries.popleft()
+            else:
+                continue
+            if large and not entry.left:
+                self.requests -= 1
+            if not (large or entry.order_key > others):
+                break
+        group.rows -= rows
+        self.rows -= rows
+        return parts
+
+    def set_due(self, group: Group[T], entry: Entry[T], due: float) -> None:
+        """A part of an entry with a deadline was dispatched: the rest is due at another time."""
+        if due != entry.due:
+            entry.due = due
+            group.deadlines[entry.rank].add(entry)
+
+    def discard(self, entry: Entry[T]) -> Group[T]:
+        """The entry has ended: forget the rows that wait."""
+        group, rows = self.groups[entry.key], entry.left
+        if entry.lane is not None:
+            self._leave_flow(entry.lane.flow, rows)
+        else:
+            group.deadline_rows -= rows
+            self.deadline_rows -= rows
+        group.rows -= rows
+        self.rows -= rows
+        self.requests -= 1
+        entry.move(EntryState.ENDED)
+        return group
+
+    def settle(self, group: Group[T]) -> None:
+        """Entries have left the group: tidy up."""
+        for listed in group.deadlines:
+            listed.trim()
+        if not group.rows:
+            del self.groups[group.key]
+        if not self.groups:  # all is served: nothing is owed to a flow
+            self._flows.clear()
+            self._tags.clear()
+            self._served.clear()
+            self._virtual_time = self.weight = self._floor = 0.0
+
+    def _add_best_effort(
+        self, group: Group[T], entry: Entry[T], unit: float, *, large: bool
+    ) -> None:
+        lane_key = (entry.client, entry.rank, large)
+        lane = group.lanes.get(lane_key)
+        if lane is None:
+            flow = self._flow(entry, large=large)
+            lane = group.lanes[lane_key] = Lane(lane_key, flow, large=large)
+        flow = lane.flow
+        entry.lane = lane
+        entry.order_key = start = max(flow.finish, self._virtual_time)
+        if not large:
+            flow.finish = start + unit * entry.left / flow.weight
+        if not flow.rows:
+            self.weight += flow.weight
+        flow.rows += entry.left
+        lane.entries.append(entry)
+        if lane.tag < 0:
+            lane.tag = start
+            heapq.heappush(group.tags, (start, next(_sequence), lane))
+            if group.tag < 0 or start < group.tag:
+                group.tag = start
+                heapq.heappush(self._tags, (start, next(_sequence), group))
+
+    def _add_deadline(self, group: Group[T], entry: Entry[T]) -> None:
+        if not group.deadlines:
+            group.deadlines = tuple(DeadlineList() for _ in self._policy.weights)
+        group.deadlines[entry.rank].add(entry)
+        if not group.deadline_rows:
+            group.served = max(group.served, self._floor)
+            heapq.heappush(self._served, (group.served, next(_sequence), group))
+        group.deadline_rows += entry.left
+        self.deadline_rows += entry.left
+
+    def _flow(self, entry: Entry[T], *, large: bool) -> Flow:
+        """The flow of an entry. The keys of models that merge nothing may all differ: a key that is
+        new counts for the client, or each request would be a flow of its own."""
+        known = self._known
+        shape = None
+        if entry.key in known:
+            shape = entry.key
+        elif len(known) >= self._policy.known_keys:
+            del known[next(iter(known))]
+        known[entry.key] = None
+        name = (entry.client, shape, entry.rank, large)
+        flow = self._flows.get(name)
+        if flow is None:
+            if len(self._flows) >= self._most_flows:
+                self._prune()
+            weight = self._policy.weights[entry.rank] * (
+                self._policy.large_weight if large else 1.0
+            )
+            flow = self._flows[name] = Flow(weight)
+        return flow
+
+    def _serve(self, lane: Lane[T], entry: Entry[T], rows: int, unit: float) -> None:
+        """Charge rows that are about to run to the flow, and let virtual time pass."""
+        flow = lane.flow
+        self._virtual_time += unit * rows / self.weight
+        if lane.large:
+            flow.finish = max(flow.finish, entry.order_key) + unit * rows / flow.weight
+            entry.order_key = flow.finish
+        self._leave_flow(flow, rows)
+
+    def _leave_flow(self, flow: Flow, rows: int) -> None:
+        flow.rows -= rows
+        if not flow.rows:
+            self.weight -= flow.weight
+
+    def _prune(self) -> None:
+        """Forget flows that have nothing queued and owe nothing: they would start afresh anyway."""
+        now = self._virtual_time
+        self._flows = {
+            name: flow for name, flow in self._flows.items() if flow.rows or flow.finish > now
+        }
+        self._most_flows = max(self._policy.known_keys, 2 * len(self._flows))

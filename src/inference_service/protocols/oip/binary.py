@@ -3,14 +3,13 @@
 Source: triton-inference-server/server, docs/protocol/extension_binary_data.md.
 """
 
-import math
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from inference_service.core.errors import InvalidInput
-from inference_service.core.tensors import Array, DType
+from inference_service.core.tensors import Array, DType, element_count
 
 _LENGTH = 4  # bytes of the length in front of a string
 _SWAPPED = sys.byteorder == "big"
@@ -18,7 +17,7 @@ _SWAPPED = sys.byteorder == "big"
 
 def from_bytes(data: memoryview, dtype: DType, shape: Sequence[int]) -> Array:
     """The tensor; numbers are not copied where they lie aligned. Raises InvalidInput."""
-    count = math.prod(shape)
+    count = element_count(shape)
     if dtype is DType.BYTES:
         return _strings(data, count).reshape(shape)
     wanted = count * dtype.numpy.itemsize

@@ -9,17 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 from pydantic import ValidationError
 
 from inference_service.core.errors import InvalidInput, quoted
 from inference_service.core.tensors import (
     Array,
+    BatchMode,
     DType,
     NonFinite,
     Shape,
     Signature,
     Tensors,
     TensorSpec,
+    element_count,
 )
 from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_quick import QuickBody, open_quickly
@@ -27,12 +30,17 @@ from inference_service.protocols.json_tensors import dump, encodable, parse, rul
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.schema import InferBody, InferInput
+from inference_service.protocols.oip.schema import (
+    MOST_TENSORS,
+    InferBody,
+    InferInput,
+    check_few_parameters,
+)
+from inference_service.protocols.oip.values import flag, told, whole
 
 DTYPES = {dtype.value: dtype for dtype in DType}
 _NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTES}
 _BINARY_SIZE = "binary_data_size"
-_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +94,17 @@ class _Tail:
 
 
 def decode(
-    body: bytes, signature: Signature, json_length: int | None = None, *, non_finite: bool = False
+    body: bytes,
+    signature: Signature,
+    json_length: int | None = None,
+    *,
+    non_finite: bool = False,
+    null: bool = False,
 ) -> Infer:
     """The request in a body.
 
     ``json_length`` bytes of it are JSON; 0: all of it is the one input's data; None: all of it is
-    JSON. ``non_finite`` takes NaN and Infinity. Raises InvalidInput.
+    JSON. ``non_finite`` takes NaN and Infinity, ``null`` null for NaN. Raises InvalidInput.
     """
     if json_length == 0:
         return _raw(body, signature)
@@ -105,7 +118,7 @@ def decode(
     found = _quickly(text, tail)
     if found is None:
         tail.position = 0
-        rules = rules_for(text, non_finite=non_finite)
+        rules = rules_for(text, non_finite=non_finite, null=null)
         found = _usually(parse(text, non_finite=non_finite), rules, tail)
     if tail.position != len(tail.data):
         raise InvalidInput(
@@ -123,16 +136,21 @@ def _raw(body: bytes, signature: Signature) -> Infer:
             f"this one takes {quoted(spec.name for spec in specs)}"
         )
     spec = specs[0]
+    if not spec.ranked:
+        raise InvalidInput(f"a raw body can't say the shape of {spec}: use JSON or binary data")
     if spec.dtype is DType.BYTES:
         shape = [1] * len(spec.shape)
         data = len(body).to_bytes(4, "little") + body
     else:
-        data, shape = body, _raw_shape(spec, signature.wanted_shape(spec), len(body))
+        # Of requests that run whole the first axis counts as that of the one row, too.
+        axis = 0 if signature.mode is BatchMode.WHOLE else signature.rows.axis(spec.name)
+        wanted = signature.wanted_shape(spec) or ()
+        data, shape = body, _raw_shape(spec, wanted, axis, len(body))
     return Infer({spec.name: from_bytes(memoryview(data), spec.dtype, shape)}, binary=True)
 
 
-def _raw_shape(spec: TensorSpec, wanted: Shape, size: int) -> list[int]:
-    shape = [1 if axis == 0 and length is None else length for axis, length in enumerate(wanted)]
+def _raw_shape(spec: TensorSpec, wanted: Shape, rows: int | None, size: int) -> list[int]:
+    shape = [1 if axis == rows and length is None else length for axis, length in enumerate(wanted)]
     free = [axis for axis, length in enumerate(shape) if length is None]
     if len(free) > 1:
         raise InvalidInput(f"a raw body needs at most one axis of free length, {spec} has more")
@@ -148,7 +166,7 @@ def _quickly(text: bytes, tail: _Tail) -> Infer | None:
         return None
     members = quick.items(quick.value)
     inputs = None if members is None else quick.elements(members.pop("inputs", None))
-    if members is None or inputs is None:
+    if members is None or inputs is None or len(inputs) > MOST_TENSORS:
         return None
     plain: dict[str, Any] = {key: quick.plain(value) for key, value in members.items()}
     held = []
@@ -160,6 +178,7 @@ def _quickly(text: bytes, tail: _Tail) -> Infer | None:
         plain.setdefault("inputs", []).append(
             {key: quick.plain(value) for key, value in fields.items()}
         )
+    check_few_parameters(plain)
     try:
         envelope = InferBody.model_validate(plain)
     except ValidationError:
@@ -182,7 +201,7 @@ def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) ->
     if quick.rank(data) != 1:
         return quick.numbers(data, dtype, tuple(part.shape))
     flat = quick.numbers(data, dtype, (None,))
-    if flat is None or flat.size != math.prod(part.shape):
+    if flat is None or flat.size != element_count(part.shape):
         return None
     return flat.reshape(part.shape)
 
@@ -190,6 +209,7 @@ def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) ->
 def _usually(value: Any, rules: Rules, tail: _Tail) -> Infer:
     if not isinstance(value, dict):
         raise InvalidInput("expected an object with 'inputs'")
+    check_few_parameters(value)
     try:
         envelope = InferBody.model_validate(value)
     except ValidationError as error:
@@ -224,7 +244,7 @@ def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
     if part.data is None:
         raise InvalidInput("expected 'data', or 'binary_data_size' in its parameters")
     shape = tuple(part.shape)
-    count = math.prod(shape)
+    count = element_count(shape)
     data = part.data if isinstance(part.data, list) else [part.data]
     whole = _read(data, dtype, shape, rules)
     if whole is not None:
@@ -238,13 +258,16 @@ def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
         if flat is not None:
             return flat.reshape(shape)
         shape = (count,)
-    raise fault(data, TensorSpec(part.name, dtype, shape), shape, ("data",))
+    raise fault(data, TensorSpec(part.name, dtype, shape), shape, ("data",), rules)
 
 
 def _read(data: list[Any], dtype: DType, shape: Shape, rules: Rules) -> Array | None:
+    """Of exactly this shape: it is the client's own."""
     if dtype is DType.BYTES:
-        return strings(data, shape)
-    return numbers(data, dtype, shape, rules=rules)
+        found = strings(data, shape)
+    else:
+        found = numbers(data, dtype, shape, rules=rules)
+    return found
 
 
 def _size_of(part: InferInput) -> int | None:
@@ -253,7 +276,7 @@ def _size_of(part: InferInput) -> int | None:
         return None
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidInput(
-            f"expected a number of bytes, got {size!r}", ("parameters", _BINARY_SIZE)
+            f"expected a number of bytes, got {told(size)}", ("parameters", _BINARY_SIZE)
         )
     return size
 
@@ -274,8 +297,10 @@ def infer_of(
     tensors: Tensors,
 ) -> Infer:
     """A request from its parts, whatever they were written in. Raises InvalidInput."""
-    binary = _flag(parameters, "binary_data_output", ("parameters",))
-    microseconds = _whole(parameters, "timeout")
+    binary = flag(parameters, "binary_data_output", ("parameters",))
+    microseconds = whole(parameters, "timeout")
+    if len(outputs) > 1:
+        _check_once(outputs)
     wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
     return Infer(
         tensors,
@@ -283,45 +308,51 @@ def infer_of(
         tuple(wanted) or None,
         binary,
         microseconds / 1e6 if microseconds else math.inf,
-        _whole(parameters, "priority"),
+        whole(parameters, "priority"),
     )
+
+
+def _check_once(outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    names = set()
+    for index, (name, _) in enumerate(outputs):
+        if name in names:
+            raise InvalidInput(f"output '{name}' already exists in request", ("outputs", index))
+        names.add(name)
 
 
 def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: bool) -> Wanted:
     at = ("outputs", index, "parameters")
-    classes = _whole(parameters, "classification", at)
+    classes = whole(parameters, "classification", at)
     if "binary_data" in parameters:
-        binary = _flag(parameters, "binary_data", at)
+        binary = flag(parameters, "binary_data", at)
     return Wanted(name, binary, classes)
-
-
-def _flag(parameters: Mapping[str, Any], name: str, at: tuple[str | int, ...]) -> bool:
-    value = parameters.get(name)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise InvalidInput(f"expected true or false, got {value!r}", (*at, name))
-
-
-def _whole(
-    parameters: Mapping[str, Any], name: str, at: tuple[str | int, ...] = ("parameters",)
-) -> int:
-    value = parameters.get(name, 0)
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:_MOST_DIGITS])  # KServe's gRPC gateway writes int64 as a string
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidInput(f"expected a whole number from 0 on, got {value!r}", (*at, name))
-    return value
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Writes the answer to one request."""
+    """Writes the answer to one request.
+
+    ``labels`` are names of classes by output, ``row_axes`` the batch axis of the outputs where it
+    isn't the first. None: all of it is classified as one row.
+    """
 
     model: str
     version: int
     request: Infer
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     non_finite: NonFinite = NonFinite.NULL
+    row_axes: Mapping[str, int | None] = field(default_factory=dict)
+
+    def classified(self, output: Wanted, array: Array) -> Array:
+        """The best classes of an output. Raises InvalidInput where it has none."""
+        axis = self.row_axes.get(output.name, 0)
+        if axis and array.ndim > axis:
+            array = np.moveaxis(array, axis, 0)
+        labels = self.labels.get(output.name, ())
+        try:
+            return classified(array, output.classes, labels, has_rows=axis is not None)
+        except InvalidInput as error:
+            raise InvalidInput(f"output '{output.name}': {error.message}") from None
 
     def write(self, outputs: Tensors) -> Answer:
         """The answer's bytes: JSON, and behind it the tensors that are wanted as bytes."""
@@ -333,7 +364,7 @@ class Reply:
         for output in wanted:
             array = outputs[output.name]
             if output.classes:
-                array = classified(array, output.classes, self.labels.get(output.name, ()))
+                array = self.classified(output, array)
             entry = described(output.name, array)
             if output.binary:
                 data = to_bytes(array)

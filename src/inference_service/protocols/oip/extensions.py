@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from inference_service.core.requests import ModelRef
 from inference_service.core.statistics import Durations, ModelStatistics
+from inference_service.core.tasks import PictureTask
 from inference_service.core.tensors import BatchMode, DType, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
 
@@ -36,8 +37,12 @@ def model_config(info: ModelInfo) -> dict[str, Any]:
         "backend": "onnxruntime",
         "version_policy": {"specific": {"versions": [info.version]}},
         "max_batch_size": largest,
-        "input": [_tensor(spec, batches) | {"optional": False} for spec in info.signature.inputs],
-        "output": [_tensor(spec, batches) for spec in info.served.outputs],
+        "input": [_input(spec, info, batches=batches) for spec in info.signature.inputs]
+        + [_input(spec, info, batches=False, optional=True) for spec in info.signature.optional],
+        "output": [
+            _tensor(spec, batches) | {"label_filename": "", "is_shape_tensor": False}
+            for spec in info.served.outputs
+        ],
         "instance_group": [
             {"name": info.name, "kind": "KIND_CPU", "count": layout.instances, "gpus": []}
         ],
@@ -52,6 +57,27 @@ def model_config(info: ModelInfo) -> dict[str, Any]:
             "max_queue_delay_microseconds": round(info.policy.max_queue_delay * 1e6),
         }
     return config
+
+
+def _input(
+    spec: TensorSpec, info: ModelInfo, *, batches: bool, optional: bool = False
+) -> dict[str, Any]:
+    """With all fields that Triton writes: its clients read them without asking."""
+    return _tensor(spec, batches) | {
+        "format": _format(spec, info),
+        "is_shape_tensor": False,
+        "allow_ragged_batch": False,
+        "optional": optional,
+    }
+
+
+def _format(spec: TensorSpec, info: ModelInfo) -> str:
+    """Where a picture's channels are, as far as the model's pipeline says it."""
+    if len(spec.shape) == 4:
+        for task in info.tasks.values():
+            if isinstance(task, PictureTask):
+                return f"FORMAT_{task.layout.upper()}"
+    return "FORMAT_NONE"
 
 
 def _tensor(spec: TensorSpec, batches: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from inference_service.core.errors import InvalidInput, quoted
 from inference_service.core.requests import ModelRef
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_schema import inlined
@@ -30,14 +30,22 @@ _PRIORITIES = {0: None, 1: Priority.HIGH, 2: Priority.NORMAL}
 
 
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
-    bare = head.non_finite is NonFinite.BARE
-    request = codec.decode(body, info.signature, head.json_length, non_finite=bare)
+    request = codec.decode(
+        body,
+        info.signature,
+        head.json_length,
+        non_finite=head.non_finite is NonFinite.BARE,
+        null=head.non_finite is not NonFinite.ERROR,
+    )
     return call(request, info, head.non_finite)
 
 
 def call(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> Call:
     """What the engine is asked for, and the way to answer. Raises InvalidInput."""
-    reply = codec.Reply(info.name, info.version, request, info.labels, non_finite)
+    reply = reply_to(request, info, non_finite)
+    inputs = info.signature.fitted(request.inputs)
+    if info.pipeline.before:  # its steps take the tensors to be right
+        info.signature.check(inputs)
 
     def encode(outputs: Tensors) -> Content:
         answer = reply.write(outputs)
@@ -46,11 +54,18 @@ def call(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> Call:
         return Content(answer.body, BINARY, ((_LENGTH, str(answer.json_length).encode()),))
 
     return Call(
-        request.inputs,
+        inputs,
         encode,
         needed(request, info),
         request.timeout,
         _PRIORITIES.get(request.priority, Priority.LOW),
+    )
+
+
+def reply_to(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> codec.Reply:
+    """The writer of the answer."""
+    return codec.Reply(
+        info.name, info.version, request, info.labels, non_finite, info.signature.row_axes
     )
 
 

@@ -12,11 +12,11 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inference_service.core.errors import Forbidden, InvalidInput, Unauthorised
+from inference_service.core.errors import Forbidden, InvalidInput, TooLarge, Unauthorised
 from inference_service.core.lifecycle import State
 from inference_service.engine.interfaces import Engine
 from inference_service.protocols.oip.parameters import ModelName
-from inference_service.web.errors import ADMIN_ERRORS
+from inference_service.web.errors import ADMIN_ERRORS, ERRORS
 
 _Body = TypeVar("_Body", bound=BaseModel)
 _LARGEST = 64 * 1024  # bytes of a request's body; files can't be sent
@@ -34,7 +34,7 @@ _STATES = {
 class RepositoryControl:
     """What an admin can do. ``token`` None: nobody is one."""
 
-    names: Callable[[], Sequence[str]]
+    names: Callable[[], Awaitable[Sequence[str]]]
     load: Callable[[str], Awaitable[None]]
     unload: Callable[[str], Awaitable[None]]
     token: str | None = None
@@ -73,7 +73,7 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
     async def index(request: Request) -> Response:
         """Every model of the repository with its versions and their states."""
         ready = (await _body(request, IndexBody)).ready
-        found = index_of(engine, control.names(), ready_only=ready)
+        found = index_of(engine, await control.names(), ready_only=ready)
         entries = [entry.model_dump(exclude_none=True) for entry in found]
         return Response(orjson.dumps(entries), media_type="application/json")
 
@@ -101,7 +101,8 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
             ("/models/{model}/unload", unload),
         ):
             routes.add_api_route(
-                root + path, endpoint, methods=["POST"], responses=ADMIN_ERRORS,
+                root + path, endpoint, methods=["POST"],
+                responses={**ADMIN_ERRORS, 413: ERRORS[413]},
                 include_in_schema=shown, **kinds,
             )  # fmt: skip
 
@@ -138,13 +139,13 @@ def check_admin(authorization: str, token: str | None) -> None:
 
 
 async def _body(request: Request, kind: type[_Body]) -> _Body:
-    content = b""
+    content = bytearray()
     async for chunk in request.stream():
         content += chunk
         if len(content) > _LARGEST:
-            raise InvalidInput(f"the body is larger than {_LARGEST} bytes")
+            raise TooLarge(f"the body is larger than {_LARGEST} bytes")
     try:
-        return kind.model_validate_json(content.strip() or b"{}")
+        return kind.model_validate_json(bytes(content.strip()) or b"{}")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise InvalidInput(first["msg"], tuple(first["loc"])) from None

@@ -3,7 +3,7 @@
 Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -71,6 +71,7 @@ class ModelMetadata(BaseModel):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: dict[str, str] = Field({}, description="how requests are batched, and why")
 
 
 class ModelEntry(BaseModel):
@@ -88,6 +89,9 @@ class ModelEntry(BaseModel):
     outputs: list[TensorMetadata] = []
     batching: str = Field("", description="merge, split or whole: see docs/batching.md")
     max_batch_size: int | None = None
+    batch_safety: dict[str, Any] = Field(
+        {}, description="the verdict on the graph, the node and the reason: see docs/batching.md"
+    )
     labels: dict[str, list[str]] = {}
     metadata: dict[str, str] = {}
     warnings: list[str] = []
@@ -244,10 +248,15 @@ def model_metadata_of(engine: Engine, info: ModelInfo) -> ModelMetadata:
         versions=[str(other.version) for other in engine.models() if other.name == info.name],
         platform=info.platform,
         inputs=[
-            _tensor(replace(spec, shape=info.signature.wanted_shape(spec)))
-            for spec in info.signature.inputs
+            _tensor(replace(spec, shape=info.signature.wanted_shape(spec) or ()))
+            for spec in info.signature.accepted
         ],
         outputs=[_tensor(spec) for spec in info.served.outputs],
+        parameters={
+            "batching": info.signature.mode.value,
+            "batch_safety": info.safety.verdict,
+            "batch_safety_reason": info.safety.why,
+        },
     )
 
 
@@ -265,6 +274,7 @@ def _entry(status: ModelStatus) -> ModelEntry:
             "inputs": [_tensor(spec) for spec in info.signature.inputs],
             "outputs": [_tensor(spec) for spec in info.served.outputs],
             "batching": info.signature.mode.value,
+            "batch_safety": _safety(info),
             "max_batch_size": info.policy.max_batch_size,
             "labels": dict(info.labels),
             "metadata": dict(info.metadata),
@@ -273,6 +283,13 @@ def _entry(status: ModelStatus) -> ModelEntry:
     )
 
 
+def _safety(info: ModelInfo) -> dict[str, Any]:
+    """Why requests share runs, or why not: the verdict, the node and the reason."""
+    safety = asdict(info.safety)
+    return {key: value for key, value in safety.items() if value or key == "verdict"}
+
+
 def _tensor(spec: TensorSpec) -> TensorMetadata:
-    shape = [-1 if n is None else n for n in spec.shape]
+    # A list of lengths can't say that the rank is unknown: the nearest is one free axis.
+    shape = [-1 if n is None else n for n in spec.shape] if spec.ranked else [-1]
     return TensorMetadata(name=spec.name, datatype=spec.dtype.value, shape=shape)

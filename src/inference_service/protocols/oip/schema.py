@@ -4,14 +4,25 @@ Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md
 classification and parameters extensions of triton-inference-server/server, docs/protocol.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+
+from inference_service.core.errors import InvalidInput
+from inference_service.protocols.first_fault import FirstFault
 
 Parameter = bool | int | float | str
 """What a parameter may be."""
 
 _Length = Annotated[int, Field(ge=0, lt=2**48, strict=True)]
+MOST_PARAMETERS = 64
+"""Of an input or output."""
+MOST_TENSORS = 4096
+"""Inputs or outputs of a request."""
+
+
+_Parameters = Annotated[dict[str, Parameter | None], Field(max_length=MOST_PARAMETERS)]
 
 
 class _Part(BaseModel):
@@ -23,9 +34,9 @@ class InferInput(_Part):
     """One input: ``data`` nested or flat in row-major order, or bytes behind the JSON."""
 
     name: str
-    shape: list[_Length]
+    shape: Annotated[list[_Length], FirstFault()]
     datatype: str = Field(description="BOOL, UINT8 … UINT64, INT8 … INT64, FP16, FP32, FP64, BYTES")
-    parameters: dict[str, Parameter | None] | None = Field(
+    parameters: _Parameters | None = Field(
         None, description="`binary_data_size`: bytes of this tensor behind the JSON"
     )
     data: Any = Field(None, description="numbers, booleans or strings; without binary data only")
@@ -35,7 +46,7 @@ class InferOutput(_Part):
     """An output that is wanted."""
 
     name: str
-    parameters: dict[str, Parameter | None] | None = Field(
+    parameters: _Parameters | None = Field(
         None, description="`binary_data`: as bytes; `classification`: the N highest classes"
     )
 
@@ -49,8 +60,10 @@ class InferBody(_Part):
         description="`binary_data_output`: all outputs as bytes; `timeout`: microseconds; "
         "`priority`: 1 is the highest, 0 the default",
     )
-    inputs: list[InferInput] = Field(min_length=1)
-    outputs: list[InferOutput] | None = Field(None, description="the outputs wanted; none: all")
+    inputs: Annotated[list[InferInput], FirstFault(), Field(min_length=1, max_length=MOST_TENSORS)]
+    outputs: Annotated[list[InferOutput], FirstFault(), Field(max_length=MOST_TENSORS)] | None = (
+        Field(None, description="the outputs wanted; none: all")
+    )
 
 
 class InferAnswerOutput(_Part):
@@ -70,3 +83,19 @@ class InferAnswer(_Part):
     model_version: str
     id: str | None = None
     outputs: list[InferAnswerOutput]
+
+
+def check_few_parameters(value: Mapping[str, Any]) -> None:
+    """pydantic looks at all members of an object, and collects a fault for each, before it counts.
+
+    Raises InvalidInput.
+    """
+    for kind in ("inputs", "outputs"):
+        parts = value.get(kind)
+        if type(parts) is not list:
+            continue
+        for index, part in enumerate(parts[:MOST_TENSORS]):
+            given = part.get("parameters") if type(part) is dict else None
+            if type(given) is dict and len(given) > MOST_PARAMETERS:
+                text = f"at most {MOST_PARAMETERS}, got {len(given)}"
+                raise InvalidInput(text, (kind, index, "parameters"))

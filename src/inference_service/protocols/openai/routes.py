@@ -71,9 +71,7 @@ def router(edge: Edge) -> APIRouter:
     """The one path, under both of its names."""
 
     def named(edge: Edge, body: bytes) -> ModelRef:
-        value = parse(body)
-        name = value.get("model") if isinstance(value, dict) else None
-        return embedding_model(edge.engine, name if isinstance(name, str) else None)
+        return embedding_model(edge.engine, codec.decode(parse(body)).model)
 
     async def embeddings() -> None:
         """A vector for each text: normalised, as numbers or as base64 of float32."""

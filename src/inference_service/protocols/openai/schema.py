@@ -7,7 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from inference_service.protocols.first_fault import FirstFault
+
 _Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+_Texts = Annotated[list[str], FirstFault()]
+_Tokens = Annotated[list[_Id], FirstFault()]
 
 
 class EmbeddingsBody(BaseModel):
@@ -15,14 +19,14 @@ class EmbeddingsBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    input: str | list[str] | list[_Id] | list[list[_Id]]
+    input: str | _Texts | _Tokens | Annotated[list[_Tokens], FirstFault()]
     model: str | None = Field(None, description="none: the only one that there is")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: PositiveInt | None = Field(None, description="only what the model's vectors have")
     user: str | None = None
 
 
-class Embedding(BaseModel):
+class EmbeddingItem(BaseModel):
     """The vector of one text: numbers, or base64 of little-endian float32."""
 
     object: Literal["embedding"] = "embedding"
@@ -42,11 +46,11 @@ class EmbeddingsAnswer(BaseModel):
 
     object: Literal["list"] = "list"
     model: str
-    data: list[Embedding]
+    data: list[EmbeddingItem]
     usage: Usage
 
 
-class Failure(BaseModel):
+class OpenAIError(BaseModel):
     """What went wrong."""
 
     message: str
@@ -58,4 +62,4 @@ class Failure(BaseModel):
 class FailureBody(BaseModel):
     """Every error of these paths."""
 
-    error: Failure
+    error: OpenAIError

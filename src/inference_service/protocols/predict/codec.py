@@ -4,6 +4,7 @@ The rank of what is sent says what it is: for a model that takes rows of 64 numb
 one row and its answer comes without a batch axis, a list of such rows is a batch.
 """
 
+import contextlib
 from typing import Any
 
 from inference_service.core.errors import InvalidInput
@@ -35,15 +36,20 @@ def decode(value: Any, signature: Signature, *, rules: Rules = STRICT) -> tuple[
     if not isinstance(named, dict):
         names = ", ".join(f"'{spec.name}'" for spec in specs)
         raise InvalidInput(f"expected an object with one key per input: {names}")
-    lone = _is_one_row(named, signature)
-    if lone:
-        named = {name: [tensor] for name, tensor in named.items()}
+    if not _is_one_row(named, signature):
+        return from_columns(named, signature, (), rules=rules), False
+    lone = {name: [value] for name, value in named.items()}
+    for spec in signature.optional:  # they have no batch axis
+        if spec.name in lone:
+            lone[spec.name] = named[spec.name]
     try:
-        tensors = from_columns(named, signature, (), rules=rules)
+        return from_columns(lone, signature, (), rules=rules), True
     except InvalidInput as error:
-        path = (error.path[0], *error.path[2:]) if lone and len(error.path) > 1 else error.path
+        # A flat list can also be several rows of one value, an empty one several empty rows.
+        with contextlib.suppress(InvalidInput):
+            return from_columns(named, signature, (), rules=rules), False
+        path = (error.path[0], *error.path[2:]) if len(error.path) > 1 else error.path
         raise InvalidInput(error.message, path) from None
-    return tensors, lone
 
 
 def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | None:
@@ -53,6 +59,8 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
         return None
     spec = signature.inputs[0]
     shape = signature.wanted_shape(spec)
+    if shape is None:
+        return None
     lone = quick.rank(quick.value) == len(shape) - 1
     array = quick.numbers(quick.value, spec.dtype, shape[1:] if lone else shape)
     if array is None or not quick.accounted:
@@ -62,23 +70,25 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
 
 def encode(outputs: Tensors, *, one_row: bool, non_finite: NonFinite = NonFinite.NULL) -> bytes:
     """The outputs by name; those of a lone row without the batch axis."""
-    answer = {name: encodable(name, array) for name, array in outputs.items()}
     if one_row:
-        answer = {
-            name: value[0] if isinstance(value, list) or value.ndim else value
-            for name, value in answer.items()
+        # What has more or fewer entries than the one row has no batch axis to leave out.
+        outputs = {
+            name: array.reshape(array.shape[1:]) if array.shape[:1] == (1,) else array
+            for name, array in outputs.items()
         }
-    return dump(answer, non_finite)
+    return dump({name: encodable(name, array) for name, array in outputs.items()}, non_finite)
 
 
 def _is_one_row(named: dict[str, Any], signature: Signature) -> bool:
+    """Whether every input comes without its batch axis."""
     if not signature.has_row_axis:
         return False
-    return all(
-        _rank(named[spec.name]) == len(spec.shape) - 1
-        for spec in signature.inputs
-        if spec.name in named
-    )
+    for spec in signature.inputs:
+        if spec.name in named:
+            rank = _rank(named[spec.name])
+            if rank != len(spec.shape) - 1 and (rank or spec.shape[1:] != (1,)):
+                return False
+    return True
 
 
 def _rank(value: Any) -> int:

@@ -30,7 +30,9 @@ def router(edge: Edge, default_model: str, envelope: DecodeValue) -> APIRouter:
         found = codec.decode_quickly(body, info.signature)
         if found is None:
             bare = head.non_finite is NonFinite.BARE
-            value, rules = parse(body, non_finite=bare), rules_for(body, non_finite=bare)
+            null = head.non_finite is not NonFinite.ERROR
+            value = parse(body, non_finite=bare)
+            rules = rules_for(body, non_finite=bare, null=null)
             if codec.is_envelope(value, info.signature):
                 return envelope(value, info, head, rules)
             found = codec.decode(value, info.signature, rules=rules)

@@ -1,11 +1,13 @@
 """Bodies to payloads and parameters: a file as it is, a form, or JSON. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
+import orjson
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from inference_service.core.errors import InvalidInput, Path, quoted
@@ -16,7 +18,11 @@ MOST_PAYLOADS = 256
 """In one request."""
 
 _FILES = ("file", "files")
-_MOST_PARTS = MOST_PAYLOADS + 64
+_URLS = ("http://", "https://")
+_FORM_LIKE = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}=")
+_BLANK = re.compile(rb"[ \t\r\n\x80-\xff]")  # which an encoded text has none of
+_MOST_PARAMETERS = 64
+_MOST_PARTS = MOST_PAYLOADS + _MOST_PARAMETERS
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
 
 
@@ -31,6 +37,67 @@ class Asked(NamedTuple):
 def from_raw(body: bytes, media_type: str) -> Asked:
     """The body is the payload."""
     return Asked([Payload(body, media_type)], [()], {})
+
+
+def from_text(body: bytes, media_type: str, noun: str) -> Asked:
+    """A text (UTF-8) that is the payload, or JSON that some clients call a text.
+
+    JavaScript's fetch calls a string ``text/plain`` unless told otherwise. What is an object or a
+    list of JSON is never taken for the text itself. Raises InvalidInput.
+    """
+    value = _json_in(body)
+    if isinstance(value, str):
+        return Asked([Payload(value, media_type)], [()], {})
+    if isinstance(value, dict | list):
+        if isinstance(value, list) or not {noun, f"{noun}s"} & value.keys():
+            raise InvalidInput(
+                f"the body is JSON without '{noun}' or '{noun}s'; "
+                f'to have it read as a text, send it as the string in {{"{noun}": "..."}}'
+            )
+        return from_json(value, noun, binary=False)
+    return from_raw(body, media_type)
+
+
+def _json_in(body: bytes) -> Any:
+    """What the body holds if it is JSON of more than one word or number; else None."""
+    if body.lstrip()[:1] not in {b"{", b"[", b'"'}:
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def from_urlencoded(body: bytes, noun: str, *, binary: bool) -> Asked:
+    """A form, ``text=...&top_k=1``, or what curl sends under this type by default: JSON or a file.
+
+    ``binary`` payloads in a form are base64. Raises InvalidInput.
+    """
+    if isinstance(value := _json_in(body), dict):
+        return from_json(value, noun, binary=binary)
+    form = _FORM_LIKE.match(body)
+    if form is None:
+        if binary:
+            return from_raw(body, "")
+        encoded = b"%" in body and not _BLANK.search(body)  # curl --data-urlencode without a name
+        return from_text(unquote_to_bytes(body) if encoded else body, "", noun)
+    try:  # as Latin-1, which keeps every byte
+        pairs = parse_qsl(
+            body.decode("latin-1"), keep_blank_values=True, encoding="latin-1",
+            max_num_fields=_MOST_PARTS,
+        )  # fmt: skip
+    except ValueError as error:
+        raise InvalidInput(f"the form can't be read: {error}") from None
+    parts = [(name, "", value.encode("latin-1")) for name, value in pairs]
+    asked = _from_parts(parts, noun, binary=False)
+    if not binary:
+        return asked
+    payloads = [
+        # A plus that was not encoded has become a blank.
+        _decoded(payload.data.replace(" ", "+"), place)
+        for payload, place in zip(asked.payloads, asked.places, strict=True)
+    ]
+    return asked._replace(payloads=payloads)
 
 
 def from_json(value: Any, noun: str, *, binary: bool) -> Asked:
@@ -71,9 +138,11 @@ def _decoded(item: Any, place: Path) -> Payload:
     media = ""
     if item.startswith("data:"):
         head, comma, item = item.partition(",")
-        if not comma or not head.endswith(";base64"):
+        if not comma or not head.lower().endswith(";base64"):
             raise InvalidInput("expected a data URL in base64: data:TYPE;base64,...", place)
         media = head[len("data:") : -len(";base64")]
+    elif item.startswith(_URLS):
+        raise InvalidInput("expected base64, got a URL: files are sent, not fetched", place)
     return Payload(bytes_of(item, place), media)
 
 
@@ -130,11 +199,15 @@ class _Form:
 
 def from_form(body: bytes, content_type: bytes, noun: str, *, binary: bool) -> Asked:
     """multipart/form-data (RFC 7578): files under the noun, ``file`` or ``files``."""
+    return _from_parts(_parts(body, content_type), noun, binary=binary)
+
+
+def _from_parts(parts: Sequence[tuple[str, str, bytes]], noun: str, *, binary: bool) -> Asked:
+    """Fields of a form: name, content type, data."""
     payloads: list[Payload] = []
     places: list[Path] = []
     parameters: dict[str, Any] = {}
-    names = (noun, f"{noun}s", *_FILES)
-    parts = _parts(body, content_type)
+    names = tuple(dict.fromkeys((noun, f"{noun}s", *_FILES)))
     if not any(name in names for name, _, _ in parts):
         raise InvalidInput(
             f"the form has no payload: expected a field named one of {quoted(names)}"
@@ -162,7 +235,7 @@ def _parts(body: bytes, content_type: bytes) -> list[tuple[str, str, bytes]]:
         parser = MultipartParser(boundary, form.callbacks())
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:  # also of a boundary that is too long
         raise InvalidInput(f"the form can't be read: {error}") from None
     if not form.ended:
         raise InvalidInput("the form is cut short: its last boundary is missing")
@@ -203,9 +276,14 @@ def from_query(query: bytes) -> dict[str, Any]:
 def read_parameters(
     kind: type[_Parameters], query: Mapping[str, Any], body: Mapping[str, Any]
 ) -> _Parameters:
-    """What the URL and the body say. Raises InvalidInput."""
-    for name in query:
-        if name in body:
+    """What the URL and the body say. Raises InvalidInput.
+
+    They may say the same: generated clients write defaults into both.
+    """
+    if len(body) > _MOST_PARAMETERS:
+        raise InvalidInput(f"at most {_MOST_PARAMETERS} parameters, got {len(body)}")
+    for name, value in query.items():
+        if name in body and str(value).lower() != str(body[name]).lower():
             raise InvalidInput("given twice: in the URL and in the body", (name,))
     try:
         return kind.model_validate({**query, **body})

@@ -20,7 +20,7 @@ from inference_service.core.requests import (
     ModelRef,
     Timing,
 )
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tasks import Inference, Payload, Steps, Task
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import Engine, ModelInfo

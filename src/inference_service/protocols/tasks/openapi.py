@@ -1,5 +1,7 @@
 """A typed path on the docs page for each task of each loaded model, with file upload."""
 
+import re
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,8 +41,8 @@ def _operation(info: ModelInfo, name: str, task: Task, errors: dict[str, Any]) -
     return {
         "tags": [TAG],
         "summary": f"{name.capitalize()} with {info.name}",
-        "description": f"{task.summary}\n\n{info.description}".strip(),
-        "operationId": f"{name}_{info.name}",
+        "description": "\n\n".join(filter(None, (task.summary, info.description, _kinds(task)))),
+        "operationId": re.sub(r"\W+", "_", f"{name}_{info.name}"),
         "parameters": _query(task),
         "requestBody": {"required": True, "content": request_content(task, info)},
         "responses": {
@@ -51,6 +53,10 @@ def _operation(info: ModelInfo, name: str, task: Task, errors: dict[str, Any]) -
             **errors,
         },
     }
+
+
+def _kinds(task: Task) -> str:
+    return f"Raw bodies may be {', '.join(task.media)}." if task.media else ""
 
 
 def _query(task: Task) -> list[dict[str, Any]]:
@@ -78,9 +84,14 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def request_content(task: Task | None, info: ModelInfo | None = None) -> dict[str, Any]:
-    """The bodies of a task; of any, where none is given."""
+    """The bodies of a task; of any, where none is given.
+
+    Raw files are octets here: of which kind they are is seen from what they hold. (Generators don't
+    read other types, and a list of them hides the one that is meant.)
+    """
     if task is None:
-        return {_FORM: {"schema": {"type": "object"}}, _JSON: {"schema": {"type": "object"}}}
+        anything = {"type": "object", "additionalProperties": True}
+        return {_FORM: {"schema": anything}, _JSON: {"schema": dict(anything)}}
     noun, several = task.noun, f"{task.noun}s"
     known = inlined(task.parameters)
     properties, required = known.get("properties", {}), known.get("required", [])
@@ -88,27 +99,40 @@ def request_content(task: Task | None, info: ModelInfo | None = None) -> dict[st
     item = {"type": "string", **({"format": "byte"} if binary else {})} if task.media else {}
     if not task.media:
         item = {"type": "string"} if noun == "query" else {}
-    either = [
-        {"required": [noun, *required]},
-        {"required": [several, *required]},
-    ]
     found: dict[str, Any] = {}
     if binary:
         form = {noun: _FILE}  # parameters may be fields, too; here they are the URL's
         found[_FORM] = {"schema": {"type": "object", "properties": form, "required": [noun]}}
-        found |= {media: {"schema": _FILE} for media in (*task.media, _OCTETS)}
+        found[_OCTETS] = {"schema": dict(_FILE)}
     found[_JSON] = {
         "schema": {
             "type": "object",
+            "description": f"Either `{noun}` or `{several}`",
             "properties": {
                 noun: item, several: {"type": "array", "items": item, "minItems": 1}, **properties
             },
-            "oneOf": either,
+            **({"required": required} if required else {}),
         }
     }  # fmt: skip
-    example = None if info is None or info.example is None else info.example.get(noun)
+    example = None if info is None else _example(task, info, binary=binary)
     if example is not None:
-        found[_JSON]["example"] = {noun: example}
-    if task.media and not binary:
-        found |= {media: {"schema": {"type": "string"}} for media in task.media}
+        more = {name: _of_schema(properties[name]) for name in required}
+        found[_JSON]["example"] = {noun: example, **more}
     return found
+
+
+def _example(task: Task, info: ModelInfo, *, binary: bool) -> Any:
+    """A payload that the model answers: its owner's, or a file from its examples."""
+    given = (info.example or {}).get(task.noun)
+    if given is not None:
+        return given
+    if binary:
+        return b64encode(info.example_file).decode() if info.example_file else None
+    return "What is this?" if task.noun in {"text", "query"} else None
+
+
+def _of_schema(schema: dict[str, Any]) -> Any:
+    """Something that the schema allows, as far as payloads' parameters need it."""
+    if schema.get("type") == "array":
+        return [_of_schema(schema.get("items", {}))]
+    return {"integer": 1, "number": 1.0, "boolean": True}.get(schema.get("type", ""), "text")

@@ -27,7 +27,8 @@ from inference_service.protocols.tasks.schema import (
     encode,
 )
 from inference_service.protocols.tasks.streams import add_streams
-from inference_service.web.body import BINARY, Head, check_encoded, is_json
+from inference_service.web.body import BINARY, PLAIN, Head, check_encoded, is_json
+from inference_service.web.charset import as_utf8
 from inference_service.web.endpoint import (
     Content,
     Course,
@@ -46,6 +47,7 @@ ModelName = Annotated[str, Path(description="name of a loaded model")]
 TaskName = Annotated[str, Path(description="what it is asked for: classify, embed, …")]
 Version = Annotated[str, Path(description="version, a whole number")]
 _FORM = b"application/x-www-form-urlencoded"
+_FILE_TYPES = (b"image/", b"audio/", b"video/", b"application/", b"binary/")
 
 
 def task_of(info: ModelInfo, name: str) -> Task:
@@ -67,24 +69,35 @@ def _check(head: Head, info: ModelInfo | None, path_params: Any) -> None:
         return
     task = task_of(info, path_params["task"])
     given = head.content_type
-    if is_json(given) or given in {MULTIPART, BINARY} or given.decode("latin-1") in task.media:
+    if is_json(given) or given in {MULTIPART, BINARY, PLAIN} or (
+        _takes_files(task) and given.startswith(_FILE_TYPES)
+    ):  # fmt: skip
         return
     raise UnsupportedContent(
         f"Content-Type is '{given.decode('latin-1')}', expected one of {quoted(accepted(task))}"
     )
 
 
+def _takes_files(task: Task) -> bool:
+    return any(not media.startswith("text/") for media in task.media)
+
+
 def _asked(body: bytes, head: Head, task: Task) -> codec.Asked:
-    """Takes the body apart, by its type."""
-    given = head.content_type
-    binary = any(not media.startswith("text/") for media in task.media)
+    """Takes the body apart, by its type. What a file holds counts, not what it is called."""
+    given, binary = head.content_type, _takes_files(task)
     if given == MULTIPART:
         return codec.from_form(body, head.full_type, task.noun, binary=binary)
-    # What curl calls a form by default is JSON if it looks like it, and else a file.
-    looks_raw = given in {_FORM, b""} and body.lstrip()[:1] != b"{"
+    if given == _FORM:
+        return codec.from_urlencoded(body, task.noun, binary=binary)
+    if given == PLAIN or (given == b"" and not binary):
+        text = as_utf8(body, head.full_type)
+        if task.media and not binary:
+            return codec.from_text(text, given.decode("latin-1"), task.noun)
+        return codec.from_json(parse(text), task.noun, binary=binary)
+    looks_raw = given == b"" and body.lstrip()[:1] != b"{"
     if task.media and (looks_raw or not is_json(given)):
         return codec.from_raw(body, given.decode("latin-1"))
-    return codec.from_json(parse(body), task.noun, binary=binary)
+    return codec.from_json(parse(as_utf8(body, head.full_type)), task.noun, binary=binary)
 
 
 def router(edge: Edge, pool: ThreadPoolExecutor, idle_timeout: float) -> APIRouter:
@@ -158,5 +171,10 @@ def _listed(info: ModelInfo) -> ModelTasks:
         for name, task in info.tasks.items()
     ]
     return ModelTasks(
-        name=info.name, version=str(info.version), description=info.description, tasks=tasks
+        name=info.name,
+        version=str(info.version),
+        description=info.description,
+        batching=info.signature.mode.value,
+        batch_safety=info.safety.why,
+        tasks=tasks,
     )

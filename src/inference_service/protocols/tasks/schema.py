@@ -33,6 +33,8 @@ class ModelTasks(BaseModel):
     name: str
     version: str
     description: str
+    batching: str = Field("", description="merge, split or whole")
+    batch_safety: str = Field("", description="the verdict on the graph, and the reason")
     tasks: list[TaskInfo]
 
 

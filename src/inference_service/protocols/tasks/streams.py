@@ -25,6 +25,7 @@ from inference_service.protocols.tasks.driver import Conversation
 from inference_service.web.body import Head, read_head
 from inference_service.web.endpoint import Edge
 from inference_service.web.errors import answer, outcome, words
+from inference_service.web.watches import gone
 
 PROTOCOL = "stream"
 _OFF_LOOP_FROM = 64 * 1024  # bytes of a message
@@ -70,12 +71,28 @@ class StreamEndpoint:
             return
         with place:
             await socket.accept()
-            try:
-                await self._converse(socket, stream)
-            except WebSocketDisconnect:
-                return
-            except Exception as error:
-                await _fail(socket, error)
+            await self._until_gone(socket, stream)
+
+    async def _until_gone(self, socket: WebSocket, stream: _Stream) -> None:
+        """Converse; what is in work when the client leaves is broken off."""
+        talk = asyncio.ensure_future(self._answer(socket, stream))
+        left = asyncio.ensure_future(gone(socket.scope).wait())
+        try:
+            await asyncio.wait((talk, left), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            talk.cancel()
+            await asyncio.wait((talk,))
+        if not talk.cancelled():
+            talk.result()
+
+    async def _answer(self, socket: WebSocket, stream: _Stream) -> None:
+        try:
+            await self._converse(socket, stream)
+        except WebSocketDisconnect:
+            return
+        except Exception as error:
+            await _fail(socket, error)
 
     def _begin(self, socket: WebSocket, model: str, name: str) -> _Stream:
         edge = self._edge

@@ -3,6 +3,7 @@
 Source: https://platform.openai.com/docs/api-reference/audio/createTranscription
 """
 
+import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -41,6 +42,7 @@ TAG = "Transcriptions"
 TASK = "transcribe"
 _NOUN = "file"
 _LIST = "timestamp_granularities[]"
+_FRAMES = 100  # a second: Whisper's unit of ``seek``
 _PLAIN, _JSON = b"text/plain; charset=utf-8", b"application/json"
 
 
@@ -49,13 +51,17 @@ def _listed(value: Any) -> Any:
 
 
 class TranscriptionForm(BaseModel):
-    """The fields besides ``file``. What the model can't do is refused, and never ignored."""
+    """The fields besides ``file``. What the model can't do is refused, and never ignored.
+
+    ``prompt`` is a hint to a model that takes one, and no part of the answer depends on it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     model: str = ""
     language: str | None = Field(None, description="ISO 639-1 code")
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
+    prompt: str | None = Field(None, description="a hint; these models take none")
     temperature: Literal["0", "0.0"] = Field("0", description="the likeliest words, always")
     stream: Literal["false"] = Field("false", description="the WebSocket streams")
     granularities: Annotated[list[Literal["segment"]], BeforeValidator(_listed)] = Field(
@@ -66,10 +72,18 @@ class TranscriptionForm(BaseModel):
 _FIELDS = TranscriptionForm.model_fields
 
 
+class SoundUsage(BaseModel):
+    """What was billed for, where somebody bills: seconds of sound."""
+
+    type: Literal["duration"]
+    seconds: float
+
+
 class PlainTranscription(BaseModel):
     """``response_format`` json."""
 
     text: str
+    usage: SoundUsage
 
 
 def _asked(body: bytes, content_type: bytes) -> tuple[codec.Asked, TranscriptionForm]:
@@ -120,7 +134,7 @@ def written(result: Mapping[str, Any], kind: str) -> Content:
     """The transcription as a client wants to have it."""
     segments = result["segments"]
     if kind == "json":
-        return Content(orjson.dumps({"text": result["text"]}), _JSON)
+        return Content(orjson.dumps({"text": result["text"], "usage": _usage(result)}), _JSON)
     if kind == "text":
         return Content(result["text"].encode() + b"\n", _PLAIN)
     if kind == "verbose_json":
@@ -129,13 +143,36 @@ def written(result: Mapping[str, Any], kind: str) -> Content:
             "language": result["language"],
             "duration": result["seconds"],
             "text": result["text"],
-            "segments": [{"id": place, **one} for place, one in enumerate(segments)],
+            "segments": [_segment(place, one) for place, one in enumerate(segments)],
+            "usage": _usage(result),
         }
         return Content(orjson.dumps(told), _JSON)
     blocks = [_cue(place, one, kind) for place, one in enumerate(segments, 1)]
     if kind == "vtt":
         return Content("\n".join(["WEBVTT\n", *blocks]).encode(), b"text/vtt; charset=utf-8")
     return Content("\n".join(blocks).encode(), _PLAIN)
+
+
+def _usage(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "duration", "seconds": result["seconds"]}
+
+
+def _segment(place: int, segment: Mapping[str, Any]) -> dict[str, Any]:
+    """All fields that OpenAI's schema requires. What is not measured is 0, as is the temperature.
+
+    Source: https://platform.openai.com/docs/api-reference/audio/verbose-json-object
+    """
+    text = str(segment["text"]).encode()
+    return {
+        "id": place,
+        "seek": round(segment["start"] * _FRAMES),
+        **segment,
+        "tokens": [],
+        "temperature": 0.0,
+        "avg_logprob": 0.0,
+        "compression_ratio": len(text) / len(zlib.compress(text)),
+        "no_speech_prob": 0.0,
+    }
 
 
 def _cue(place: int, segment: Mapping[str, Any], kind: str) -> str:

@@ -21,8 +21,8 @@ from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import dump, parse
 from inference_service.protocols.tei.schema import (
     EmbedBody,
-    Failure,
     Info,
+    TeiError,
     TokenizeBody,
     TokenLists,
     Vectors,
@@ -44,13 +44,14 @@ from inference_service.web.endpoint import (
     lean_route,
 )
 from inference_service.web.errors import ERRORS, ErrorAnswer, answer, words
+from inference_service.web.health import Health
 
 TAG = "Embeddings"
 _Body = TypeVar("_Body", bound=BaseModel)
 _KINDS = {400: "Validation", 404: "Validation", 413: "Validation", 503: "Overloaded"}
 _LARGEST = 2**20  # bytes of a body whose text is only taken apart
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {**told, "model": Failure} for status, told in ERRORS.items()
+    status: {**told, "model": TeiError} for status, told in ERRORS.items()
 }
 
 
@@ -103,11 +104,20 @@ def _refusal(error: InferenceServiceError) -> Response:
     return Response(reply.body, reply.status, dict(reply.headers), "application/json")
 
 
-def router(edge: Edge, version: str) -> APIRouter:
-    """The three paths."""
+def router(edge: Edge, version: str, health: Health) -> APIRouter:
+    """Embedding, also at the root, tokens, the model, and TEI's path for probes."""
     routes = APIRouter(tags=[TAG])
     _add_embed(routes, edge)
     _add_tokenize(routes, edge)
+
+    @routes.get("/health", response_class=Response, responses={503: {"model": TeiError}})
+    async def ready() -> Response:
+        """200 when every model that must be is warm."""
+        try:
+            health.check()
+        except InferenceServiceError as error:
+            return _refusal(error)
+        return Response()
 
     @routes.get(
         "/info",
@@ -141,15 +151,18 @@ def _add_embed(routes: APIRouter, edge: Edge) -> None:
         return embedding_model(edge.engine, None)
 
     protocol = Protocol("tei", _decode, choose, failure=failure, off_loop_from=OFF_LOOP_FROM)
-    routes.add_api_route(
-        "/embed",
-        embed,
-        methods=["POST"],
-        route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
-        summary="Embed",
-        responses={200: {"model": Vectors}, **_RESPONSES},
-        openapi_extra=_json(EmbedBody),
-    )
+    # TEI answers at its root, too: Hugging Face's InferenceClient posts to the URL it is given.
+    for path in ("/embed", "/"):
+        routes.add_api_route(
+            path,
+            embed,
+            methods=["POST"],
+            route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
+            summary="Embed",
+            include_in_schema=path == "/embed",
+            responses={200: {"model": Vectors}, **_RESPONSES},
+            openapi_extra=_json(EmbedBody),
+        )
 
 
 def _add_tokenize(routes: APIRouter, edge: Edge) -> None:
@@ -170,12 +183,12 @@ def _add_tokenize(routes: APIRouter, edge: Edge) -> None:
 
 async def _tokenized(request: Request, edge: Edge) -> bytes:
     embedder = embedder_of(edge.engine.describe(embedding_model(edge.engine, None)))
-    body = b""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LARGEST:
             raise TooLarge(f"the body is larger than {_LARGEST} bytes")
-    given = _read(TokenizeBody, parse(body))
+    given = _read(TokenizeBody, parse(bytes(body)))
     texts = [given.inputs] if isinstance(given.inputs, str) else given.inputs
     check_count(len(texts))
 

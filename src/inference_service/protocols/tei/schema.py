@@ -5,10 +5,17 @@ Source: huggingface/text-embeddings-inference, router/src/http/types.rs.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
+
+from inference_service.protocols.first_fault import FirstFault
 
 _Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-_Inputs = str | list[str | list[_Id]]
+_Tokens = Annotated[list[_Id], FirstFault()]
+_Inputs = str | Annotated[list[str | _Tokens], FirstFault()]
+
+
+def _capital(value: Any) -> Any:
+    return value.capitalize() if value == "right" else value
 
 
 class EmbedBody(BaseModel):
@@ -18,7 +25,7 @@ class EmbedBody(BaseModel):
 
     inputs: _Inputs
     truncate: bool = Field(False, description="cut what is too long instead of refusing it")
-    truncation_direction: Literal["Right", "right"] = "Right"
+    truncation_direction: Annotated[Literal["Right"], BeforeValidator(_capital)] = "Right"
     normalize: bool = True
 
 
@@ -27,7 +34,7 @@ class TokenizeBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    inputs: str | list[str]
+    inputs: str | Annotated[list[str], FirstFault()]
     add_special_tokens: bool = True
 
 
@@ -63,7 +70,7 @@ class Info(BaseModel):
     version: str
 
 
-class Failure(BaseModel):
+class TeiError(BaseModel):
     """Every error of these paths."""
 
     error: str

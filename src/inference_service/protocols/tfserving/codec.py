@@ -9,7 +9,14 @@ from pydantic import ValidationError
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.lifecycle import State
-from inference_service.core.tensors import DType, NonFinite, Signature, Tensors, TensorSpec
+from inference_service.core.tensors import (
+    DType,
+    NonFinite,
+    Signature,
+    Tensors,
+    TensorSpec,
+    render_shape,
+)
 from inference_service.protocols.json_quick import open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, from_rows
 from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, bytes_of
@@ -51,7 +58,7 @@ def decode_predict(
     """The tensors of a predict request, and whether it is in the row form. Raises InvalidInput."""
     if not isinstance(value, dict):
         raise InvalidInput("expected an object with 'instances' or 'inputs'")
-    if len(value) == 1 and signature.has_row_axis and (rows := value.get("instances")) is not None:
+    if len(value) == 1 and (rows := value.get("instances")) is not None:
         # The plainest envelope needs no model of pydantic, a tenth of a small request's time;
         # the tensors are read by the same function.
         return from_rows(rows, signature, ("instances",), rules=rules), True
@@ -59,8 +66,13 @@ def decode_predict(
         envelope = _body_model(signature).model_validate(value, context={"rules": rules})
     except ValidationError as error:
         raise invalid(error) from None
-    by_rows = "instances" in envelope.model_fields_set
+    by_rows = "instances" in envelope.given
     return (envelope.instances if by_rows else envelope.inputs), by_rows
+
+
+def row_count(tensors: Tensors) -> int:
+    """The number of instances of a request in the row form."""
+    return next((array.shape[0] for array in tensors.values() if array.ndim), 1)
 
 
 def decode_files(
@@ -120,7 +132,7 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
     specs = signature.inputs
     if members.keys() == {"inputs"}:
         tensors = quick.columns(members["inputs"], signature)
-    elif members.keys() == {"instances"} and len(specs) == 1 and signature.has_row_axis:
+    elif members.keys() == {"instances"} and len(specs) == 1 and not signature.row_obstacle:
         shape = signature.wanted_shape(specs[0])
         array = quick.numbers(members["instances"], specs[0].dtype, shape)
         tensors = None if array is None else {specs[0].name: array}
@@ -132,16 +144,22 @@ def invalid(error: ValidationError) -> InvalidInput:
     first = error.errors(include_url=False, include_input=False)[0]
     context: Mapping[str, Any] = first.get("ctx", {})
     path = (*first["loc"], *context.get("path", ()))
-    message = first["msg"]
-    if first["type"] == "extra_forbidden":
-        message = "unknown field; a request has 'instances' or 'inputs', and 'signature_name'"
-    return InvalidInput(message, path)
+    return InvalidInput(first["msg"], path)
 
 
 def encode_predict(
-    outputs: Tensors, *, by_rows: bool, non_finite: NonFinite = NonFinite.NULL
+    outputs: Tensors,
+    *,
+    by_rows: bool,
+    rows: int | None = None,
+    non_finite: NonFinite = NonFinite.NULL,
 ) -> bytes:
-    """The answer in the form of the question. One output is given bare, several by name."""
+    """The answer in the form of the question. One output is given bare, several by name.
+
+    Raises InvalidInput where an output hasn't one entry for each of ``rows`` instances.
+    """
+    if by_rows:
+        _check_rows(outputs, rows)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
         return dump({"predictions" if by_rows else "outputs": encodable(name, array)}, non_finite)
@@ -149,14 +167,30 @@ def encode_predict(
     if not by_rows:
         return dump({"outputs": values}, non_finite)
     names = list(values)
-    rows = zip(*values.values(), strict=True)
-    return dump({"predictions": [dict(zip(names, row, strict=True)) for row in rows]}, non_finite)
+    entries = zip(*values.values(), strict=True)
+    return dump(
+        {"predictions": [dict(zip(names, row, strict=True)) for row in entries]}, non_finite
+    )
+
+
+def _check_rows(outputs: Tensors, rows: int | None) -> None:
+    """Each prediction is of one instance: an output without rows has no place in this form."""
+    for name, array in outputs.items():
+        shape = array.shape
+        if rows is None and shape:
+            rows = shape[0]
+        if not shape or shape[0] != rows:
+            raise InvalidInput(
+                f"inconsistent batch size: output '{name}' of shape {render_shape(array.shape)} "
+                f"doesn't have one entry for each of {rows} instances; "
+                "use the column form 'inputs'"
+            )
 
 
 def metadata(name: str, version: int, signature: Signature) -> dict[str, Any]:
     """The answer of ``…/metadata``."""
     definition = {
-        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
+        "inputs": {spec.name: _tensor_info(spec) for spec in signature.accepted},
         "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
         "method_name": "tensorflow/serving/predict",
     }
@@ -170,13 +204,25 @@ def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
     sizes = [{"size": str(-1 if n is None else n), "name": ""} for n in spec.shape]
     return {
         "dtype": _DT[spec.dtype],
-        "tensor_shape": {"dim": sizes, "unknown_rank": False},
+        "tensor_shape": {"dim": sizes, "unknown_rank": not spec.ranked},
         "name": spec.name,
     }
 
 
+def model_status(
+    name: str, versions: Sequence[tuple[int, State, str]], created: int
+) -> dict[str, Any]:
+    """The answer of ``GET /v1/models/{model}``, a path of three protocols whose keys don't collide.
+
+    TensorFlow Serving reads the versions' states, KServe V1 ``name`` and ``ready``, OpenAI's
+    clients the fields of `model_entry`.
+    """
+    ready = any(state is State.READY for _, state, _ in versions)
+    return {**status(versions), "name": name, "ready": ready, **model_entry(name, created)}
+
+
 def status(versions: Sequence[tuple[int, State, str]]) -> dict[str, Any]:
-    """The answer of ``GET /v1/models/{model}``: versions, the newest first."""
+    """TensorFlow Serving's status of a model: versions, the newest first."""
     return {
         "model_version_status": [
             {
@@ -190,3 +236,17 @@ def status(versions: Sequence[tuple[int, State, str]]) -> dict[str, Any]:
             for version, state, error in sorted(versions, key=lambda entry: -entry[0])
         ]
     }
+
+
+def model_entry(name: str, created: int) -> dict[str, Any]:
+    """A model as OpenAI's clients list it. ``created`` is in seconds since 1970.
+
+    Source: https://platform.openai.com/docs/api-reference/models/object
+    """
+    return {"id": name, "object": "model", "created": created, "owned_by": "inference-service"}
+
+
+def model_list(names: Sequence[str], created: int) -> dict[str, Any]:
+    """The answer of ``GET /v1/models``: ``data`` is OpenAI's, ``models`` KServe V1's."""
+    data = [model_entry(name, created) for name in names]
+    return {"object": "list", "data": data, "models": list(names)}

@@ -1,15 +1,24 @@
 """A typed path on the docs page for each loaded model: schema, limits and a runnable example."""
 
+import re
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
+from inference_service.core.tasks import FileTask
 from inference_service.core.tensors import BatchMode
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_schema import example_row
 from inference_service.protocols.tfserving.schema import answer_schema, body_model
 
 TAG = "Models"
-_LARGEST_EXAMPLE = 20_000  # values; a page with a larger one would be slow to open
+_ROW_OF_A_FILE = {
+    "type": "object",
+    "description": "a file, as the model's task takes it",
+    "properties": {"b64": {"type": "string", "format": "byte"}},
+    "required": ["b64"],
+    "additionalProperties": False,
+}
 
 _BATCHING = {
     BatchMode.MERGE: "rows of several requests share a run of up to {size} rows",
@@ -49,7 +58,7 @@ def _path_item(
         "tags": [TAG],
         "summary": f"Predict with {info.name}" + (f" version {info.version}" if versioned else ""),
         "description": _description(info, max_body_bytes),
-        "operationId": f"predict_{name}",
+        "operationId": re.sub(r"\W+", "_", f"predict_{name}"),
         "requestBody": {"required": True, "content": {"application/json": _content(info)}},
         "responses": {
             "200": {
@@ -64,28 +73,30 @@ def _path_item(
 
 def _content(info: ModelInfo) -> dict[str, Any]:
     schema = body_model(info.name, info.signature).model_json_schema()
+    if _takes_files(info):
+        schema["properties"]["instances"]["items"] = {
+            "anyOf": [schema["properties"]["instances"]["items"], _ROW_OF_A_FILE]
+        }
     content: dict[str, Any] = {"schema": schema}
-    if _example_size(info) <= _LARGEST_EXAMPLE:
-        content["example"] = example_body(info)
+    example = example_body(info)
+    if example is not None:
+        content["example"] = example
     return content
 
 
-def _example_size(info: ModelInfo) -> int:
-    total = 0
-    for spec in info.signature.inputs:
-        size = 1
-        for length in spec.shape[1:]:
-            size *= length or 4
-        total += size
-    return total
+def _takes_files(info: ModelInfo) -> bool:
+    return any(isinstance(task, FileTask) for task in info.tasks.values())
 
 
-def example_body(info: ModelInfo) -> dict[str, Any]:
-    """A request that this model answers."""
+def example_body(info: ModelInfo) -> dict[str, Any] | None:
+    """A request that this model answers; None where it would be too large."""
     signature = info.signature
-    if not signature.has_row_axis:
-        return {"inputs": example_row(signature, info.example, rows=False)}
-    row = example_row(signature, info.example)
+    row = example_row(signature, info.example, info.row_shapes, rows=not signature.row_obstacle)
+    if row is None:
+        file = info.example_file if _takes_files(info) else b""
+        return {"instances": [{"b64": b64encode(file).decode()}]} if file else None
+    if signature.row_obstacle:
+        return {"inputs": row}
     rows = signature.inputs[0].shape[0] if signature.mode is BatchMode.WHOLE else 1
     return {"instances": [row] * (rows or 1)}
 

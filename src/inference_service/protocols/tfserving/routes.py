@@ -4,16 +4,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from time import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inference_service.core.errors import ModelNotFound, NotFound
+from inference_service.core.errors import ModelNotFound, NotFound, clipped
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import FileTask
-from inference_service.core.tensors import NonFinite
+from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import parse, rules_for
@@ -22,6 +23,7 @@ from inference_service.protocols.tfserving import codec, examples
 from inference_service.protocols.tfserving.schema import (
     ClassifyAnswer,
     MetadataAnswer,
+    ModelListAnswer,
     ModelStatusAnswer,
     PredictAnswer,
     PredictBody,
@@ -69,36 +71,45 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
             value, rules = _parsed(body, head)
             return decode_value(value, info, head, rules)
         found = quick
-    inputs, by_rows = found
-    return Call(inputs, partial(codec.encode_predict, by_rows=by_rows, non_finite=head.non_finite))
+    return _call(*found, head)
+
+
+def _call(inputs: Tensors, by_rows: bool, head: Head) -> Call:
+    rows = codec.row_count(inputs) if by_rows else None
+    encode = partial(codec.encode_predict, by_rows=by_rows, rows=rows, non_finite=head.non_finite)
+    return Call(inputs, encode)
 
 
 def decode_value(value: Any, info: ModelInfo, head: Head, rules: Rules) -> Call:
     """The tensors of a parsed predict request, and the way to answer it."""
-    inputs, by_rows = codec.decode_predict(value, info.signature, rules=rules)
-    return Call(inputs, partial(codec.encode_predict, by_rows=by_rows, non_finite=head.non_finite))
+    return _call(*codec.decode_predict(value, info.signature, rules=rules), head)
 
 
 def _decode_regress(body: bytes, info: ModelInfo, head: Head) -> Call:
     value, rules = _parsed(body, head)
     name = examples.regression_output(info.served)
     inputs = examples.decode_examples(value, info.signature, rules=rules)
-    return Call(inputs, partial(examples.encode_regression, name=name, non_finite=head.non_finite))
+    rows = codec.row_count(inputs)
+    encode = partial(examples.encode_regression, name=name, rows=rows, non_finite=head.non_finite)
+    return Call(inputs, encode)
 
 
 def _decode_classify(body: bytes, info: ModelInfo, head: Head) -> Call:
     value, rules = _parsed(body, head)
     name = examples.classification_output(info.served)
     inputs = examples.decode_examples(value, info.signature, rules=rules)
+    rows = codec.row_count(inputs)
     encode = partial(
-        examples.encode_classification, name=name, labels=info.labels, non_finite=head.non_finite
-    )
+        examples.encode_classification, name=name, labels=info.labels, rows=rows,
+        non_finite=head.non_finite,
+    )  # fmt: skip
     return Call(inputs, encode)
 
 
 def _parsed(body: bytes, head: Head) -> tuple[Any, Rules]:
     bare = head.non_finite is NonFinite.BARE
-    return parse(body, non_finite=bare), rules_for(body, non_finite=bare)
+    null = head.non_finite is not NonFinite.ERROR
+    return parse(body, non_finite=bare), rules_for(body, non_finite=bare, null=null)
 
 
 def _failure(error: Exception) -> ErrorAnswer:
@@ -106,6 +117,7 @@ def _failure(error: Exception) -> ErrorAnswer:
     reply = answer(error)
     if isinstance(error, ModelNotFound) and error.name:
         name, version = error.name, error.version
+        name = clipped(name)
         wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         text = f"Servable not found for request: {wanted}: {error}"
         reply = replace(reply, body=error_body(text))
@@ -178,7 +190,7 @@ def _add_verbs(routes: APIRouter, edge: Edge) -> None:
                 route_class_override=lean_route(endpoints[verb.name]),
                 summary=verb.summary,
                 description=verb.text,
-                operation_id=f"{verb.name}{place.replace('/', '_')}",
+                operation_id=re.sub(r"\W+", "_", f"{verb.name}{place}").rstrip("_"),
                 responses={200: {"model": verb.reply}, **ERRORS},
                 openapi_extra={"requestBody": request_body(verb.body)},
             )
@@ -240,12 +252,24 @@ def request_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _add_status(routes: APIRouter, engine: Engine) -> None:
+    started = int(time())
+
+    def told(statuses: list[ModelStatus]) -> dict[str, Any]:
+        versions = [(entry.version, entry.state, entry.error) for entry in statuses]
+        return codec.model_status(statuses[0].name, versions, started)
+
+    @routes.get("/v1/models", response_model=ModelListAnswer)
+    @routes.get("/v1/models/", include_in_schema=False)
+    def model_list() -> dict[str, Any]:
+        """The models that answer requests, as OpenAI's and KServe V1's clients list them."""
+        return codec.model_list(sorted({info.name for info in engine.models()}), started)
+
     @routes.get(
         "/v1/models/{model}", response_model=ModelStatusAnswer, responses={404: ERRORS[404]}
     )
     def model_status(model: ModelName) -> dict[str, Any]:
         """Every version of a model and its state."""
-        return _status(_known(engine, model, None))
+        return told(_known(engine, model, None))
 
     @routes.get(
         "/v1/models/{model}/versions/{version}",
@@ -254,7 +278,7 @@ def _add_status(routes: APIRouter, engine: Engine) -> None:
     )
     def version_status(model: ModelName, version: Version) -> dict[str, Any]:
         """One version of a model and its state."""
-        return _status(_known(engine, model, version))
+        return told(_known(engine, model, version))
 
     @routes.get(
         "/v1/models/{model}/labels/{label}",
@@ -266,25 +290,20 @@ def _add_status(routes: APIRouter, engine: Engine) -> None:
         if _is_verb(label):
             raise HTTPException(405, headers={"Allow": "POST"})
         ref = _ref(engine, model, label=label)
-        return _status(_known(engine, model, str(ref.version)))
-
-
-def _status(statuses: list[ModelStatus]) -> dict[str, Any]:
-    return codec.status([(entry.version, entry.state, entry.error) for entry in statuses])
+        return told(_known(engine, model, str(ref.version)))
 
 
 def _known(engine: Engine, model: str, version: str | None) -> list[ModelStatus]:
     if _is_verb(version or model):
         raise HTTPException(405, headers={"Allow": "POST"})
     ref = parse_version(version, model)
-    found = [
-        entry
-        for entry in engine.statuses()
-        if entry.name == ref.name and ref.version in {None, entry.version}
-    ]
+    versions = [entry for entry in engine.statuses() if entry.name == ref.name]
+    found = [entry for entry in versions if ref.version in {None, entry.version}]
+    if not found and ref.version == 0:  # the latest, for TensorFlow Serving's clients
+        found = sorted(versions, key=lambda entry: entry.version)[-1:]
     if not found:
-        wanted = f"unknown model '{model}'" + (f" version {version}" if version else "")
-        raise ModelNotFound(f"Could not find any versions of model {model}: {wanted}")
+        wanted = clipped(model) + (f" version {clipped(version)}" if version else "")
+        raise ModelNotFound(f"Could not find any versions of model {wanted}")
     return found
 
 

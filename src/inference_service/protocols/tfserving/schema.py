@@ -7,8 +7,8 @@ the schema on the docs page. The tensors themselves are validated and converted 
 never a pydantic object for a number.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -24,12 +24,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from inference_service.core.errors import InvalidInput
-from inference_service.core.tensors import Signature, Tensors
+from inference_service.core.tensors import Shape, Signature, Tensors, TensorSpec
 from inference_service.protocols.json_schema import tensor_schema
 from inference_service.protocols.json_tensors import from_columns, from_rows
 from inference_service.protocols.json_values import STRICT, Rules
 
 SIGNATURE_NAME = "serving_default"
+_FORMS = frozenset({"instances", "inputs"})
 _Reader = Callable[..., Tensors]
 
 
@@ -59,9 +60,13 @@ class _TensorField:
 
 
 class PredictBody(BaseModel):
-    """The envelope: exactly one of ``instances`` (rows) and ``inputs`` (columns)."""
+    """The envelope: exactly one of ``instances`` (rows) and ``inputs`` (columns).
 
-    model_config = ConfigDict(extra="forbid")
+    Unknown fields are passed over, as TensorFlow Serving does: KServe and Vertex AI send
+    ``parameters``. A form that is null beside the other one is absent.
+    """
+
+    model_config = ConfigDict(extra="ignore")
 
     signature_name: str | None = Field(
         None, description=f"only '{SIGNATURE_NAME}' exists for an ONNX model"
@@ -69,11 +74,22 @@ class PredictBody(BaseModel):
     instances: Any = Field(None, description="row form: a list with one entry per row")
     inputs: Any = Field(None, description="column form: a tensor, or an object of named tensors")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, value: Any) -> Any:
+        if isinstance(value, dict) and {"instances", "inputs"} <= value.keys():
+            return {k: v for k, v in value.items() if v is not None or k not in _FORMS}
+        return value
+
+    @property
+    def given(self) -> set[str]:
+        """The forms that the request has."""
+        return self.model_fields_set & _FORMS
+
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        given = self.model_fields_set & {"instances", "inputs"}
-        if len(given) != 1:
-            got = "both" if given else "neither"
+        if len(self.given) != 1:
+            got = "both" if self.given else "neither"
             raise PydanticCustomError(
                 "form", "expected one of 'instances' and 'inputs', got {got}", {"got": got}
             )
@@ -120,10 +136,31 @@ class VersionStatus(BaseModel):
     status: VersionError
 
 
-class ModelStatusAnswer(BaseModel):
-    """The answer of ``GET /v1/models/{model}``."""
+class OpenAIModel(BaseModel):
+    """A model as OpenAI's clients list it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="when this service was started, in seconds since 1970")
+    owned_by: str
+
+
+class ModelStatusAnswer(OpenAIModel):
+    """The answer of ``GET /v1/models/{model}``: TensorFlow Serving's, KServe V1's and OpenAI's."""
+
+    model_config = ConfigDict(protected_namespaces=())
 
     model_version_status: list[VersionStatus]
+    name: str
+    ready: bool
+
+
+class ModelListAnswer(BaseModel):
+    """The answer of ``GET /v1/models``: OpenAI's ``data`` and KServe V1's ``models``."""
+
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel]
+    models: list[str]
 
 
 class ModelSpec(BaseModel):
@@ -151,7 +188,7 @@ def body_model(name: str, signature: Signature) -> type[PredictBody]:
             Field(None, description="column form: every input as one tensor over all rows"),
         )
     }
-    if signature.has_row_axis:
+    if not signature.row_obstacle:
         fields["instances"] = (
             Annotated[Any, _TensorField(signature, from_rows, rows_schema(signature))],
             Field(None, description="row form: a list with one entry per row"),
@@ -161,7 +198,7 @@ def body_model(name: str, signature: Signature) -> type[PredictBody]:
 
 def rows_schema(signature: Signature) -> JsonSchemaValue:
     """JSON Schema of ``instances``."""
-    properties = {spec.name: tensor_schema(spec, spec.shape[1:]) for spec in signature.inputs}
+    properties = {spec.name: tensor_schema(spec, row_shape(spec)) for spec in signature.inputs}
     row = _object(properties)
     if len(properties) == 1:
         row = {"anyOf": [*properties.values(), row]}
@@ -171,16 +208,24 @@ def rows_schema(signature: Signature) -> JsonSchemaValue:
 def column_schema(signature: Signature) -> JsonSchemaValue:
     """JSON Schema of ``inputs``."""
     properties = {
-        spec.name: tensor_schema(spec, signature.wanted_shape(spec)) for spec in signature.inputs
+        spec.name: tensor_schema(spec, signature.wanted_shape(spec)) for spec in signature.accepted
     }
-    columns = _object(properties)
-    return {"anyOf": [*properties.values(), columns]} if len(properties) == 1 else columns
+    required = [spec.name for spec in signature.inputs]
+    columns = _object(properties, required)
+    if len(required) > 1:
+        return columns
+    return {"anyOf": [properties[required[0]], columns]}
 
 
 def answer_schema(signature: Signature) -> JsonSchemaValue:
     """JSON Schema of the answer to either form."""
-    columns = {spec.name: tensor_schema(spec, spec.shape) for spec in signature.outputs}
-    rows = {spec.name: tensor_schema(spec, spec.shape[1:]) for spec in signature.outputs}
+    columns = {
+        spec.name: tensor_schema(spec, spec.shape if spec.ranked else None, answer=True)
+        for spec in signature.outputs
+    }
+    rows = {
+        spec.name: tensor_schema(spec, row_shape(spec), answer=True) for spec in signature.outputs
+    }
     one = len(columns) == 1
     row = next(iter(rows.values())) if one else _object(rows)
     column = next(iter(columns.values())) if one else _object(columns)
@@ -190,10 +235,17 @@ def answer_schema(signature: Signature) -> JsonSchemaValue:
     }
 
 
-def _object(properties: dict[str, JsonSchemaValue]) -> JsonSchemaValue:
+def row_shape(spec: TensorSpec) -> Shape | None:
+    """The shape of one row; None: any."""
+    return spec.shape[1:] if spec.ranked else None
+
+
+def _object(
+    properties: dict[str, JsonSchemaValue], required: Sequence[str] | None = None
+) -> JsonSchemaValue:
     return {
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": list(properties if required is None else required),
         "additionalProperties": False,
     }

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from inference_service.core.errors import InvalidInput
-from inference_service.core.tensors import Array, DType, Tensors
+from inference_service.core.tensors import Array, DType, Tensors, element_count
 from inference_service.protocols.json_values import cast
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
-from inference_service.protocols.oip.classification import classified
 from inference_service.protocols.oip.codec import DTYPES, Infer, Reply, Wanted, described, infer_of
 from inference_service.protocols.oip.rpc.messages import message
 
@@ -71,16 +70,18 @@ def _tensor(part: Any, raw: bytes | None) -> Array:
     if dtype is None:
         raise InvalidInput(f"expected one of {', '.join(DTYPES)}, got '{part.datatype}'")
     shape = list(part.shape)
+    count = element_count(shape)
     if any(length < 0 for length in shape):
         raise InvalidInput(f"a shape has no negative lengths, got {shape}")
     if raw is not None:
-        if part.HasField("contents"):
+        # An empty message specifies nothing; MLServer's converter leaves one beside raw contents.
+        if part.HasField("contents") and part.contents.ListFields():
             raise InvalidInput("expected either contents or raw_input_contents, got both")
         return from_bytes(memoryview(raw), dtype, shape)
-    return _typed(part, dtype, shape)
+    return _typed(part, dtype, shape, count)
 
 
-def _typed(part: Any, dtype: DType, shape: list[int]) -> Array:
+def _typed(part: Any, dtype: DType, shape: list[int], count: int) -> Array:
     if dtype not in _CONTENTS:
         raise InvalidInput(f"{dtype.value} has no typed contents: send raw_input_contents")
     field, read_as = _CONTENTS[dtype]
@@ -88,7 +89,6 @@ def _typed(part: Any, dtype: DType, shape: list[int]) -> Array:
     if others:
         raise InvalidInput(f"{dtype.value} is sent in {field}, got {others[0]}")
     values = getattr(part.contents, field)
-    count = int(np.prod(shape, dtype=object))
     if len(values) != count:
         raise InvalidInput(f"shape {shape} has {count} elements, {field} has {len(values)}")
     if dtype is DType.BYTES:
@@ -118,7 +118,7 @@ def encode(reply: Reply, outputs: Tensors) -> Any:
     for output in wanted:
         array = outputs[output.name]
         if output.classes:
-            array = classified(array, output.classes, reply.labels.get(output.name, ()))
+            array = reply.classified(output, array)
         response.outputs.add(**described(output.name, array))
         response.raw_output_contents.append(to_bytes(array))
     return response

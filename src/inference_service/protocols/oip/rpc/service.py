@@ -22,12 +22,12 @@ from inference_service.core.errors import (
     Unavailable,
 )
 from inference_service.core.requests import InferenceRequest, ModelRef
-from inference_service.core.scheduling.tickets import Priority
+from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import RequestRecord
-from inference_service.protocols.oip.codec import Reply
 from inference_service.protocols.oip.extensions import model_config, statistics
 from inference_service.protocols.oip.infer import call as call_of
+from inference_service.protocols.oip.infer import reply_to
 from inference_service.protocols.oip.repository import check_admin, index_of
 from inference_service.protocols.oip.routes import Server, model_metadata_of
 from inference_service.protocols.oip.rpc import codec
@@ -133,7 +133,8 @@ class InferenceService:
 
     async def _model_metadata(self, request: Any, _: _Context) -> dict[str, Any]:
         info = self._engine.describe(_ref(request.name, request.version))
-        return model_metadata_of(self._engine, info).model_dump()
+        # The message of the protocol has no parameters.
+        return model_metadata_of(self._engine, info).model_dump(exclude={"parameters"})
 
     async def _config(self, request: Any, _: _Context) -> dict[str, Any]:
         info = self._engine.describe(_ref(request.name, request.version))
@@ -150,7 +151,7 @@ class InferenceService:
         return statistics(infos, self._server.statistics).model_dump()
 
     async def _index(self, request: Any, _: _Context) -> dict[str, Any]:
-        names = self._server.control.names()
+        names = await self._server.control.names()
         found = index_of(self._engine, names, ready_only=request.ready)
         return {"models": [entry.model_dump(exclude_none=True) for entry in found]}
 
@@ -221,7 +222,7 @@ class InferenceService:
             course.queue, course.compute = response.timing.queue, response.timing.compute
             course.rows = response.rows
             begun = perf_counter()
-            reply = Reply(info.name, info.version, decoded, info.labels)
+            reply = reply_to(decoded, info, NonFinite.BARE)
             encoded = codec.encode(reply, info.pipeline.postprocess(response.outputs))
             course.encode = perf_counter() - begun
             return encoded

@@ -1,0 +1,72 @@
+"""The head of a request: what RFC 9112 asks of it, and an offered upgrade taken out. Pure."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from inference_service.web.http1.refusal import Refused
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names in lower case."""
+
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+_VERSIONS = frozenset({"1.0", "1.1"})
+_OFFERS = frozenset({b"upgrade", b"http2-settings"})
+_LINE = 4  # bytes of a header line besides its name and value
+
+
+def check_head(version: str, url: bytes, headers: Headers, known_host: bytes, limit: int) -> bytes:
+    """The Host. Raises Refused for what RFC 9112 forbids (2.3, 3.2, 6.1) and for a large head.
+
+    ``known_host`` has been found right before.
+    """
+    if version not in _VERSIONS:
+        raise Refused(505, f"HTTP/{version} is not spoken here, but HTTP/1.1 and HTTP/1.0")
+    hosts, size = [], len(url)
+    for name, value in headers:
+        size += len(name) + len(value) + _LINE
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"transfer-encoding" and version == "1.0":
+            raise Refused(400, "HTTP/1.0 has no Transfer-Encoding")
+    if size > limit:
+        raise too_large(limit)
+    if len(hosts) != 1:
+        if hosts or version != "1.0":
+            raise Refused(400, f"expected one Host header, got {len(hosts)}")
+        return known_host
+    if hosts[0] != known_host and not _HOST.fullmatch(hosts[0]):
+        raise Refused(400, "the Host header is not a host")
+    return hosts[0]
+
+
+def too_large(limit: int) -> Refused:
+    """The refusal of a head of more than ``limit`` bytes."""
+    return Refused(431, f"the head is larger than {limit} bytes")
+
+
+def offered_upgrade(headers: Headers) -> bytes | None:
+    """The protocol that a client offers, whatever number of Connection headers say so."""
+    tokens: set[bytes] = set()
+    upgrade = None
+    for name, value in headers:
+        if name == b"connection":
+            tokens.update(_tokens(value.lower()))
+        elif name == b"upgrade":
+            upgrade = value.strip().lower()
+    return upgrade if b"upgrade" in tokens else None
+
+
+def head_without_upgrade(method: bytes, url: bytes, version: str, headers: Headers) -> bytes:
+    """The head as the client would have sent it without the offer."""
+    lines = [b"%s %s HTTP/%s" % (method, url, version.encode())]
+    for name, value in headers:
+        kept = value
+        if name == b"connection":
+            kept = b", ".join(one for one in _tokens(value) if one.lower() not in _OFFERS)
+        if name not in _OFFERS and (kept or name != b"connection"):
+            lines.append(b"%s: %s" % (name, kept))
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def _tokens(value: bytes) -> Iterable[bytes]:
+    return (token.strip() for token in value.split(b","))

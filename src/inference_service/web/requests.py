@@ -1,0 +1,75 @@
+"""Requests as HTTP means them, before the framework matches paths."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class UsualRequests:
+    """ASGI middleware.
+
+    HEAD is answered wherever GET is, with its headers and no body (RFC 9110, 9.3.2). A trailing
+    slash means nothing: the same resource answers. (A redirect would have to name scheme and host,
+    which behind a proxy are not the ones that the client used, and costs a second request.)
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        path = scope.get("path", "")
+        if len(path) > 1 and path.endswith("/"):
+            scope = {**scope, "path": path.rstrip("/") or "/"}
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
+
+
+_PAGES = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (
+        b"content-security-policy",
+        # The pages' own scripts and styles are in them; sound is recorded and pictures are shown.
+        b"default-src 'self'; script-src 'self' 'unsafe-inline' blob:; worker-src 'self' blob:; "
+        b"style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        b"media-src 'self' data: blob:; "
+        b"connect-src 'self' ws: wss:; font-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        b"form-action 'self'; frame-ancestors 'none'",
+    ),
+)
+
+
+class PageSecurity:
+    """ASGI middleware: headers that keep other sites' pages from framing ours or loading more into
+    them, and browsers from guessing what they are.
+
+    https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                is_page = any(
+                    name.lower() == b"content-type" and value.startswith(b"text/html")
+                    for name, value in headers
+                )
+                message["headers"] = [*headers, *_PAGES] if is_page else headers
+            await send(message)
+
+        await self._app(scope, receive, secured)
