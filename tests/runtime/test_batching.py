@@ -534,6 +534,21 @@ async def test_any_shape_runs_where_the_file_tells_no_rank(tmp_path: Path) -> No
     await served(model, tmp_path, *({"x": floats(*shape)} for shape in shapes))
 
 
+async def test_a_scale_of_all_rows_is_the_whole_requests(tmp_path: Path) -> None:
+    """Where rows run one by one, an output without rows would be the first row's."""
+    model = onnx_models.build(
+        [helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "scale", "zero"], "quantise")],
+        [("x", FLOAT, ["batch"])],
+        [
+            ("y", onnx.TensorProto.UINT8, ["batch"]),
+            ("scale", FLOAT, []),
+            ("zero", onnx.TensorProto.UINT8, []),
+        ],
+    )
+    found = await served(model, tmp_path, {"x": floats(6)})
+    assert found.loaded.signature.mode is BatchMode.WHOLE
+
+
 async def test_rows_of_a_dynamically_quantised_graph_run_one_by_one(tmp_path: Path) -> None:
     """A row's answer depends on no other row, not even of its own request."""
     model = onnx_models.dynamically_quantised()

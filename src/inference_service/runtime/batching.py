@@ -222,8 +222,10 @@ def _not_merged(
     by_row = analysis.by_row
     if by_row is not None and by_row.fixed_rows is None and not by_row.conditions:
         layout = layout_of(model, by_row)
-        found = sample(model, layout, shapes)
-        return Decision(BatchMode.SPLIT, layout, safety, (), found.inputs, _unsampled(found))
+        # An output without rows would be that of the first row, not of the request.
+        if not any(place.axis is None for place in layout.outputs.values()):
+            found = sample(model, layout, shapes)
+            return Decision(BatchMode.SPLIT, layout, safety, (), found.inputs, _unsampled(found))
     found = sample(model, RowLayout(), shapes)
     mode = BatchMode.WHOLE
     mixing = analysis.verdict.status is Status.MIXING  # a request is run as it was sent

@@ -65,7 +65,10 @@ _PLAINER = (  # messages that say little to who doesn't know onnxruntime's sourc
     ),
 )
 _STATUS = re.compile(r"^.*Status Message:\s*", re.DOTALL)
-_SOURCE_PATH = re.compile(r"\S*/onnxruntime/\S+:\d+ [^\n]*?(?=\s[A-Z])|\S+\.(?:cc|h):\d+\s+")
+_SOURCE_PATH = re.compile(  # and the C++ signature behind it, which isn't part of the message
+    r"\S*/onnxruntime/\S+:\d+ (?:[^\n]*?\w::[^\n]*?\)(?: const)?(?: \[with [^\]]*\])? )?"
+    r"|\S+\.(?:cc|h):\d+\s+"
+)
 
 
 @dataclass(frozen=True, slots=True)
