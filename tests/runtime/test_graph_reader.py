@@ -389,3 +389,52 @@ def test_a_negative_length_of_a_constant_is_refused() -> None:
     model.graph.initializer.append(TensorProto(name="w", data_type=STRING, dims=[-1]))
     with pytest.raises(InvalidModel, match="tensor 'w' has a negative length"):
         read(model)
+
+
+def test_two_versions_of_an_operator_set_are_refused() -> None:
+    model = onnx_models.doubler()
+    model.opset_import.append(helper.make_opsetid("ai.onnx", 11))
+    with pytest.raises(InvalidModel, match="two versions"):
+        read(model)
+
+
+def with_function(calls: list[onnx.NodeProto], *, passed_on: bool = False) -> onnx.ModelProto:
+    """``f.soften`` has the attribute ``along`` with the default 0; ``f.outer`` passes its own on."""
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("f", 1)]
+    inner = helper.make_node("Softmax", ["a"], ["b"])
+    inner.attribute.append(
+        onnx.AttributeProto(name="axis", type=onnx.AttributeProto.INT, ref_attr_name="along")
+    )
+    soften = helper.make_function(
+        "f",
+        "soften",
+        ["a"],
+        ["b"],
+        [inner],
+        imports,
+        attribute_protos=[helper.make_attribute("along", 0)],
+    )
+    call = helper.make_node("soften", ["a"], ["b"], domain="f")
+    call.attribute.append(
+        onnx.AttributeProto(name="along", type=onnx.AttributeProto.INT, ref_attr_name="way")
+    )
+    outer = helper.make_function("f", "outer", ["a"], ["b"], [call], imports, ["way"])
+    graph = helper.make_graph(
+        calls, "g", [helper.make_tensor_value_info(*X)], [helper.make_tensor_value_info(*Y)]
+    )
+    return helper.make_model(
+        graph, functions=[soften, outer][: 1 + passed_on], opset_imports=imports, ir_version=9
+    )
+
+
+def test_an_attribute_that_a_call_leaves_out_has_the_default_of_the_function() -> None:
+    (node,) = read(with_function([helper.make_node("soften", ["x"], ["y"], domain="f")])).nodes
+    assert dict(node.attributes) == {"axis": 0}
+    call = helper.make_node("soften", ["x"], ["y"], domain="f", along=1)
+    (node,) = read(with_function([call])).nodes
+    assert dict(node.attributes) == {"axis": 1}
+
+
+def test_an_attribute_that_may_be_absent_twice_over_is_refused() -> None:
+    with pytest.raises(InvalidModel, match="absent"):
+        read(with_function([helper.make_node("outer", ["x"], ["y"], domain="f")], passed_on=True))

@@ -220,7 +220,10 @@ def check(
 def _compare_hopeless(trial: Trial, counts: Sequence[int], report: Report) -> None:
     """No row runs alone: then none may run among others."""
     for length in (None, *LENGTHS[:2]) if trial.examples else LENGTHS[:3]:
-        rows = list(_rows(trial, _lengths(trial, length), 0))
+        lengths = _lengths(trial, length)
+        if not all(condition.holds(lengths) for condition in trial.verdict.conditions):
+            continue
+        rows = list(_rows(trial, lengths, 0))
         mixed = [rows[place : place + count] for count in counts for place in (0, 1)]
         alike = [[row] * count for count in counts for row in rows[:9]]
         for members in (*mixed, *alike):

@@ -5,6 +5,7 @@ import pytest
 from inference_service.runtime.graph_reader import read_graph
 from inference_service.safety import Status, Verdict, analyse
 from tests.safety import (
+    directed_attacks,
     directed_microsoft,
     directed_ml,
     directed_more,
@@ -20,6 +21,7 @@ CASES = [
     *directed_shapes.CASES,
     *directed_more.CASES,
     *directed_traps.CASES,
+    *directed_attacks.CASES,
     *directed_ml.CASES,
     *directed_ml.STRINGS,
     *directed_microsoft.CASES,

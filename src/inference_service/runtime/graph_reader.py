@@ -83,7 +83,9 @@ def _opsets(model: Proto) -> dict[str, int]:
     """Versions by domain; a domain that only an inlined function imports is added."""
     found: dict[str, int] = {}
     for entry in model.opset_import:
-        found.setdefault(_domain(entry.domain), entry.version)
+        version = found.setdefault(_domain(entry.domain), entry.version)
+        if version != entry.version:
+            raise InvalidModel(f"two versions of the operator set '{entry.domain}' are imported")
     return found
 
 
@@ -114,14 +116,45 @@ def _inlined(model: Proto) -> Proto:
     for index in reversed(range(len(slim.functions))):
         if _is_built_in(slim.functions[index].domain):
             del slim.functions[index]
+    _fill_defaults(slim)
     try:
         result = inliner.inline_local_functions(slim)
     except Exception as error:  # onnx raises RuntimeError and its own kinds for faulty functions
         raise InvalidModel(f"a function of the model can't be inlined: {error}") from None
     known = {entry.domain for entry in result.opset_import}
-    result.opset_import.extend(entry for entry in imports if entry.domain not in known)
+    for entry in imports:
+        if entry.domain not in known:  # functions that stay may have other versions of their own
+            known.add(entry.domain)
+            result.opset_import.append(entry)
     result.functions.extend(kept)
     return result
+
+
+def _fill_defaults(model: Proto) -> None:
+    """Attributes that a call leaves out get the default of their function, which onnx drops.
+
+    Raises InvalidModel for one that is left out only where the function around the call leaves it
+    out in turn: what it then is depends on the caller.
+    """
+    defaults = {
+        _function_key(function): {entry.name: entry for entry in function.attribute_proto}
+        for function in model.functions
+        if function.attribute_proto
+    }
+    if not defaults:
+        return
+    for nodes, optional in (
+        (model.graph.node, frozenset()),
+        *((function.node, frozenset(function.attribute)) for function in model.functions),
+    ):
+        for node in _all_nodes(nodes):
+            known = defaults.get(_function_key(node), {})
+            given = {attribute.name: attribute for attribute in node.attribute}
+            for name, default in known.items():
+                if name not in given:
+                    node.attribute.append(default)
+                elif given[name].ref_attr_name in optional:
+                    raise InvalidModel(f"attribute '{name}' of a function may be absent twice over")
 
 
 def _is_built_in(domain: str) -> bool:

@@ -40,6 +40,7 @@ from inference_service.runtime.warmup import (
     typical_row,
     worth_inlining,
 )
+from inference_service.safety.ranges import LONGEST
 
 _UNMEASURED = 64  # rows; the largest batch of a model whose costs are not known
 
@@ -291,7 +292,10 @@ def _guard(
     signature = info.signature
     longest = _longest(options, payloads, signature)
     merged = decision.mode is BatchMode.MERGE
-    conditions = bounds.conditions if merged and decision.proven else ()
+    conditions: tuple[_Holds, ...] = ()
+    if merged and decision.proven:
+        free = () if signature.has_fixed_rows else (_is_short,)
+        conditions = (*bounds.conditions, *free)
     one_shape = signature.has_fixed_rows and decision.mode is not BatchMode.WHOLE
     peak = None if one_shape or options.max_run_bytes is None else bounds.peak
     if not conditions and not longest and peak is None:
@@ -304,6 +308,11 @@ def _guard(
         signature.rows,
         None if decision.mode is BatchMode.WHOLE else info.policy.max_batch_size,
     )
+
+
+def _is_short(shapes: Shapes) -> bool:
+    """Whether the lengths are among those for which a proof computes with them."""
+    return all(length <= LONGEST for shape in shapes.values() for length in shape)
 
 
 def _longest(

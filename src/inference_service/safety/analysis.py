@@ -209,6 +209,7 @@ class _Attempt:
             conditions=(
                 *self._same_names(),
                 *decided,
+                *self._in_range(evaluation),
             ),
             max_rows=evaluation.max_rows,
             fixed_rows=self._assignment.fixed,
@@ -226,6 +227,14 @@ class _Attempt:
 
     def _condition(self, truth: Expr, way: bool) -> Condition:
         return Condition(_text(truth, way), Relation(formulas([truth], self._axes()), way))
+
+    def _in_range(self, evaluation: Evaluation) -> list[Condition]:
+        """The numbers that the proof follows are those that the graph computes."""
+        truths = [truth for truth in evaluation.ranges.truths() if truth != 1]
+        if not truths:
+            return []
+        text = "lengths so short that numbers computed from them fit their types"
+        return [Condition(text, Relation(formulas(truths, self._axes()), way=True))]
 
     def _axes(self) -> dict[int, tuple[str, int]]:
         """An axis of an input for each symbol that stands for one."""

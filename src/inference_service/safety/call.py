@@ -182,8 +182,10 @@ class Call:
             return value.contents
         return self.host.read(value.constant)
 
-    def sizes(self, index: int) -> list[Expr]:
+    def sizes(self, index: int, *, lower: int | None = 0) -> list[Expr]:
         """The numbers of an integer tensor of rank 0 or 1, for shapes.
+
+        ``lower`` bounds those that are not followed: 0 only where a run with a negative one fails.
 
         Numbers that are not followed are fresh symbols, tainted by what they depend on. Check the
         input's dependence with `whole` or `sized` before the result carries rows.
@@ -196,7 +198,7 @@ class Call:
         if len(shape) > 1 or not isinstance(count, int) or count > 64:
             raise Unfollowed("the number of lengths is not known")
         self.host.cost_by_value(f"the {self.node} takes a length from values")
-        return [self.unknown(f"{index}.{place}", index) for place in range(count)]
+        return [self.unknown(f"{index}.{place}", index, lower=lower) for place in range(count)]
 
     def number(self, index: int) -> int | None:
         """The number of a constant of one element; None where it is not known."""
@@ -211,6 +213,8 @@ class Call:
 
         It is tainted by the dependence of the inputs ``indices``.
         """
+        if indices:
+            self.host.cost_by_value(f"the {self.node} takes a size from values")
         taint, origin = Taint.FREE, None
         if self.scanned:
             taint, origin = Taint.ROWS, self.lost(Fault.MIXING, "a size that depends on a row")

@@ -7,6 +7,8 @@ undecided conditions on lengths go.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from inference_service.safety.call import (
     RULES,
     Call,
@@ -29,6 +31,7 @@ from inference_service.safety.poly import (
     origin_of,
     taint_of,
 )
+from inference_service.safety.ranges import Ranges
 from inference_service.safety.results import (
     all_outputs,
     flow_of_numbers,
@@ -104,6 +107,7 @@ class Evaluation:
         self.symbols = symbols
         self.batch = batch
         self.decisions = decisions
+        self.ranges = Ranges(batch)
         self.partial = False
         self.max_rows: int | None = None
         self.by_value = ""
@@ -177,6 +181,7 @@ class Evaluation:
         if found is None:
             domain = node.domain or "ai.onnx"
             flow = call.lost(Fault.UNFOLLOWED, f"the operator {domain} {node.op_type} has no rule")
+            self.cost_by_value(f"the {node} is not known")
         else:
             result, flow = self._ruled(call, found)
             strange = {v.kind for v in inputs if v is not None} - found.kinds - {"tensor"}
@@ -187,6 +192,10 @@ class Evaluation:
                 mark = min(refused, key=lambda entry: entry.value)
                 flow = call.lost(Fault.UNFOLLOWED, f"it computes with {mark.value}")
         values = [self._settled(call, value) for value in all_outputs(call, result, flow)]
+        if flow is not None:  # refused before it was asked what its cost depends on
+            bodies = any(isinstance(entry, Graph) for entry in node.attributes.values())
+            if bodies or any(value.shape is None for value in values):
+                self.cost_by_value(f"the size or the rounds of the {node} are not known")
         return values if lost is None else [value.with_flow(lost) for value in values]
 
     def _ruled(  # noqa: PLR0911  one return per kind of refusal
@@ -227,6 +236,9 @@ class Evaluation:
             value = replace(value, contents=None)
         elif contents is not None and not call.scanned:
             value = replace(value, flow=flow_of_numbers(contents, value.flow))
+            lengths = call.node.op_type in {"Shape", "Size"}  # of a tensor that there is
+            if not lengths and not self.ranges.hold(contents, value.dtype):
+                value = replace(value, contents=None)
         self._lengths[-1].update(value.shape or ())
         if len(self._scopes) == 1:  # a branch that is not taken makes nothing
             for length in value.shape or ():
@@ -347,7 +359,12 @@ def _is_uniform(constant: Constant, axis: int) -> bool:
         array = constant.read()
     except ValueError:
         return False
-    return bool((array == array.take([0], axis=axis)).all()) if array.size else True
+    if not array.size:
+        return True
+    first = array.take([0], axis=axis)
+    if array.dtype.kind == "f" and (np.signbit(array) != np.signbit(first)).any():
+        return False  # 0 and -0 compare equal and divide to different infinities
+    return bool((array == first).all())
 
 
 def stored(constant: Constant) -> Value:

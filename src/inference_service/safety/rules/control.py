@@ -112,8 +112,7 @@ def if_(call: Call) -> Result:
             chosen = then if call.host.decide(condition) else other
             return list(chosen)
         return both
-    if any(not is_measured(n) for value in both for n in value.shape or ()):
-        call.host.cost_by_value(f"the sizes of the results of the {call.node} depend on values")
+    call.host.cost_by_value(f"which way the {call.node} goes depends on values")
     if flow == GIVEN:
         both = [_given(value) for value in both]
     return both
@@ -302,6 +301,8 @@ def _merged_state(call: Call, place: int, one: Value, other: Value, along_rows: 
         raise Mixing("its state passes from row to row")
     if along_rows and not isinstance(one.flow, Shared | Lost):
         raise Unfollowed("its state holds rows")
+    if along_rows and other is not one and not isinstance(other.flow, Lost):
+        raise Unfollowed("its state may change from row to row")
     return merged(call, place, one, other)
 
 

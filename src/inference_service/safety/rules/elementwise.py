@@ -31,8 +31,6 @@ EXACT = frozenset({"int64", "int32"})
 """Types that hold the number of every row."""
 FOLLOWED_TYPES = EXACT | {"bool", "float", "double"}
 """Types of numbers of lengths: others wrap around or round early."""
-LIMITS = {"int32": 31, "float": 24, "double": 53}
-"""Bits of the numbers that a type holds exactly."""
 
 CAST_NAMES = (
     "undefined", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool",
@@ -136,7 +134,7 @@ def _cast(call: Call, dtype: str) -> Result:
         raise Unfollowed(f"it casts the row's own number to {dtype}, which can't hold each")
     contents = call.contents(0)
     if contents is not None:
-        contents = within(_cast_numbers(contents, dtype), dtype)
+        contents = _cast_numbers(contents, dtype)
     return Value(call.flow(0), value.shape, dtype, contents, value.marks, value.uniform)
 
 
@@ -150,16 +148,6 @@ def _cast_numbers(contents: Contents, dtype: str) -> Contents | None:
 
 def _fraction(a: Expr) -> bool:
     return algebra.floor_divide(a, 1) != a
-
-
-def within(contents: Contents | None, dtype: str) -> Contents | None:
-    """Numbers, unless one is beyond its type: it would wrap around."""
-    bound = 2 ** LIMITS.get(dtype, 63)
-    if contents is None or all(
-        not isinstance(n, int | Fraction) or -bound <= n < bound for n in contents.ravel()
-    ):
-        return contents
-    return None
 
 
 def _map(function: Callable[..., Expr], *arrays: Contents) -> Contents | None:
@@ -274,7 +262,7 @@ def _numbers(call: Call, function: Callable[..., Expr]) -> Contents | None:
     known = [array for array in arrays if array is not None]
     if len(known) < len(arrays):
         return None
-    return within(_map(function, *known), call.dtype(len(values) - 1))
+    return _map(function, *known)
 
 
 @rule("PRelu")

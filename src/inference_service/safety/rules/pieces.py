@@ -85,7 +85,7 @@ def _joined_numbers(call: Call, axis: int, rank: int) -> Contents | None:
         if part is None:
             if not lengths or rank != 1:
                 return None
-            unknown = call.sizes(index)
+            unknown = call.sizes(index, lower=None)
             parts[index] = np.empty(len(unknown), object)
             parts[index][:] = unknown
     return np.concatenate(parts, axis)

@@ -41,6 +41,8 @@ def reduce(call: Call) -> Result:
 def _numbers(call: Call, flow: Shared | Count, keep: bool) -> Result:
     """The product of a list of lengths is followed."""
     known, function = call.value(0).contents, NUMBERS.get(call.node.op_type)
+    if call.dtype(0) not in {"int32", "int64"}:
+        known = None  # floats round after each step
     contents = None
     if known is not None and known.size and function is not None:
         number = fold(function, known)

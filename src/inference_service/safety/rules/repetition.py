@@ -131,7 +131,7 @@ def tile(call: Call) -> Result:
 @rule("Range")
 def range_(call: Call) -> Result:
     """Numbers in steps. Those from 0 to the number of rows are the rows' own numbers."""
-    numbers = [call.sizes(index)[0] for index in range(3)]
+    numbers = [call.sizes(index, lower=None)[0] for index in range(3)]
     start, limit, delta = numbers
     count: Expr | None = None
     if isinstance(delta, int) and delta > 0:

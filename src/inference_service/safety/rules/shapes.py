@@ -92,7 +92,7 @@ def reshape(call: Call) -> Result:
     if call.opset < 5:
         sizes: Sequence[Expr] = call.ints_("shape") or ()
     else:
-        sizes = call.sizes(1)
+        sizes = call.sizes(1, lower=None)
     if not all(n == -1 or at_least(n, 0) or call.host.exists(n) for n in sizes):
         raise Unfollowed("a length of its result may be negative")
     copy_zero = not call.int_("allowzero", 0)
@@ -160,7 +160,10 @@ def flatten(call: Call) -> Result:
 
 
 def given_axes(call: Call, rank: int) -> list[int] | None:
-    """Axes from an attribute or (since operator set 13) from input 1; None if there are none."""
+    """Axes from an attribute or (since operator set 13) from input 1; None if there are none.
+
+    An empty list is none: ONNX Runtime's Squeeze then drops all axes of length 1.
+    """
     axes: Sequence[object] | None = call.ints_("axes")
     if call.has(1):
         call.whole(1, what="axis list")
@@ -168,7 +171,7 @@ def given_axes(call: Call, rank: int) -> list[int] | None:
         if contents is None:
             raise Unfollowed("its axes are not known")
         axes = list(contents.ravel())
-    if axes is None:
+    if not axes:
         return None
     return sorted(normal_axis(int(str(axis)), rank) for axis in axes)
 

@@ -48,7 +48,14 @@ def dft(call: Call) -> Result:
 def stft(call: Call) -> Result:
     """Signals [batch, samples, 1 or 2]; step, window and length are the same for all."""
     shape = call.shape(0)
-    call.out((shape[0], call.unknown("frames"), call.unknown("bins"), 2))
+    call.out(
+        (
+            shape[0],
+            call.unknown("frames", 1),
+            call.unknown("bins", *([3] if call.has(3) else [])),
+            2,
+        )
+    )
     call.whole(1, 2, 3, what="step, window or length")
     return on_axis_0(call)
 
@@ -63,5 +70,5 @@ def window(call: Call) -> Result:
 @rule("MelWeightMatrix")
 def mel_weight_matrix(call: Call) -> Result:
     """A matrix from numbers that are the same for all rows."""
-    call.out((call.unknown("bins"), call.unknown("bands")), "float")
+    call.out((call.unknown("bins", 1), call.unknown("bands", 0)), "float")
     return call.whole(0, 1, 2, 3, 4, what="number")

@@ -192,6 +192,7 @@ def global_pool(call: Call) -> Result:
 def max_unpool(call: Call) -> Result:
     """Its indices count through the whole batch."""
     call.out(None)
+    call.host.cost_by_value(f"the {call.node} takes a size from values")
     call.whole(2)
     for index in (0, 1):
         if isinstance(call.flow(index), Rows):
@@ -232,7 +233,7 @@ def _resized_shape(call: Call, shape: Shape) -> Shape:
     crops = call.text("coordinate_transformation_mode") == "tf_crop_and_resize"
     if crops or call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
         for axis in axes:  # lengths by the region or by the smallest scale, also of the rows
-            new[axis] = call.unknown(axis)
+            new[axis] = call.unknown(axis, *(index for index in (1, 2, 3) if call.has(index)))
         return tuple(new)
     if call.has(size_input):
         for axis, length in zip(axes, call.sizes(size_input), strict=True):

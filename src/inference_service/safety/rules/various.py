@@ -1,7 +1,7 @@
 """Losses and cropping: operators without a family."""
 
 from inference_service.safety.call import Call, Mixing, Result, normal_axis, rule
-from inference_service.safety.poly import Unfollowed
+from inference_service.safety.poly import Unfollowed, at_least
 from inference_service.safety.rules.spatial import together
 from inference_service.safety.value import Rows
 
@@ -24,7 +24,9 @@ def loss(call: Call) -> Result:
 @rule("CenterCropPad")
 def center_crop_pad(call: Call) -> Result:
     """Crops or pads to lengths; the axis of the rows must keep its own."""
-    shape, sizes = call.shape(0), call.sizes(1)
+    shape, sizes = call.shape(0), call.sizes(1, lower=None)
+    if not all(at_least(length, 0) for length in sizes):
+        raise Unfollowed("a length of its result may be negative, which it takes for 0")
     axes = [normal_axis(axis, len(shape)) for axis in call.ints_("axes") or range(len(shape))]
     new = list(shape)
     for axis, length in zip(axes, sizes, strict=True):
