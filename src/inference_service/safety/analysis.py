@@ -43,7 +43,7 @@ def _analyse(graph: Graph) -> Verdict:
     first: _Found | None = None
     try:
         budget = Budget(VISITS + VISITS_PER_NODE * len(graph.nodes))
-        for assignment in assignments(graph.inputs):
+        for assignment in assignments(graph.inputs, graph.constants):
             found = _attempted(graph, assignment, budget, _vital(graph) if first else frozenset())
             if found.verdict.status is Status.PROVEN:
                 return found.priced()
@@ -248,7 +248,13 @@ class _Attempt:
             return Cost(not reason, reason)
 
         try:
-            peak_bytes = Largest(formulas(sizes, self._axes()))
+            constants = self._graph.constants
+            defaults = {
+                entry.name: constants[entry.name].shape
+                for entry in self._graph.inputs
+                if entry.name in constants
+            }
+            peak_bytes = Largest(formulas(sizes, self._axes()), defaults)
         except KeyError:  # a length that comes from values
             return Cost(not reason, reason)
         return Cost(not reason, reason, peak_bytes)
