@@ -270,16 +270,9 @@ class Evaluation:
             reason = "the size of its result depends on the number of rows"
             fault = Fault.MIXING if isinstance(flow, Rows) else Fault.UNFOLLOWED
             return call.lost(fault, reason)
-        if isinstance(flow, Rows) and not self._fits(flow, shape):
+        if isinstance(flow, Rows) and not _fits(flow, shape, self.batch):
             return call.lost(Fault.UNFOLLOWED, "the place of the rows in its result is not known")
         return flow
-
-    def _fits(self, flow: Rows, shape: Shape) -> bool:
-        if not 0 <= flow.axis < len(shape):
-            return False
-        if taint_of(flow.outer) is not Taint.FREE or taint_of(flow.group) is not Taint.FREE:
-            return False
-        return shape[flow.axis] == self.batch * flow.outer * flow.group
 
     # For rules (`call.Host`)
 
@@ -342,6 +335,14 @@ class Evaluation:
             except ValueError:
                 self._numbers[key] = None
         return self._numbers[key]
+
+
+def _fits(flow: Rows, shape: Shape, batch: Expr) -> bool:
+    if not 0 <= flow.axis < len(shape):
+        return False
+    if taint_of(flow.outer) is not Taint.FREE or taint_of(flow.group) is not Taint.FREE:
+        return False
+    return shape[flow.axis] == batch * flow.outer * flow.group
 
 
 def _is_without_cost(node: Node, values: Sequence[Value]) -> bool:
