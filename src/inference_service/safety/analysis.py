@@ -281,6 +281,8 @@ def _output_rows(  # noqa: PLR0911  one per kind of result
     if not isinstance(flow.group, int):
         reason = f"a row has {flow.group} entries in its result, which depends on lengths"
         return Lost(Fault.UNFOLLOWED, node, reason)
+    if flow.group < 1:
+        return Lost(Fault.UNFOLLOWED, node, "a row has no entries in its result")
     return OutputRows(flow.axis, flow.group)
 
 
