@@ -654,3 +654,36 @@ def test_shapes_are_told_without_made_up_names(tmp_path: Path) -> None:
             dim.dim_param = "?"
     info = inspect(options(model, tmp_path, analysed)).info
     assert [str(spec) for spec in info.signature.inputs] == ["x float32[any, any]"]
+
+
+async def test_more_rows_than_a_proof_holds_for_run_as_they_were_sent(tmp_path: Path) -> None:
+    """A graph that keeps the first 1000 rows answers 1001 rows with 1000."""
+    nodes = [helper.make_node("Slice", ["x", "zero", "end"], ["c"]), helper.make_node("Neg", ["c"], ["y"])]  # fmt: skip
+    model = onnx_models.build(
+        nodes,
+        [("x", FLOAT, ["batch", 2])],
+        [("y", FLOAT, ["kept", 2])],
+        zero=np.array([0]),
+        end=np.array([1000]),
+    )
+    served = Served(options(model, tmp_path, analysed))
+    sent: list[Tensors] = [{"x": np.full((rows, 2), rows, np.float32)} for rows in (1, 2, 1001, 3)]
+    for got, one in zip(await served.ask(*sent), sent, strict=True):
+        same(got, right(model, one))
+
+
+async def test_an_input_with_a_default_and_a_free_axis_may_be_left_out(tmp_path: Path) -> None:
+    """Each request has the rows that it would have alone, whoever sends the same ``w``."""
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    model = onnx_models.build(
+        [node],
+        [("x", FLOAT, ["batch", 2]), ("w", FLOAT, ["more", 2])],
+        [("y", FLOAT, ["any", 2])],
+        w=np.ones((1, 2), np.float32),
+    )
+    served = Served(options(model, tmp_path, analysed, max_run_bytes=2**30))
+    w = np.arange(6, dtype=np.float32).reshape(3, 2)
+    sent: list[Tensors] = [{"x": np.full((1, 2), n, np.float32), "w": w} for n in range(3)]
+    sent += [{"x": np.ones((1, 2), np.float32)}]
+    for got, one in zip(await served.ask(*sent), sent, strict=True):
+        same(got, right(model, one))

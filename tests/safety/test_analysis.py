@@ -339,3 +339,49 @@ def test_a_mixing_graph_of_many_inputs_is_told_in_time() -> None:
     found = verdict(graph(nodes, inputs, ("s2000",)))
     assert (found.status, found.node) == (Status.MIXING, "ReduceMax node 'm'")
     assert time.process_time() - started < 5
+
+
+def with_default(*shape: int | str) -> Any:
+    """x + w, where w may be left out and is [1, 4] then."""
+    model = graph([node("Add", "x w", "y")], T, w=f32(1, 4))
+    model.graph.input.append(helper.make_tensor_value_info("w", FLOAT, shape))
+    return model
+
+
+def test_an_input_with_a_default_carries_no_rows() -> None:
+    """A request of one row that leaves it out, or gives it with three, has one row all the same."""
+    assert verdict(with_default("n", 4)).status is not Status.PROVEN
+    assert verdict(with_default("m", 4)).status is Status.UNPROVEN
+    found = verdict(with_default(1, 4))
+    assert (found.status, set(found.equal)) == (Status.PROVEN, {"w"})
+
+
+def test_the_peak_takes_an_input_that_is_left_out_by_its_default() -> None:
+    peak = verdict(with_default("m", 4)).cost.peak_bytes
+    assert peak is not None
+    assert peak({"x": (2, 4)}) == peak({"x": (2, 4), "w": (1, 4)})
+    assert peak({"x": (2, 4), "w": (9, 4)}) > peak({"x": (2, 4)})
+
+
+def test_what_a_condition_decides_costs_by_value() -> None:
+    branch = [node("Expand", "x big", "e"), node("ReduceMax", "e last", "o")]
+    ways = {
+        "then_branch": helper.make_graph(branch, "t", [], [helper.make_empty_tensor_value_info("o")]),
+        "else_branch": helper.make_graph([node("Neg", "x", "p")], "e", [], [helper.make_empty_tensor_value_info("p")]),
+    }  # fmt: skip
+    constants: dict[str, Any] = {
+        "big": np.array([9999, 1, 4]),
+        "last": np.array([0]),
+        "zero": np.float32(0),
+    }
+    by_input = graph([node("If", "c", "y", **ways)], T | {"c": (BOOL, [])}, **constants)  # fmt: skip
+    by_rows = graph([node("ReduceMax", "x", "m", keepdims=0), node("Greater", "m zero", "c"), node("If", "c", "y", **ways)], T, **constants)  # fmt: skip
+    assert not verdict(by_input).cost.by_shape
+    assert not verdict(by_rows).cost.by_shape
+
+
+@pytest.mark.parametrize("op", ["Pad", "CropAndResize"])
+def test_a_size_from_a_request_costs_by_value(op: str) -> None:
+    domain = "" if op == "Pad" else "com.microsoft"
+    model = one(op, T | {"p": (INT64, [4])}, domain=domain)
+    assert not verdict(model).cost.by_shape

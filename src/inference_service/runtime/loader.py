@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from inference_service.core.guard import Guard, Shapes
 from inference_service.core.padding import PaddedAxis, Padding
 from inference_service.core.pipeline import Pipeline
+from inference_service.core.rows import RowLayout
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import BoundedPipeline, PayloadPipeline, labels_of
@@ -292,10 +294,12 @@ def _guard(
     signature = info.signature
     longest = _longest(options, payloads, signature)
     merged = decision.mode is BatchMode.MERGE
-    conditions: tuple[_Holds, ...] = ()
+    conditions: tuple[Callable[[Shapes], bool], ...] = ()
     if merged and decision.proven:
         free = () if signature.has_fixed_rows else (_is_short,)
         conditions = (*bounds.conditions, *free)
+        if decision.max_rows is not None:  # the graph may answer more rows otherwise
+            conditions = (*conditions, partial(_has_at_most, decision.max_rows, signature.rows))
     one_shape = signature.has_fixed_rows and decision.mode is not BatchMode.WHOLE
     peak = None if one_shape or options.max_run_bytes is None else bounds.peak
     if not conditions and not longest and peak is None:
@@ -308,6 +312,12 @@ def _guard(
         signature.rows,
         None if decision.mode is BatchMode.WHOLE else info.policy.max_batch_size,
     )
+
+
+def _has_at_most(rows: int, layout: RowLayout, shapes: Shapes) -> bool:
+    """Whether a request has no more rows than those for which the proof holds."""
+    axes = ((name, layout.axis(name)) for name in shapes)
+    return all(axis is None or shapes[name][axis] <= rows for name, axis in axes)
 
 
 def _is_short(shapes: Shapes) -> bool:

@@ -214,6 +214,11 @@ def _condition_read(text: str, way: bool | None, content: Any) -> Condition:
     return Condition(text, Relation(formulas_read(content), bool(way)))
 
 
+def _largest_read(content: Mapping[str, Any], defaults: Mapping[str, list[int]]) -> Largest:
+    shapes = {name: tuple(map(int, shape)) for name, shape in defaults.items()}
+    return Largest(formulas_read(content), shapes)
+
+
 def _verdict_written(verdict: Verdict) -> dict[str, Any]:
     """Raises TypeError for a verdict with functions that are not the analysis's."""
     peak = verdict.cost.peak_bytes
@@ -231,7 +236,7 @@ def _verdict_written(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason,
         "conditions": [[one.text, *_condition_written(one.holds)] for one in verdict.conditions],
         "cost": [verdict.cost.by_shape, verdict.cost.reason],
-        "peak": None if peak is None else peak.formulas.plain(),
+        "peak": None if peak is None else [peak.formulas.plain(), dict(peak.defaults)],
     }
 
 
@@ -264,6 +269,6 @@ def _verdict_read(content: Mapping[str, Any]) -> Verdict:
         cost=Cost(
             by_shape=bool(by_shape),
             reason=str(why),
-            peak_bytes=None if peak is None else Largest(formulas_read(peak)),
+            peak_bytes=None if peak is None else _largest_read(*peak),
         ),
     )

@@ -43,7 +43,7 @@ def _analyse(graph: Graph) -> Verdict:
     first: _Found | None = None
     try:
         budget = Budget(VISITS + VISITS_PER_NODE * len(graph.nodes))
-        for assignment in assignments(graph.inputs):
+        for assignment in assignments(graph.inputs, graph.constants):
             found = _attempted(graph, assignment, budget, _vital(graph) if first else frozenset())
             if found.verdict.status is Status.PROVEN:
                 return found.priced()
@@ -248,7 +248,13 @@ class _Attempt:
             return Cost(not reason, reason)
 
         try:
-            peak_bytes = Largest(formulas(sizes, self._axes()))
+            constants = self._graph.constants
+            defaults = {
+                entry.name: constants[entry.name].shape
+                for entry in self._graph.inputs
+                if entry.name in constants
+            }
+            peak_bytes = Largest(formulas(sizes, self._axes()), defaults)
         except KeyError:  # a length that comes from values
             return Cost(not reason, reason)
         return Cost(not reason, reason, peak_bytes)
@@ -275,6 +281,8 @@ def _output_rows(  # noqa: PLR0911  one per kind of result
     if not isinstance(flow.group, int):
         reason = f"a row has {flow.group} entries in its result, which depends on lengths"
         return Lost(Fault.UNFOLLOWED, node, reason)
+    if flow.group < 1:
+        return Lost(Fault.UNFOLLOWED, node, "a row has no entries in its result")
     return OutputRows(flow.axis, flow.group)
 
 

@@ -192,10 +192,8 @@ class Evaluation:
                 mark = min(refused, key=lambda entry: entry.value)
                 flow = call.lost(Fault.UNFOLLOWED, f"it computes with {mark.value}")
         values = [self._settled(call, value) for value in all_outputs(call, result, flow)]
-        if flow is not None:  # refused before it was asked what its cost depends on
-            bodies = any(isinstance(entry, Graph) for entry in node.attributes.values())
-            if bodies or any(value.shape is None for value in values):
-                self.cost_by_value(f"the size or the rounds of the {node} are not known")
+        if flow is not None and _is_without_cost(node, values):
+            self.cost_by_value(f"the size or the rounds of the {node} are not known")
         return values if lost is None else [value.with_flow(lost) for value in values]
 
     def _ruled(  # noqa: PLR0911  one return per kind of refusal
@@ -235,10 +233,9 @@ class Evaluation:
         if contents is not None and contents.size > MOST_CONTENTS:
             value = replace(value, contents=None)
         elif contents is not None and not call.scanned:
-            value = replace(value, flow=flow_of_numbers(contents, value.flow))
-            lengths = call.node.op_type in {"Shape", "Size"}  # of a tensor that there is
-            if not lengths and not self.ranges.hold(contents, value.dtype):
-                value = replace(value, contents=None)
+            measured = call.node.op_type in {"Shape", "Size"}  # of a tensor that there is
+            kept = contents if measured or self.ranges.hold(contents, value.dtype) else None
+            value = replace(value, flow=flow_of_numbers(contents, value.flow), contents=kept)
         self._lengths[-1].update(value.shape or ())
         if len(self._scopes) == 1:  # a branch that is not taken makes nothing
             for length in value.shape or ():
@@ -273,16 +270,9 @@ class Evaluation:
             reason = "the size of its result depends on the number of rows"
             fault = Fault.MIXING if isinstance(flow, Rows) else Fault.UNFOLLOWED
             return call.lost(fault, reason)
-        if isinstance(flow, Rows) and not self._fits(flow, shape):
+        if isinstance(flow, Rows) and not _fits(flow, shape, self.batch):
             return call.lost(Fault.UNFOLLOWED, "the place of the rows in its result is not known")
         return flow
-
-    def _fits(self, flow: Rows, shape: Shape) -> bool:
-        if not 0 <= flow.axis < len(shape):
-            return False
-        if taint_of(flow.outer) is not Taint.FREE or taint_of(flow.group) is not Taint.FREE:
-            return False
-        return shape[flow.axis] == self.batch * flow.outer * flow.group
 
     # For rules (`call.Host`)
 
@@ -345,6 +335,20 @@ class Evaluation:
             except ValueError:
                 self._numbers[key] = None
         return self._numbers[key]
+
+
+def _fits(flow: Rows, shape: Shape, batch: Expr) -> bool:
+    if not 0 <= flow.axis < len(shape):
+        return False
+    if taint_of(flow.outer) is not Taint.FREE or taint_of(flow.group) is not Taint.FREE:
+        return False
+    return shape[flow.axis] == batch * flow.outer * flow.group
+
+
+def _is_without_cost(node: Node, values: Sequence[Value]) -> bool:
+    """Whether a rule was refused before it was asked what the cost depends on."""
+    bodies = any(isinstance(entry, Graph) for entry in node.attributes.values())
+    return bodies or any(value.shape is None for value in values)
 
 
 def _refuse_declared(entry: Entry, value: Value) -> None:

@@ -5,7 +5,7 @@ them is copied out: lists of numbers and texts, which JSON holds, and a small ev
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -143,10 +143,11 @@ class EqualLengths:
 
 @dataclass(frozen=True)
 class Largest:
-    """A bound: the largest of some sizes."""
+    """A bound: the largest of some sizes. ``defaults``: shapes of inputs that may be left out."""
 
     formulas: Formulas
+    defaults: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __call__(self, shapes: Shapes) -> int:
         """See `Cost.peak_bytes`."""
-        return max(map(int, self.formulas.values(shapes)))
+        return max(map(int, self.formulas.values({**self.defaults, **shapes})))

@@ -1,6 +1,6 @@
 """Which axes of which inputs carry the rows: the assignments that are tried, best first."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 
@@ -26,10 +26,16 @@ class Assignment:
     fixed: int | None = None
 
 
-def assignments(inputs: Sequence[Value]) -> Iterator[Assignment]:
-    """At most `MOST_TRIED`, those with the fewest equal inputs first."""
-    tensors = [value for value in inputs if value.shape and value.kind == "tensor"]
-    free, fixed = _free(tensors), _fixed(tensors)
+def assignments(inputs: Sequence[Value], defaults: Container[str] = ()) -> Iterator[Assignment]:
+    """At most `MOST_TRIED`, those with the fewest equal inputs first.
+
+    Inputs with a default (``defaults``) never carry rows: a request that leaves one out has rows of
+    its own number all the same.
+    """
+    every = [value for value in inputs if value.shape and value.kind == "tensor"]
+    tensors = [value for value in every if value.name not in defaults]
+    free = (one for one in _free(tensors) if _is_sound(every, one.axes))
+    fixed = _fixed(tensors)
     first_free = any(not isinstance(value.shape[0], int) for value in tensors if value.shape)
     ordered = (free, fixed) if first_free else (fixed, free)
     yield from islice((entry for some in ordered for entry in some), MOST_TRIED)
