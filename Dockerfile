@@ -15,6 +15,7 @@ RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r ${LO
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+    && rm -rf /opt/venv/lib/python3*/site-packages/onnx/backend/test \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib \
     && /opt/venv/bin/pip uninstall --yes --quiet pip setuptools
 

@@ -155,7 +155,7 @@ CASES = [
     Case("deflate", DOUBLER, zlib.compress(json.dumps(infer(x())).encode()), {"Content-Encoding": "deflate"}),
     Case("classification", DOUBLER, infer(x([3, 1, 2]), outputs=[{"name": "y", "parameters": {"classification": 2}}])),
     Case("server metadata", "/v2", differ={"name": "", "version": "", "extensions": "what there is"}),
-    Case("model metadata", "/v2/models/doubler", differ={"platform": "here it is ONNX Runtime"}),
+    Case("model metadata", "/v2/models/doubler", differ={"platform": "here it is ONNX Runtime", "parameters": "the verdict on batching"}),
     Case("live", "/v2/health/live", differ={"live": "the specification has a body"}),
     Case("ready", "/v2/health/ready", differ={"ready": "the specification has a body"}),
     Case("model ready", "/v2/models/doubler/ready", differ={"name": "the specification has a body", "ready": ""}),

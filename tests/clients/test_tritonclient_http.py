@@ -56,7 +56,10 @@ def test_health_and_metadata(client: Any, zoo_client: Any) -> None:
             {"name": "label", "datatype": "INT64", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
         ],
-    }
+        "parameters": {
+            "batching": "merge", "batch_safety": "proven", "batch_safety_reason": "proven",
+        },
+    }  # fmt: skip
     assert zoo_client.get_model_metadata("doubler", "1")["inputs"][0]["shape"] == [-1, 3]
     assert zoo_client.get_model_metadata("doubler")["versions"] == ["1", "2"]
 

@@ -1,5 +1,6 @@
 """Sound to samples, probabilities to segments."""
 
+import math
 import struct
 from io import BytesIO
 from typing import Any
@@ -10,6 +11,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.tasks import Inference, Payload
@@ -237,3 +239,10 @@ def test_a_graph_that_is_not_made_for_it_is_refused() -> None:
         inputs = (*SIGNATURE.inputs, TensorSpec("sr", DType.INT64, ()))
         signature = Signature(inputs, SIGNATURE.outputs)
         load_pipeline({"kind": "speech-segments"}, Place(())).tasks(signature)
+
+
+@pytest.mark.parametrize("name", ["min_speech", "min_silence", "padding"])
+@pytest.mark.parametrize("value", [-0.1, 86_401, 1e308, math.inf, math.nan])
+def test_times_of_a_request_are_bounded(name: str, value: float) -> None:
+    with pytest.raises(ValidationError):
+        SpeechParameters.model_validate({name: value})

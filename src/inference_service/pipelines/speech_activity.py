@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 from inference_service.core.tasks import Inference, Steps
 
@@ -21,6 +21,8 @@ INPUTS, OUTPUTS = {"input", "state"}, {"output", "stateN"}
 _LEAVES_BELOW = 0.15  # speech ends where the probability is so far below the threshold
 _LEAST = 0.01
 Share = Annotated[float, Field(gt=0, lt=1)]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+"""Bounded: samples are counted by it, and there are no infinitely many."""
 Span: TypeAlias = tuple[int, int]
 """From a sample to another, which isn't part of it."""
 
@@ -31,9 +33,9 @@ class SpeechParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     threshold: Share = Field(0.5, description="probability from which it is speech")
-    min_speech: NonNegativeFloat = Field(0.25, description="shorter speech doesn't count")
-    min_silence: NonNegativeFloat = Field(0.1, description="a shorter pause parts nothing")
-    padding: NonNegativeFloat = Field(0.03, description="added at both ends of speech")
+    min_speech: Seconds = Field(0.25, description="shorter speech doesn't count")
+    min_silence: Seconds = Field(0.1, description="a shorter pause parts nothing")
+    padding: Seconds = Field(0.03, description="added at both ends of speech")
 
 
 class SpeechStarted(BaseModel):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.tasks import Inference, Payload, PayloadStream, Steps
@@ -29,6 +29,7 @@ from inference_service.pipelines.speech_activity import (
     RATE,
     Began,
     Follower,
+    Seconds,
     Share,
     Span,
     SpeechParameters,
@@ -102,7 +103,7 @@ class StreamParameters(audio.SoundFormat, TranscribeParameters):
     pause: Annotated[float, Field(ge=0.1, le=5)] = Field(
         0.5, description="how long a pause ends a segment"
     )
-    partial: NonNegativeFloat = Field(
+    partial: Seconds = Field(
         1.0, description="time between two partial transcripts while somebody speaks; 0: none"
     )
 
