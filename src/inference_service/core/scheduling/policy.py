@@ -53,7 +53,7 @@ class BatchPolicy:
     least_max_batch: int = _constant(32, "rows", "a derived max_batch_size is no smaller: a busy moment at the start made it 2")
     long_run: float = _constant(0.25, "s", "unless a run of that size takes longer; flat")
     split_gain: float = _constant(0.9, "share", "two runs that together take less are better than one; .97 is the winner's curse: +15 % latency with noise")
-    full_gain: float = _constant(1.15, "x", "a smaller full size is used if it runs so many more rows per second")
+    full_gain: float = _constant(1.15, "x", "a smaller full size is used if it runs more rows per second by this factor")
     growth_gain: float = _constant(1.03, "x", "more rows per second at twice the size: max_batch_size grows")
     probe_every: int = _constant(8, "full runs", "between two trials of twice the max_batch_size, until seen twice")
     probe_seldom: int = _constant(32, "full runs", "afterwards")
@@ -75,7 +75,7 @@ class BatchPolicy:
     # Hold
     hold_limits: tuple[float, ...] = _constant((0.5, 0.25, 0.125), "S(batch)", "the challengers, in turn; and 0")
     followed: float = _constant(0.5, "share", "of answers that a request follows: the sign of a closed loop")
-    nearly_all: float = _constant(0.85, "share", "followed by so many, all are expected")
+    nearly_all: float = _constant(0.85, "share", "of the expected clients; once it has come, all are expected")
     steady: float = _constant(0.85, "share", "mean over most requests in the system: in a closed loop near 1")
     unsteady: float = _constant(0.7, "share", "below it a hold or a trial ends: clients that think long now and then stay above")
     together: float = _constant(0.75, "S(batch)", "the requests that follow answers come within it; without: open loads +28 %")
@@ -93,7 +93,7 @@ class BatchPolicy:
     first_pause: float = _constant(1.0, "s", "after all challengers have lost; doubles; flat")
     longest_pause: float = _constant(60.0, "s", "its end")
     more_clients: float = _constant(1.1, "x", "more requests in the system than clients: another load, the hold ends")
-    other_clients: float = _constant(1.5, "x", "so many more or fewer clients: look again at once")
+    other_clients: float = _constant(1.5, "x", "a change in the number of clients by this factor is looked at at once")
     # Layouts
     layout_gain: float = _constant(1.1, "x", "a layout must drain the queue so much sooner")
     layout_persistence: int = _constant(16, "dispatches", "in a row before the layout changes")

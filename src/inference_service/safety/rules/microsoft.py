@@ -8,7 +8,13 @@ from inference_service.safety.align import broadcast_rows
 from inference_service.safety.call import Call, Mixing, Result, normal_axis, rule
 from inference_service.safety.poly import Unfollowed
 from inference_service.safety.rules.attention import rows_or_one, same_rows
-from inference_service.safety.rules.linear import Labels, contracted, matrix_labels, matrix_shape
+from inference_service.safety.rules.linear import (
+    Labels,
+    contracted,
+    gemm,
+    matrix_labels,
+    matrix_shape,
+)
 from inference_service.safety.rules.reduction import without_axes
 from inference_service.safety.rules.spatial import (
     convolution_shape,
@@ -119,16 +125,7 @@ def _unordered(labels: Labels, order: list[int]) -> Labels:
 @rule("FusedGemm", domain=MS)
 def fused_gemm(call: Call) -> Result:
     """Gemm with an activation."""
-    a, b = call.shape(0), call.shape(1)
-    if len(a) != 2 or len(b) != 2:
-        raise Unfollowed("its inputs are no matrices")
-    left = ("k", "m") if call.int_("transA", 0) else ("m", "k")
-    right = ("n", "k") if call.int_("transB", 0) else ("k", "n")
-    call.out((a[left.index("m")], b[right.index("n")]))
-    operands: list[tuple[int, Labels]] = [(0, left), (1, right)]
-    if call.has(2):
-        operands.append((2, ("m", "n")[2 - len(call.shape(2)) :]))
-    return contracted(call, operands, ("m", "n"))
+    return gemm(call)
 
 
 @rule("MatMulNBits", "MatMulBnb4", domain=MS)
