@@ -20,7 +20,7 @@ answers with the suite's, by the suite's own tolerances. This page is what it wr
 
     scripts/conformance --out docs/conformance.md
 
-It takes some minutes, goes on where it was broken off, and ends with status 1 where an answer is
+It takes some minutes, resumes an interrupted run, and ends with status 1 where an answer is
 wrong or a 5xx. `tests/conformance/test_sample.py` is the part of it that runs with the other tests.
 
 Made with {versions}.
