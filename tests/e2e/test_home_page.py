@@ -94,7 +94,7 @@ def test_parameters_count_and_errors_are_shown(home: Page) -> None:
     section.locator("input[name=top_k]").fill("2")
     section.locator("input[name=threshold]").fill("0")
     section.locator("form button").click()
-    section.locator(".time").wait_for()
+    section.locator(".time", has_text="total;dur=").wait_for()
     assert section.locator(".bar").count() == 2
 
 
