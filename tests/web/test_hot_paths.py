@@ -87,7 +87,7 @@ async def test_an_unforeseen_error_is_told_without_details(
     def broken(_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(app.state.service.engine, "describe", broken)
+    monkeypatch.setattr(app.state.service.engine, "resolve", broken)
     async with client(app) as asking:
         answer = await asking.post("/predict", content=b"[1, 2, 3, 4]")
     assert answer.status_code == 500
