@@ -33,7 +33,7 @@ def test_a_key_is_found_until_it_expires_and_only_under_its_pepper() -> None:
     ring = KeyRing([ending], PEPPER)
     found = ring.find(key, 1999)
     assert found is not None
-    assert (found.name, found.scopes) == ("team-a", {Scope.INFER, Scope.READ})
+    assert (found.name, found.scopes) == ("team-a", frozenset((Scope.INFER, Scope.READ)))
     assert ring.find(key, 2000) is None
     assert KeyRing([entry], b"another pepper, as long").find(key, 1) is None
     assert KeyRing([], b"").find(key, 1) is None
