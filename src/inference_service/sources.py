@@ -22,7 +22,7 @@ from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
 from inference_service.repository.layout import ModelEntry, names, scan
-from inference_service.repository.manifest import padding_of, pipeline_of
+from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime.loader import LoadOptions, load
 from inference_service.runtime.memory import memory_limit
 from inference_service.runtime.profile import ProfileCache
@@ -180,7 +180,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         metadata=manifest.metadata,
         example=manifest.example,
         example_file=example_file(entry.versions[version].parent),
-        pipeline=pipeline_of(manifest),
+        transforms=transforms_of(manifest),
     )
 
 

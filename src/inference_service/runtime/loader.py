@@ -9,12 +9,12 @@ from typing import Any
 
 from inference_service.core.guard import Guard, Shapes
 from inference_service.core.padding import PaddedAxis, Padding
-from inference_service.core.pipeline import Pipeline
 from inference_service.core.rows import RowLayout
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import BoundedPipeline, PayloadPipeline, labels_of
 from inference_service.core.tensors import BatchMode, Shape, Signature, Tensors, TensorSpec
+from inference_service.core.transforms import Transforms
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.batching import Decision, checked, decide
 from inference_service.runtime.declared import (
@@ -79,7 +79,7 @@ class LoadOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     example_file: bytes = b""
-    pipeline: Pipeline = field(default_factory=Pipeline)
+    transforms: Transforms = field(default_factory=Transforms)
     payloads: Callable[[], PayloadPipeline] | None = None
     frame: Frame = field(default_factory=Frame)
 
@@ -125,7 +125,7 @@ def inspect(options: LoadOptions) -> LoadedModel:
     padding, why = _padding(options, payloads, model, decision)
     warnings += why
     info = _info(options, model, decision, padding, warnings)
-    options.pipeline.check(info.signature)
+    options.transforms.check(info.signature)
     if options.labels:
         outputs = {} if decision.row is None else model.run(decision.row)
         check_labels(options.labels, info.signature, outputs)
@@ -176,7 +176,7 @@ def _info(
         row_shapes=options.row_shapes,
         example_file=options.example_file,
         warnings=tuple(warnings),
-        pipeline=options.pipeline,
+        transforms=options.transforms,
         padding=padding,
         share_identical=options.share_identical,
         safety=decision.safety,
