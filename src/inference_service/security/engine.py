@@ -1,20 +1,49 @@
-"""An engine that asks, for each request, whether its client may use the model and so many rows."""
+"""An engine that checks whether the client may use the model, and its quota of rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.tensors import BatchMode
-from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
+from inference_service.engine.interfaces import (
+    Engine,
+    ModelHandle,
+    ModelInfo,
+    ModelStatus,
+    OnDone,
+    Ticket,
+)
 from inference_service.security.authorizer import current_access
 from inference_service.security.quotas import Quotas
+
+
+class _GuardedModel:
+    """A model whose rows are charged to the client's quota before a request is queued."""
+
+    def __init__(self, model: ModelHandle, quotas: Quotas) -> None:
+        self._model = model
+        self._quotas = quotas
+
+    @property
+    def info(self) -> ModelInfo:
+        """See `ModelHandle.info`."""
+        return self._model.info
+
+    def refusal(self, deadline: float) -> Overloaded | None:
+        """See `ModelHandle.refusal`."""
+        return self._model.refusal(deadline)
+
+    def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
+        """See `ModelHandle.submit`. Raises QuotaExceeded, too."""
+        self._quotas.charge_rows(request.client, _rows(self._model.info, request))
+        return self._model.submit(request, on_done)
 
 
 class GuardedEngine:
     """The engine behind it, where the client of the running task may use it.
 
-    Every protocol finds its model by `describe`, however it is named: in a path, in a body, as the
+    Every protocol finds its model by `resolve` or `describe`, however it is named: in a path, in a body, as the
     only one. So this is the one place where ``infer:<model>`` is decided.
     """
 
@@ -22,12 +51,13 @@ class GuardedEngine:
         self._engine = engine
         self._quotas = quotas
 
-    async def infer(self, request: InferenceRequest) -> InferenceResponse:
-        """See `Engine.infer`. Raises Forbidden and QuotaExceeded, too."""
-        info = self.describe(request.model)
-        if self._quotas is not None:
-            self._quotas.charge_rows(request.client, _rows(info, request))
-        return await self._engine.infer(request)
+    def resolve(self, model: ModelRef) -> ModelHandle:
+        """See `Engine.resolve`. Raises Forbidden, too."""
+        handle = self._engine.resolve(model)
+        access = current_access.get()
+        if access is not None:
+            access.check_model(handle.info.name)
+        return handle if self._quotas is None else _GuardedModel(handle, self._quotas)
 
     def describe(self, model: ModelRef) -> ModelInfo:
         """See `Engine.describe`. Raises Forbidden, too."""
@@ -48,10 +78,6 @@ class GuardedEngine:
     def queued(self) -> Mapping[ModelRef, int]:
         """See `Engine.queued`."""
         return self._engine.queued()
-
-    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
-        """See `Engine.refusal`."""
-        return self._engine.refusal(model, deadline)
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""
