@@ -85,7 +85,7 @@ async def test_an_unforeseen_error_is_told_without_details(
     def broken(_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(service.engine, "describe", broken)
+    monkeypatch.setattr(service.engine, "resolve", broken)
     async with client(service.asgi) as asking:
         answer = await asking.post("/predict", content=b"[1, 2, 3, 4]")
     assert answer.status_code == 500

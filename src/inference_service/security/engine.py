@@ -1,4 +1,4 @@
-"""An engine that checks whether the client may use the model, and its quota of rows."""
+"""An engine that asks, for each request, whether its client may use the model and so many rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +18,8 @@ from inference_service.security.authorizer import current_access
 from inference_service.security.quotas import Quotas
 
 
-class _GuardedModel:
-    """A model whose rows are charged to the client's quota before a request is queued."""
+class _ChargedModel:
+    """A model that charges the rows of each request to its client's quota."""
 
     def __init__(self, model: ModelHandle, quotas: Quotas) -> None:
         self._model = model
@@ -36,15 +36,15 @@ class _GuardedModel:
 
     def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
         """See `ModelHandle.submit`. Raises QuotaExceeded, too."""
-        self._quotas.charge_rows(request.client, _rows(self._model.info, request))
+        self._quotas.charge_rows(request.client, _rows(self.info, request))
         return self._model.submit(request, on_done)
 
 
 class GuardedEngine:
     """The engine behind it, where the client of the running task may use it.
 
-    Every protocol finds its model by `resolve` or `describe`, however it is named: in a path, in a body, as the
-    only one. So this is the one place where ``infer:<model>`` is decided.
+    Every protocol finds its model by `resolve` or `describe`, however it is named: in a path, in a
+    body, as the only one. So this is the one place where ``infer:<model>`` is decided.
     """
 
     def __init__(self, engine: Engine, quotas: Quotas | None) -> None:
@@ -53,18 +53,14 @@ class GuardedEngine:
 
     def resolve(self, model: ModelRef) -> ModelHandle:
         """See `Engine.resolve`. Raises Forbidden, too."""
-        handle = self._engine.resolve(model)
-        access = current_access.get()
-        if access is not None:
-            access.check_model(handle.info.name)
-        return handle if self._quotas is None else _GuardedModel(handle, self._quotas)
+        found = self._engine.resolve(model)
+        _check(found.info)
+        return found if self._quotas is None else _ChargedModel(found, self._quotas)
 
     def describe(self, model: ModelRef) -> ModelInfo:
         """See `Engine.describe`. Raises Forbidden, too."""
         info = self._engine.describe(model)
-        access = current_access.get()
-        if access is not None:
-            access.check_model(info.name)
+        _check(info)
         return info
 
     def statuses(self) -> Sequence[ModelStatus]:
@@ -86,6 +82,12 @@ class GuardedEngine:
     def clock(self) -> float:
         """See `Engine.clock`."""
         return self._engine.clock()
+
+
+def _check(info: ModelInfo) -> None:
+    access = current_access.get()
+    if access is not None:
+        access.check_model(info.name)
 
 
 def _rows(info: ModelInfo, request: InferenceRequest) -> int:
