@@ -21,6 +21,7 @@ from inference_service.core.errors import (
     InferenceServiceError,
     InvalidInput,
     NotFound,
+    QuotaExceeded,
     TooLarge,
     Unauthorised,
     Unavailable,
@@ -41,6 +42,7 @@ _TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
     (TooLarge, 413, "too_large"),
     (UnsupportedContent, 415, "unsupported_content"),
     (ExecutionFailed, 500, "execution_failed"),
+    (QuotaExceeded, 429, "quota_exceeded"),
     (Unavailable, 503, "rejected"),
     (DeadlineExceeded, 504, "deadline_exceeded"),
 )
