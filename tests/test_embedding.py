@@ -14,6 +14,7 @@ import uvicorn
 from inference_service import DrainingServer, Service
 from tests.conftest import ROOT
 from tests.ports import free_port
+from tests.support import asking, until
 
 PAGE = (ROOT / "docs" / "embedding.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -33,10 +34,6 @@ def the_block(mark: str, port: int = 8000) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "block"}
     exec(compile(text.replace("8000", str(port)), "docs/embedding.md", "exec"), names)  # noqa: S102 - our own page
     return names
-
-
-def asking(app: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
 @asynccontextmanager
@@ -84,8 +81,7 @@ async def serves(server: uvicorn.Server, service: Service, serving: Awaitable[No
     """The server answers a prediction, and its task ends after `leave` has been called twice."""
     task = asyncio.ensure_future(serving)
     async with asyncio.timeout(60):
-        while not server.started:
-            await asyncio.wait({task}, timeout=0.01)
+        await until(lambda: server.started or task.done())
         await service.loaded()
         port = server.port if isinstance(server, DrainingServer) else server.config.port
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

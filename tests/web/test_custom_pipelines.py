@@ -1,6 +1,5 @@
 """The pipeline of somebody else's package: the example of the docs, word for word."""
 
-import asyncio
 import os
 import re
 import subprocess
@@ -8,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 import requests
 
@@ -17,6 +15,7 @@ from inference_service.core.tensors import BatchMode
 from inference_service.pipelines import BasePipeline, BaseTask, Payload, Place, Signature
 from tests import onnx_models
 from tests.conftest import ROOT, RunningServer
+from tests.support import running
 
 PAGE = (ROOT / "docs" / "tasks.md").read_text()
 
@@ -75,13 +74,7 @@ async def test_ten_lines_make_a_pipeline(tmp_path: Path, monkeypatch: pytest.Mon
     model(tmp_path / "models", "reviews", "sentiment")
     model(tmp_path / "models", "other", "sentiment", "blame = 3\n")
     service = Service(Settings(models=tmp_path / "models"))
-    transport = httpx.ASGITransport(service.asgi)
-    async with (
-        asyncio.timeout(60),
-        service.lifespan(),
-        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
-    ):
-        await service.loaded()
+    async with running(service) as client:
         path = "/models/reviews/judge"
         answer = (await client.post(path, json={"reviews": ["good", "bad, good, bad"]})).json()
         assert answer["results"] == ["good", "bad"]
