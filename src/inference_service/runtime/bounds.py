@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from inference_service.core.guard import Guard, Shapes
 from inference_service.core.rows import RowLayout
 from inference_service.core.tasks import BoundedPipeline, PayloadPipeline
-from inference_service.core.tensors import BatchMode, Shape, Signature
+from inference_service.core.tensors import BatchMode, Shape, Signature, Tensors
 from inference_service.engine.interfaces import ModelInfo
-from inference_service.runtime.batching import Decision
 from inference_service.safety.ranges import LONGEST
 
-if TYPE_CHECKING:  # the loader imports this module
+if TYPE_CHECKING:  # they import this module
+    from inference_service.runtime.batching import Decision
     from inference_service.runtime.loader import LoadOptions
 
 
@@ -68,6 +68,25 @@ class Bounds:
 
     conditions: tuple[Holds, ...]
     peak: Peak | None
+
+
+BATCH_BYTES = 192 * 2**20
+"""Of a batch that is tried or measured, and of one that is run though no request asks for it."""
+
+
+def rows_within(peak: Peak | None, layout: RowLayout, row: Tensors, most: int) -> int:
+    """The rows of a batch, at most ``most``, of which a run stays within `BATCH_BYTES`."""
+    while peak is not None and most > 1:
+        shapes = {}
+        for name, array in row.items():
+            axis = layout.axis(name)
+            shapes[name] = tuple(
+                most * length if at == axis else length for at, length in enumerate(array.shape)
+            )
+        if peak(shapes) <= BATCH_BYTES:
+            break
+        most //= 2
+    return most
 
 
 def guard_of(

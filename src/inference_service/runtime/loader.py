@@ -14,7 +14,7 @@ from inference_service.core.tasks import PayloadPipeline, labels_of
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.batching import Decision, checked, decide
-from inference_service.runtime.bounds import Bounds, Holds, Peak, Turned, guard_of
+from inference_service.runtime.bounds import Bounds, Holds, Peak, Turned, guard_of, rows_within
 from inference_service.runtime.declared import (
     check_labels,
     check_row_shapes,
@@ -116,8 +116,8 @@ def inspect(options: LoadOptions, save: Path | None = None) -> LoadedModel:
     model = with_example(model, options, payloads)
     analysis = analysis_of(options.path, model.constants, options.verdicts, options.analyse)
     decision = decide(model, analysis, options.mode, options.row_shapes)
-    conditions = _bounds(options, model, analysis).conditions
-    decision = checked(decision, model, options.path, options.verdicts, conditions)
+    bounds = _bounds(options, model, analysis)
+    decision = checked(decision, model, options.path, options.verdicts, bounds)
     warnings = list(decision.warnings)
     if model.maps:
         warnings.append(
@@ -314,6 +314,10 @@ def warm(loaded: LoadedModel, options: LoadOptions) -> Warm:
         return Warm(replace(info, profiles=profiles), models, None)
     before = resident()
     typical = typical_row(loaded.model, info, row, options)
+    if options.derive_max_batch_size and not info.policy.sizes:
+        peak = _bounds(options, loaded.model, loaded.analysis).peak
+        most = rows_within(peak, info.signature.rows, typical, info.policy.max_batch_size)
+        info = replace(info, policy=replace(info.policy, max_batch_size=most))
     profiles = chosen(measured(info, typical, options, models), info, options)
     usual = resident() - before
     if options.derive_max_batch_size and not info.policy.sizes:
