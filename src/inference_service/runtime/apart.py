@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _IDLE = 3.0
 """Seconds until a helper without work ends: a start takes about one, and models come in a row."""
-_USED_UP = 512 * 2**20
+_USED_UP = 160 * 2**20
 """Bytes: a helper that has grown to this ends after its model."""
 _LONGEST_LINE = 2**20
 
@@ -57,7 +57,7 @@ def load(
     try:
         if options.findings.folder is None:
             temporary = Path(tempfile.mkdtemp(prefix="inference-service-"))
-            options = replace(options, findings=FindingsCache(temporary))
+            options = replace(options, findings=FindingsCache(temporary, graphs=False))
         return _load(options, warming, bounds, beside=beside)
     finally:
         if temporary is not None:  # what is mapped stays until its session ends

@@ -146,10 +146,15 @@ def _array_read(content: Mapping[str, Any]) -> Array:
 
 
 class FindingsCache:
-    """One folder for each model file and way to load it. ``folder`` None: nothing is kept."""
+    """One folder for each model file and way to load it. ``folder`` None: nothing is kept.
 
-    def __init__(self, folder: Path | None) -> None:
+    ``graphs``: optimised graphs are kept, too. They gain nothing for one start, and a temporary
+    folder may lie in memory.
+    """
+
+    def __init__(self, folder: Path | None, *, graphs: bool = True) -> None:
         self.folder = None if folder is None else folder / "models"
+        self.graphs = graphs
 
     def key(self, path: Path, about: Sequence[object]) -> str:
         """Whatever changes what is found: files, options, runtime, processor, this service."""

@@ -7,6 +7,7 @@ no harm, as what writes them has read files from outside.
 
 import contextlib
 import errno
+import gc
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from typing import IO, Any
 
 from inference_service.core.errors import InferenceServiceError
 from inference_service.runtime.loader import LoadOptions
-from inference_service.runtime.memory import resident
+from inference_service.runtime.memory import give_back, resident
 from inference_service.runtime.restore import survey
 
 
@@ -85,6 +86,8 @@ def _answer(request: Request, answers: IO[str]) -> None:
         logging.getLogger(__name__).exception("loading %s failed", request.options.name)
         tell(state="failed", kind=type(error).__name__, text=str(error))
     else:
+        gc.collect()
+        give_back()
         tell(state="done", memory=resident())
 
 

@@ -74,10 +74,10 @@ def survey(options: LoadOptions, key: str, warming: Callable[[], None]) -> None:
 
 def _saved(options: LoadOptions, folder: Path) -> tuple[LoadedModel, LoadOptions]:
     """The inspected model, of its optimised graph from here on where that runs the same."""
-    graph = folder / GRAPH
+    graph, keeps = folder / GRAPH, options.findings.graphs
     size = sum(file.stat().st_size for file in options.path.parent.iterdir() if file.is_file())
     try:
-        loaded = inspect(options, graph if size <= _LARGEST else None)
+        loaded = inspect(options, graph if keeps and size <= _LARGEST else None)
     except InvalidModel:  # some graphs can be run and not be written
         loaded = inspect(options)
     apart = replace(options, graph=graph)
@@ -98,13 +98,18 @@ def _same(loaded: LoadedModel, apart: LoadOptions) -> OpenModel | None:
     model, row = loaded.model, loaded.found.row
     if row is None or model.optional:
         return None
+    rows = loaded.info.signature.rows
+    batches = [rows.repeated(row, min(loaded.found.sizes, default=1))]
+    if loaded.found.mode is BatchMode.MERGE and not loaded.found.sizes:
+        batches.append(rows.repeated(row, 2))
     with contextlib.suppress(InferenceServiceError):
+        model.trim(batches[0])  # after the trial, and before there are two sessions
+        wanted = [model.run(batch) for batch in batches]
+        model.trim(batches[0])
         opened = open_model(apart.path, apart.runtime(apart.layouts[0]), known=model.known)
         specs = [(one.inputs, one.outputs, one.maps, one.optional) for one in (model, opened)]
-        batches = [loaded.info.signature.rows.repeated(row, min(loaded.found.sizes, default=1))]
-        if loaded.found.mode is BatchMode.MERGE and not loaded.found.sizes:
-            batches.append(loaded.info.signature.rows.repeated(row, 2))
-        if specs[0] == specs[1] and all(same_bits(model.run(b), opened.run(b)) for b in batches):
+        same = (same_bits(opened.run(batch), it) for batch, it in zip(batches, wanted, strict=True))
+        if specs[0] == specs[1] and all(same):
             return opened
     log.info("the optimised graph of %s is not kept: it does not run the same", loaded.info.ref)
     return None
