@@ -111,10 +111,11 @@ class Worker:
         layout = self.info.signature.rows
         reply = Reply(request.inputs, request.outputs, rows, self._loop, layout, alone=alone)
         key, row_elements, length = self._keys.of(request, alone=alone)
-        entry = self.scheduler.offer(
-            reply, key=key, rows=rows, now=now, deadline=request.deadline, client=request.client,
-            priority=request.priority, row_elements=row_elements, length=length,
+        entry = Entry(
+            reply, key, rows, client=request.client, priority=request.priority,
+            deadline=request.deadline, row_elements=row_elements, length=length,
         )  # fmt: skip
+        self.scheduler.offer(entry, now)
         self._dispatcher.mark(self)
         try:
             outputs = await reply.wait()

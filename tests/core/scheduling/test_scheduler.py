@@ -162,9 +162,9 @@ def test_10_without_a_hold_batches_are_those_of_the_plain_work_conserving_policy
 def test_the_states_of_an_entry_have_one_end() -> None:
     assert MOVES[EntryState.ENDED] == frozenset()
     entry = offer(make(), "a")
-    entry.move(EntryState.ENDED)
-    with pytest.raises(ValueError, match="an entry can't go from ended to running"):
-        entry.move(EntryState.RUNNING)
+    entry.end()
+    with pytest.raises(ValueError, match="an entry ends once"):
+        entry.end()
 
 
 def test_every_constant_has_a_unit_and_a_reason() -> None:
