@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.core.lifecycle import ReadyWhen
 from inference_service.core.tensors import NonFinite
+from inference_service.security.settings import SecuritySettings
 
 PREFIX = "INFERENCE_SERVICE_"
 
@@ -80,7 +81,7 @@ class BatchingSettings(_Section):
         None, description="rows in one run; unset: where measured rows per second level off"
     )
     max_queue_delay: NonNegativeFloat = Field(
-        0.0, description="seconds a free slot waits for more rows; 0 is right for nearly everybody"
+        0.0, description="seconds a free slot waits for more rows; 0 is right for nearly all loads"
     )
     max_queue_rows: PositiveInt | None = Field(
         None, description="rows that may wait for one model; unset: bounded in time alone"
@@ -179,11 +180,17 @@ class AdminSettings(_Section):
     token: SecretStr | None = Field(
         None, description="what they must send as Authorization: Bearer"
     )
+    port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="a port of its own for what needs the scope admin; unset: the same",
+    )
 
     @model_validator(mode="after")
     def _needs_token(self) -> Self:
         if self.repository and self.token is None:
-            raise ValueError("admin.repository needs admin.token: who may load models is an admin")
+            raise ValueError("admin.repository needs admin.token: loading models needs an admin")
         return self
 
 
@@ -224,6 +231,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
+    security: SecuritySettings = SecuritySettings()
 
 
 class _FileSettings(Settings):

@@ -21,12 +21,14 @@ from inference_service.core.errors import (
     InferenceServiceError,
     InvalidInput,
     NotFound,
+    QuotaExceeded,
     TooLarge,
     Unauthorised,
     Unavailable,
     UnsupportedContent,
     render_path,
 )
+from inference_service.web.paths import root_path
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +42,13 @@ _TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
     (TooLarge, 413, "too_large"),
     (UnsupportedContent, 415, "unsupported_content"),
     (ExecutionFailed, 500, "execution_failed"),
+    (QuotaExceeded, 429, "quota_exceeded"),
     (Unavailable, 503, "rejected"),
     (DeadlineExceeded, 504, "deadline_exceeded"),
 )
 _MORE_HEADERS = {401: {"www-authenticate": "Bearer"}, 415: {"accept-encoding": "gzip, deflate"}}
 INTERNAL = "internal error; the server's log has the details"
-"""What a client is told of an error that nobody foresaw."""
+"""The answer to an unexpected error."""
 
 
 class ErrorBody(BaseModel):
@@ -89,7 +92,7 @@ class ErrorAnswer:
 
 
 def answer(error: Exception) -> ErrorAnswer:
-    """The answer to an error. One that nobody foresaw is logged and told without details."""
+    """The answer to an error. An unexpected one is logged and answered without details."""
     for kind, status, name in _TABLE:
         if isinstance(error, kind):
             headers = {}
@@ -107,7 +110,7 @@ def outcome(error: Exception) -> str:
 
 
 def words(error: Exception) -> str:
-    """What a client is told of an error: nothing, of one that nobody foresaw."""
+    """What a client is told of an error: no details of an unexpected one."""
     return str(error) if isinstance(error, InferenceServiceError) else INTERNAL
 
 
@@ -137,7 +140,8 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class
     message = str(error.detail)
     if error.status_code == 404:
-        message = f"no such path: {request.method} {request.url.path}; /docs lists all paths"
+        docs = root_path(request.scope) + "/docs"
+        message = f"no such path: {request.method} {request.url.path}; {docs} lists all paths"
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         if "GET" in allowed and "HEAD" not in allowed:  # which every GET answers, too
