@@ -73,24 +73,23 @@ def measure(queued: int, load: Load, repeats: int) -> tuple[float, float, float,
             begun = time.perf_counter()
             scheduler.ended(running, now - running.started, now)
             ended = time.perf_counter()
-            found = scheduler.decide(now, 1).run
+            decisions = scheduler.decide(now, 1)
+            found = decisions.run
             decided = time.perf_counter()
             if not found:
                 break
             ends.append(ended - begun)
             (first if decision == 0 else later).append(decided - ended)
             (running,) = found
-            for entry, _, _ in running.parts:
-                scheduler.finish(entry)
             if decision:
-                rows.append(running.rows)
+                rows.append(running.rows + len(decisions.drop))
             now += running.predicted
     values = [1e6 * statistics.median(v) if v else 0.0 for v in (submit, first, later, ends)]
     return (*values, round(statistics.mean(rows)) if rows else 0)  # type: ignore[return-value]
 
 
 def main() -> None:
-    print("| queued | load | submit | first decision | later ones | a row | end |")
+    print("| queued | load | submit | first decision | later ones | a row run or dropped | end |")
     print("|---|---|---|---|---|---|---|")
     for name, (queued, load) in LOADS.items():
         submit, first, later, end, rows = measure(queued, load, 3 if queued > 1000 else 100)

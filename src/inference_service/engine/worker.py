@@ -265,7 +265,7 @@ class Worker:
                 continue
             timing = Timing(batch.started - entry.arrival, result.seconds, batch.rows)
             entry.item.deliver(start, stop - start, outcome, timing)
-            if entry.item.settled:  # after a failure its other rows need not run any more
+            if isinstance(outcome, Exception):  # its other rows need not run any more
                 self.scheduler.finish(entry)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
         now = self._dispatcher.clock()

@@ -86,11 +86,6 @@ class Fifo:
     def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
         """See `Batching.ended`."""
 
-    def finish(self, entry: Entry[Any]) -> bool:
-        """See `Batching.finish`."""
-        entry.end()
-        return False
-
 
 class Timer(Fifo):
     """TensorFlow Serving: a free thread takes the open batch once it is full or its time is up.

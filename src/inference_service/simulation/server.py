@@ -62,9 +62,6 @@ class Batching(Protocol):
     def decide(self, now: float, slots: int) -> Decisions[Any]:
         """What to run on the free slots, what is dropped, and when to decide again."""
 
-    def finish(self, entry: Entry[Any]) -> bool:
-        """A request has ended."""
-
     def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
         """A batch has run."""
 
@@ -133,7 +130,6 @@ class VirtualServer:
         self.free += 1
         for entry, _, stop in batch.parts:
             if stop == entry.rows and not entry.ended:
-                self.policy.finish(entry)
                 entry.item.batch_rows = batch.rows
                 self._end(entry.item, "ok")
         self.policy.ended(batch, seconds, self.now)

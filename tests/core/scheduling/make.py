@@ -30,9 +30,6 @@ def items(batch: Batch[str]) -> list[str]:
 
 def end(scheduler: Scheduler[str], batch: Batch[str], now: float) -> None:
     """The batch has run until now, its requests are answered."""
-    for entry, _, stop in batch.parts:
-        if stop == entry.rows:
-            scheduler.finish(entry)
     scheduler.ended(batch, now - batch.started, now)
 
 

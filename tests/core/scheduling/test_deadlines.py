@@ -144,7 +144,6 @@ def test_high_priority_is_chosen_first_in_an_overload_of_deadlines() -> None:
     for i in range(8):
         priority = Priority.HIGH if i % 2 else Priority.LOW
         offer(scheduler, f"{priority}{i}", deadline=2.5, priority=priority)
-    scheduler.finish(running.parts[0].entry)
     scheduler.ended(running, 1.0, 1.0)
     decisions = scheduler.decide(1.0, 1)
     assert {name[:4] for name in items(decisions.run[0])} == {"high"}

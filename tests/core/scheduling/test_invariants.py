@@ -206,14 +206,15 @@ class World(RuleBasedStateMachine):
 
     def _complete(self, when: float, batch: Batch[int], idle: bool) -> None:
         self.running.remove((when, batch, idle))
-        for entry, start, stop in batch.parts:
-            if not entry.ended and stop == entry.rows:
+        running = [entry for entry, _, _ in batch.parts if not entry.ended]
+        self.scheduler.ended(batch, when - batch.started, self.now)
+        for entry, start, _ in batch.parts:
+            if entry in running and entry.ended:
                 # 8: with exact costs only a probe of an idle model is late
                 in_time = when <= entry.deadline + EPS
                 assert self.NOISE or start or in_time or (idle and len(batch.parts) == 1)
-                self.scheduler.finish(entry)
+                assert entry.done == entry.rows
                 self._end(entry, "answered")
-        self.scheduler.ended(batch, when - batch.started, self.now)
 
     def _end(self, entry: Entry[int], how: str) -> None:
         assert entry.item not in self.how, "a request ends once"

@@ -103,7 +103,7 @@ def test_cancelled_requests_do_not_pile_up_while_no_slot_is_free() -> None:
     occupy(scheduler)
     for i in range(2000):
         scheduler.finish(offer(scheduler, str(i)))
-    assert len(scheduler._expiries) < 200
+    assert len(scheduler._expiries._records) < 200
     assert scheduler.rows == 0
 
 

@@ -72,9 +72,13 @@ def late(lists: Sequence[EntryList[T]], run: Run, *, probe: bool) -> list[Entry[
 def choose(lists: Sequence[EntryList[T]], run: Run, policy: BatchPolicy) -> Choice[T]:
     """What runs now, out of one list for each class, the highest first; one has an entry."""
     lists = [listed for listed in lists if listed.first() is not None]
-    # Where even the first run is late for some of its entries, there is no need to look further.
     entries = nearest(lists, run.most + 1)
+    seconds = run.curve[run.full] * run.speed * run.margin
+    later = (policy.look_ahead - 1) * seconds
     choice = _all_in_time(entries, run, 1)
+    if choice is not None and entries[0].order_key >= run.now + seconds + later:
+        return choice._replace(latest_end=choice.latest_end - later)  # nothing is tight
+    # Where even the first run is late for some of its entries, there is no need to look further.
     if choice is not None and len(choice.chosen) < len(entries):
         choice = _all_in_time(nearest(lists, policy.look_ahead * run.most), run, policy.look_ahead)
     return choice or _most_in_time(lists, run, policy.safe_end)

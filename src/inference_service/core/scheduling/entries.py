@@ -74,11 +74,12 @@ class Entry(Generic[T]):
     deadline ``order_key`` is when the next run of its rows is *due* (has to end): the deadline,
     less the runs that come after that one. For best effort it is the start tag in the fair queue;
     ``flow`` and ``unit``, the seconds of service that a row is charged with, are of use there
-    alone. ``taken`` rows are dispatched, ``left`` rows wait (0 once it has ended).
+    alone. ``taken`` rows are dispatched, ``left`` rows wait (0 once it has ended), and ``done``
+    rows have run.
     """
 
     __slots__ = (
-        "arrival", "client", "deadline", "expires_at", "flow", "item", "key", "left",
+        "arrival", "client", "deadline", "done", "expires_at", "flow", "item", "key", "left",
         "length", "order_key", "rank", "row_elements", "rows", "state", "taken", "unit",
     )  # fmt: skip
 
@@ -101,7 +102,7 @@ class Entry(Generic[T]):
         self.length = length
         self.arrival = self.unit = 0.0
         self.flow: Flow | None = None
-        self.taken = 0
+        self.taken = self.done = 0
         self.state = EntryState.QUEUED
 
     @property

@@ -133,6 +133,47 @@ class EntryList(Generic[T]):
         return found
 
 
+class Expiries(Generic[T]):
+    """All requests that wait or run, by the time at which they expire. Most come at the end."""
+
+    __slots__ = ("_records", "_start")
+
+    def __init__(self) -> None:
+        self._records: list[tuple[float, int, Entry[T]]] = []
+        self._start = 0
+
+    def add(self, entry: Entry[T]) -> None:
+        """Note an entry."""
+        records, record = self._records, (entry.expires_at, next(_sequence), entry)
+        if not records or records[-1] < record:
+            records.append(record)
+        else:
+            insort(records, record, lo=self._start)
+
+    def expired(self, now: float) -> list[Entry[T]]:
+        """Those that have expired and have not ended."""
+        found: list[Entry[T]] = []
+        while self.next() <= now:
+            found.append(self._records[self._start][2])
+            self._start += 1
+        return found
+
+    def next(self) -> float:
+        """When the next one expires; inf: none waits or runs."""
+        records, start, ended = self._records, self._start, EntryState.ENDED
+        while start < len(records) and records[start][2].state is ended:
+            start += 1
+        self._start = start
+        return records[start][0] if start < len(records) else math.inf
+
+    def compact(self, live: int) -> None:
+        """Forget what has ended once that is the most; so many have not ended."""
+        if len(self._records) > _COMPACT_AT + 2 * live:
+            ended = EntryState.ENDED
+            self._records = [r for r in self._records[self._start :] if r[2].state is not ended]
+            self._start = 0
+
+
 def nearest(lists: Sequence[EntryList[T]], most: int) -> list[Entry[T]]:
     """Up to so many entries of all lists, the nearest deadline first."""
     if len(lists) == 1:

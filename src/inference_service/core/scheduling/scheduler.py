@@ -6,16 +6,14 @@ as the simulation and the tests, does this and nothing else:
 
     scheduler.offer(entry, now)               # a request; raises Overloaded
     decisions = scheduler.decide(now, slots)  # after offers and ends, and at decisions.wake_at
-    scheduler.finish(entry)                   # it is answered, failed or cancelled
     scheduler.ended(batch, seconds, now)      # a batch of decisions.run has run
+    scheduler.finish(entry)                   # a request has failed or was cancelled
 
 All other methods are queries and change nothing.
 """
 
-import heapq
 import math
 from collections.abc import Iterable
-from itertools import count
 from typing import Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
@@ -29,18 +27,17 @@ from inference_service.core.scheduling.entries import (
     Drop,
     DropReason,
     Entry,
+    EntryState,
     Release,
 )
 from inference_service.core.scheduling.estimates import Estimates
 from inference_service.core.scheduling.forming import Former
 from inference_service.core.scheduling.hold import Hold
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import Group, Queue
+from inference_service.core.scheduling.queue import Expiries, Group, Queue
 from inference_service.core.scheduling.turns import Turns
 
 T = TypeVar("T")
-
-_COMPACT_AT = 64
 
 
 class Scheduler(Generic[T]):
@@ -56,9 +53,8 @@ class Scheduler(Generic[T]):
         self.hold = Hold(policy)
         self._former = Former(self.estimates)
         self._turns = Turns(self.estimates)
-        self._expiries: list[tuple[float, int, Entry[T]]] = []
+        self._expiries: Expiries[T] = Expiries()
         self._live = 0
-        self._sequence = count()
 
     @property
     def rows(self) -> int:
@@ -101,7 +97,7 @@ class Scheduler(Generic[T]):
         estimates.recount(group)
         self._live += 1
         self.hold.arrived()
-        heapq.heappush(self._expiries, (entry.expires_at, next(self._sequence), entry))
+        self._expiries.add(entry)
 
     def decide(self, now: float, slots: int) -> Decisions[T]:
         """What to drop, what to run on the free slots, and when to decide again."""
@@ -121,29 +117,37 @@ class Scheduler(Generic[T]):
         decisions.wake_at = self._wake_at(slots - len(decisions.run))
         return decisions
 
-    def finish(self, entry: Entry[T]) -> bool:
-        """The request has ended, whichever way: answered, failed or cancelled.
+    def ended(self, batch: Batch[T], seconds: float, now: float, *, learn: bool = True) -> None:
+        """A batch has run for so long, and requests all of whose rows have run have ended.
 
-        Nothing of it is dispatched from now on. Returns whether rows of it still waited.
+        ``learn``: its time tells what such a batch costs.
+        """
+        latencies, running, end = [], EntryState.RUNNING, EntryState.ENDED
+        for entry, start, stop in batch.parts:
+            latencies.append(now - entry.arrival)
+            entry.done += stop - start
+            if entry.done == entry.rows and entry.state is running:
+                entry.state = end
+                self._live -= 1
+        estimates = self.estimates
+        estimates.ended(batch, seconds)
+        self.hold.ended(latencies, now, self._live, estimates.seconds)
+        if learn:
+            rows = self.policy.padded(batch.rows) if self.policy.sizes else batch.rows
+            estimates.cost.observe(rows, seconds, batch.row_elements)
+        self._expiries.compact(self._live)
+
+    def finish(self, entry: Entry[T]) -> bool:
+        """The request has failed or was cancelled: nothing of it is dispatched from now on.
+
+        Returns whether rows of it still waited.
         """
         if entry.ended:
             return False
         waited = entry.left > 0
         self._end((entry,))
+        self._expiries.compact(self._live)
         return waited
-
-    def ended(self, batch: Batch[T], seconds: float, now: float, *, learn: bool = True) -> None:
-        """A batch has run for so long, and its requests have been finished.
-
-        ``learn``: its time tells what such a batch costs.
-        """
-        estimates = self.estimates
-        estimates.ended(batch, seconds)
-        latencies = [now - entry.arrival for entry, _, _ in batch.parts]
-        self.hold.ended(latencies, now, self._live, estimates.seconds)
-        if learn:
-            rows = self.policy.padded(batch.rows) if self.policy.sizes else batch.rows
-            estimates.cost.observe(rows, seconds, batch.row_elements)
 
     def refusal(
         self, now: float, deadline: float = math.inf, row_elements: int | None = 0
@@ -215,13 +219,8 @@ class Scheduler(Generic[T]):
 
     def _expire(self, now: float, drop: list[Drop[T]]) -> None:
         """Drop the requests whose deadlines have passed, queued or running."""
-        expiries, expired = self._expiries, []
-        while expiries and expiries[0][0] <= now:
-            entry = heapq.heappop(expiries)[2]
-            if not entry.ended:
-                expired.append(entry)
-                drop.append(Drop(entry, DropReason.EXPIRED, entry.taken > 0))
-        if expired:
+        if expired := self._expiries.expired(now):
+            drop += [Drop(entry, DropReason.EXPIRED, entry.taken > 0) for entry in expired]
             self._end(expired)
 
     def _end(self, entries: Iterable[Entry[T]]) -> None:
@@ -241,16 +240,10 @@ class Scheduler(Generic[T]):
             self.estimates.recount(group)
         if left and not self.queue.rows:
             self.hold.end(0.0)
-        if len(self._expiries) > _COMPACT_AT and len(self._expiries) > 2 * self._live:
-            self._expiries = [record for record in self._expiries if not record[2].ended]
-            heapq.heapify(self._expiries)
 
     def _wake_at(self, slots: int) -> float:
         """When to decide again if nothing happens until then; inf: there is nothing to wait for."""
-        expiries = self._expiries
-        while expiries and expiries[0][2].ended:
-            heapq.heappop(expiries)
-        wake = expiries[0][0] if expiries else math.inf
+        wake = self._expiries.next()
         if slots > 0 and self.queue.rows:
             if self.hold.on:
                 return min(wake, self.hold.until)
