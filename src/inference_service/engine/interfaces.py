@@ -1,6 +1,6 @@
 """The contracts of the engine: what the edges call, what it calls, and whom it tells."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -56,7 +56,8 @@ class ModelInfo:
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
     what its pipeline can be asked for. ``guard`` decides by shapes which requests are refused or
     run alone; None: none. ``row_shapes`` are shapes of rows that the graph is known to take, by
-    input, and ``example_file`` is one that its tasks are.
+    input, and ``example_file`` is one that its tasks are. ``memory_bytes`` is an estimate of the
+    memory that it takes; 0: none is known.
     """
 
     name: str
@@ -80,6 +81,7 @@ class ModelInfo:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     example_file: bytes = b""
+    memory_bytes: int = 0
     ref: ModelRef = field(init=False)
     """Name and version."""
 
@@ -167,18 +169,54 @@ class Runner(Protocol):
         """Free the session. No run is in progress."""
 
 
+OnDone: TypeAlias = Callable[[InferenceResponse | Exception], None]
+"""Is called with the answer to a request, or with the error that it ended with."""
+
+
+class Ticket(Protocol):
+    """A request that has been submitted."""
+
+    def cancel(self) -> None:
+        """Withdraw it: it is not run if it waits, and its ``on_done`` is not called any more.
+
+        Nothing happens where it has ended.
+        """
+
+
+class ModelHandle(Protocol):
+    """A loaded model version, as a request has found it. It is for one request, not to be kept."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """All that is known of it."""
+
+    def refusal(self, deadline: float) -> Overloaded | None:
+        """Why a request with this deadline (inf: none) would be refused now, as far as is known.
+
+        For the edge, before a body is decoded. None promises nothing.
+        """
+
+    def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
+        """Queue a request for this version.
+
+        ``on_done`` is called exactly once, on the event loop, after this call has returned, unless
+        the ticket is cancelled before. Its error may be DeadlineExceeded, ExecutionFailed,
+        Overloaded (the request was shed) or ShuttingDown. Raises InvalidInput, Overloaded,
+        ModelNotReady or DeadlineExceeded where the request can't be queued.
+        """
+
+
 class Engine(Protocol):
     """All that HTTP knows of inference; it may live in this process or in another."""
 
-    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
-        """Answer one request, when it is awaited.
+    def resolve(self, model: ModelRef) -> ModelHandle:
+        """The loaded version that a request for ``model`` reaches: once for each request.
 
-        Raises ModelNotFound, InvalidInput, Overloaded, ModelNotReady, ShuttingDown,
-        DeadlineExceeded or ExecutionFailed. Cancelling the call withdraws the request.
+        Raises ModelNotFound or ModelNotReady.
         """
 
     def describe(self, model: ModelRef) -> ModelInfo:
-        """The loaded version that a request for ``model`` would reach.
+        """What is known of that version, for the paths that ask for no inference.
 
         Raises ModelNotFound or ModelNotReady.
         """
@@ -191,12 +229,6 @@ class Engine(Protocol):
 
     def queued(self) -> Mapping[ModelRef, int]:
         """Rows that wait for a slot, for each version that is ready."""
-
-    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
-        """Why a request with this deadline (inf: none) would be refused now, as far as is known.
-
-        For the edge, before a body is decoded. None promises nothing.
-        """
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """What the scheduler of this version knows and why it decided as it did, for people.
