@@ -10,7 +10,7 @@ import numpy as np
 from inference_service.core.tensors import TensorSpec
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_LONGEST_ROW = 4096
+_LONGEST_ROW = 256
 _WIDTH = 88
 
 
