@@ -1,5 +1,6 @@
 """Hugging Face folders with weights (safetensors): loaded from the folder alone, and exported."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ _HEADS = {
     "ForTokenClassification": "AutoModelForTokenClassification",
     "ForImageClassification": "AutoModelForImageClassification",
 }
+
+_COUNTS_PLACES = frozenset({"albert", "bert", "distilbert", "electra"})
+"""Kinds of model whose tokens have the places 0, 1, 2, … whatever they are."""
 
 
 class HuggingFace:
@@ -99,12 +103,18 @@ def load() -> HuggingFace:
 def _wrapped(model: Any, names: list[str], output: str) -> Any:
     import torch
 
+    places = model.config.model_type in _COUNTS_PLACES and (
+        "position_ids" in inspect.signature(model.forward).parameters
+    )
+
     class Wrapped(torch.nn.Module):  # type: ignore[misc]
         """Takes tensors by place, and gives one.
 
         A mask of two axes would be turned into one of four by looking rows up by their numbers, of
         which the analysis can't tell that a row's own is found. One of four axes is taken as it is.
-        The original, with which the answers are compared, gets the mask of two.
+        Places are counted here, as the model does, which would cut them from a table of a limited
+        length. The original, with which the answers are compared, gets the mask of two and no
+        places.
         """
 
         def __init__(self) -> None:
@@ -116,6 +126,8 @@ def _wrapped(model: Any, names: list[str], output: str) -> Any:
             if "attention_mask" in given:
                 mask = given["attention_mask"][:, None, None, :].to(torch.float32)
                 given["attention_mask"] = (1.0 - mask) * torch.finfo(torch.float32).min
+            if places:
+                given["position_ids"] = torch.arange(tensors[0].shape[1])[None]
             return self.model(**given)[output]
 
     return Wrapped().eval()
