@@ -187,12 +187,6 @@ class AdminSettings(_Section):
         description="a port of its own for what needs the scope admin; unset: the same",
     )
 
-    @model_validator(mode="after")
-    def _needs_token(self) -> Self:
-        if self.repository and self.token is None:
-            raise ValueError("admin.repository needs admin.token: loading models needs an admin")
-        return self
-
 
 class ShutdownSettings(_Section):
     """What happens on SIGTERM."""
@@ -232,6 +226,15 @@ class Settings(BaseSettings):
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
+
+    @model_validator(mode="after")
+    def _admin_is_known(self) -> Self:
+        if self.admin.repository and not self.admin.token and not self.security.access_control:
+            raise ValueError(
+                "admin.repository needs admin.token, or access control (security.keys_file): "
+                "loading models needs an admin"
+            )
+        return self
 
 
 class _FileSettings(Settings):

@@ -60,12 +60,13 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
         scope = self._behind_proxies(scope)
+        client = _client(scope, None)
         try:
             access = await self._access(scope)
             client = _client(scope, access)
             entry = self._entry(scope, client)
         except _REFUSALS as error:
-            await self._refuse(scope, send, error)
+            await self._refuse(scope, send, error, client)
             return
         if access is not None and access.principal is not None:
             # The name that endpoints tell clients apart by: no address, no header can replace it.
@@ -157,7 +158,7 @@ class AccessControl:
 
         await self._app(scope, received, sent)
 
-    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
+    async def _refuse(self, scope: Scope, send: Send, error: Exception, client: str) -> None:
         reply = self._failure(scope["path"])(error)
         headers = [
             (b"content-type", b"application/json"),
@@ -168,7 +169,7 @@ class AccessControl:
             headers = [one for one in headers if one[0] != b"www-authenticate"]
             headers.append((b"www-authenticate", _BASIC))
         if isinstance(error, QuotaExceeded) and self._quotas is not None:
-            headers += rate_limit_headers(self._quotas.standings(_client(scope, None)))
+            headers += rate_limit_headers(self._quotas.standings(client))
         length = _length(scope)
         if length is None or length > _DRAINED:
             headers.append((b"connection", b"close"))

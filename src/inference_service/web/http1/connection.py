@@ -19,6 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from inference_service.web.access import PEER_CERTIFICATE
 from inference_service.web.http1.half_close import HalfClosed, can_tell
 from inference_service.web.http1.head import (
     check_head,
@@ -60,6 +61,7 @@ class HttpConnection(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None  # uvicorn's ``cycle`` is the last one
         self._ended = False  # what still comes is not read
         self._half_closed = False
+        self._encrypted = False
         self._held = b""  # received, to be parsed when the pipeline is shorter
         self._host = b""  # the last one that was found right
 
@@ -68,6 +70,10 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many connections."""
         super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        if secured is not None:
+            self._encrypted = True
+            self.app_state = {**self.app_state, PEER_CERTIFICATE: secured.getpeercert()}
         self.flow = Flow(transport)
         self._lingering: Any = LingeringClose(transport, self.loop)
         self._head_since = self._progress_at = self.loop.time()
@@ -92,7 +98,7 @@ class HttpConnection(HttpToolsProtocol):
         """
         last = self.cycle
         done = last is None or last.response_complete
-        if done or self._receiving is not None or self._held or not can_tell:
+        if done or self._receiving is not None or self._held or not can_tell or self._encrypted:
             return False
         if not self._half_closed:
             self._half_closed = True
@@ -161,6 +167,7 @@ class HttpConnection(HttpToolsProtocol):
             self._host,
             self._limits.head_bytes,
         )
+        self._check_site()
         if self.parser.should_upgrade() and not self._should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise Refused(405, "CONNECT is for proxies")
@@ -170,6 +177,16 @@ class HttpConnection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:
             self._receiving = self.cycle
+
+    def _check_site(self) -> None:
+        sites = self._limits.sites
+        if sites is not None:
+            fault = sites.fault(
+                self.parser.get_method(), self._host, self.headers,
+                stream=self.parser.should_upgrade() and self._should_upgrade(),
+            )  # fmt: skip
+            if fault is not None:
+                raise Refused(*fault)
 
     def on_body(self, body: bytes) -> None:
         """Some of a body."""

@@ -32,6 +32,7 @@ from inference_service.protocols.oip.infer import reply_to
 from inference_service.protocols.oip.repository import check_admin, index_of
 from inference_service.protocols.oip.routes import Server, model_metadata_of
 from inference_service.protocols.oip.rpc import codec
+from inference_service.protocols.oip.rpc.caller import client_of
 from inference_service.protocols.oip.rpc.messages import DESCRIPTOR, SERVICE, message
 from inference_service.web.body import PRIORITY_HEADER
 from inference_service.web.endpoint import Edge, parse_version
@@ -171,7 +172,7 @@ class InferenceService:
 
     def _check_admin(self, context: _Context) -> None:
         authorization = _metadata(context).get("authorization", "")
-        check_admin(authorization, self._server.control.token)
+        check_admin(authorization, self._server.control)
 
     async def _infer(self, request: Any, context: _Context) -> Any:
         """One inference; the record is made whatever becomes of it."""
@@ -238,7 +239,7 @@ class InferenceService:
             known = ", ".join(f"'{priority}'" for priority in Priority)
             raise InvalidInput(f"metadata x-priority: expected {known}, got '{text}'") from None
         named = metadata.get(self._edge.client_header.decode("latin-1"), "")
-        return named or context.peer().rpartition(":")[0], priority
+        return named or client_of(context), priority
 
     async def _stream(self, requests: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
         """Inferences in a stream: worked on side by side, answered in order, failures as texts."""
