@@ -144,8 +144,8 @@ def test_the_document_shows_the_table() -> None:
     for row in HTTP:
         scope = row.scope or "none"
         assert f"| {row.method} | `{row.path}` | {scope} |" in page
-    for method, scope in GRPC.items():
-        assert f"| gRPC | `{method[1:]}` | {scope or 'none'} |" in page
+    for method, permitted in GRPC.items():
+        assert f"| gRPC | `{method[1:]}` | {permitted or 'none'} |" in page
 
 
 async def test_what_is_not_in_the_table_is_for_admins(zoo: Path) -> None:

@@ -165,9 +165,9 @@ def test_grpc_s_health_is_open_and_a_stream_needs_a_key(secured: Secured) -> Non
     credentials = grpc.ssl_channel_credentials(secured.authority.file.read_bytes())
     address = secured.server.grpc_address.replace("127.0.0.1", "localhost")
     with grpc.secure_channel(address, credentials) as channel:
-        health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        health: Any = health_pb2_grpc.HealthStub(channel)
         assert health.Check(health_pb2.HealthCheckRequest()).status == 1
-        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        stream: Any = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
         with pytest.raises(grpc.RpcError) as refused:
             next(iter(stream(iter([b""]))))
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
