@@ -72,6 +72,13 @@ class RepositorySettings(_Section):
     follow_links: bool = Field(
         False, description="follow symbolic links out of the model repository, too"
     )
+    locked: bool = Field(
+        False,
+        description="serve only models that are in models.lock; unset: where there is one, too",
+    )
+    public_key: Path | None = Field(
+        None, description="PEM file of the Ed25519 key that models.lock must be signed with"
+    )
 
 
 class BatchingSettings(_Section):
