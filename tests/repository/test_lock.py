@@ -105,6 +105,21 @@ def test_links_within_the_repository_are_followed_and_others_refused(
     assert "notes is a symbolic link out of the model repository" in refused.output
 
 
+def test_a_mounted_configmap_can_be_locked(models: Path) -> None:
+    (models / "..2026_11_26").mkdir()
+    (models / "a").rename(models / "..2026_11_26" / "a")
+    (models / "..data").symlink_to("..2026_11_26")
+    (models / "a").symlink_to("..data/a")
+    (models / "b" / "2").mkdir()
+    (models / "b" / "2" / "model.onnx").symlink_to("../../a/1/model.onnx")
+    lock(models)
+    assert load(models) == {"a": "", "b": ""}
+    assert "a/1/model.onnx" in (models / "models.lock").read_text()
+    circle = models / "b" / "again"
+    circle.symlink_to("..")
+    assert "may lead in a circle" in CliRunner().invoke(main, ["lock", str(models)]).output
+
+
 def test_a_damaged_lock_is_told(models: Path) -> None:
     (models / "models.lock").write_text("nonsense\n")
     assert load(models)["a"] == "models.lock: line 1 is no line of sha256sum"

@@ -26,23 +26,22 @@ _MOST_FILES = 100_000
 _DEEPEST = 8
 
 
-def digests(root: Path, leave_out: Collection[str] = ()) -> dict[str, str]:
-    """The SHA-256 of each file below a repository's folder, by its path in it.
+def digests(top: Path, root: Path | None = None, leave_out: Collection[str] = ()) -> dict[str, str]:
+    """The SHA-256 of each file below a folder, by its path in it. Links may lead within ``root``.
 
     Hidden files, the lock's own, and the folders ``leave_out`` directly in it are left out. Raises
     InvalidModel for a file that lies elsewhere or can't be read.
     """
     found: dict[str, str] = {}
-    root = root.resolve()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        own = Path(folder).resolve()
-        if not own.is_relative_to(root):
+    root = (root or top).resolve()
+    for folder, folders, files in os.walk(top, followlinks=True):
+        if not Path(folder).resolve().is_relative_to(root):
             raise InvalidModel(f"{Path(folder).name} is a symbolic link out of the repository")
-        if len(Path(folder).relative_to(root).parts) > _DEEPEST:
+        if len(Path(folder).relative_to(top).parts) > _DEEPEST:
             raise InvalidModel(
                 f"folders are more than {_DEEPEST} deep: a link may lead in a circle"
             )
-        left_out = leave_out if own == root else ()
+        left_out = leave_out if Path(folder) == top else ()
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in left_out
         )
@@ -52,7 +51,7 @@ def digests(root: Path, leave_out: Collection[str] = ()) -> dict[str, str]:
                 continue
             if len(found) >= _MOST_FILES:
                 raise InvalidModel(f"there are more than {_MOST_FILES} files")
-            found[str(path.relative_to(root))] = digest(path, root)
+            found[str(path.relative_to(top))] = digest(path, root)
     return found
 
 
@@ -107,19 +106,19 @@ def check_model(
 
     ``folder`` may be an .onnx file. The folders of its ``other_versions`` are not looked at.
     """
-    root = root.resolve()
-    prefix = str(folder.resolve().relative_to(root))
+    same = folder.resolve() == root.resolve()
+    prefix = "." if same else str(folder.absolute().relative_to(root.absolute()))
     if folder.is_dir():
         own = "" if prefix == "." else prefix + "/"
         skipped = tuple(f"{own}{version}/" for version in other_versions)
-        found = {own + name: value for name, value in digests(folder, other_versions).items()}
+        found = {own + name: value for name, value in digests(folder, root, other_versions).items()}
         expected = {
             name: value
             for name, value in locked.items()
             if name.startswith(own) and not (skipped and name.startswith(skipped))
         }
     else:
-        found = {prefix: digest(folder, root)}
+        found = {prefix: digest(folder, root.resolve())}
         expected = {name: value for name, value in locked.items() if name == prefix}
     for name in sorted(found.keys() | expected.keys()):
         short = Path(name).name
