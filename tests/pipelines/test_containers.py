@@ -33,6 +33,7 @@ def recorded(
     out = BytesIO()
     with av.open(out, "w", format=container) as target:
         stream = target.add_stream(codec, rate=rate)
+        assert isinstance(stream, av.AudioStream)
         stream.layout = layout
         samples = tone(seconds, rate)[None].repeat(2 if layout == "stereo" else 1, axis=0)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)

@@ -47,7 +47,9 @@ def lock(models: Path, *options: str) -> None:
 def test_locked_models_are_served_and_changed_ones_are_not(models: Path) -> None:
     lock(models)
     assert load(models) == {"a": "", "b": ""}
-    subprocess.run(["sha256sum", "--check", "--quiet", "models.lock"], cwd=models, check=True)
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet", "models.lock"], cwd=models, check=True, timeout=30
+    )
     (models / "a" / "model.toml").write_text('description = "second"\n')
     (models / "b" / "1" / "more.bin").write_text("")
     assert load(models) == {
@@ -89,8 +91,8 @@ def test_a_lock_must_be_signed_with_the_key_that_is_set(models: Path, tmp_path: 
     )
     lock(models, "--sign", str(private))
     assert load(models, public_key=public) == {"a": "", "b": ""}
-    with (models / "models.lock").open("a") as file:
-        file.write(f"{'0' * 64}  c\n")
+    with (models / "models.lock").open("a") as locked:
+        locked.write(f"{'0' * 64}  c\n")
     assert "no signature" in load(models, public_key=public)["b"]
 
 

@@ -194,13 +194,18 @@ async def test_the_name_of_the_key_is_what_the_scheduler_shares_by(zoo: Path) ->
     limits = {"client_header": "x-client"}
     async with running(KEYS.settings(zoo / "doubler", limits=limits)) as (client, service):
         seen = []
-        infer = service.engine.infer
+        engine: Any = service.engine
+        resolve = engine.resolve
 
-        def spying(request: Any) -> Any:
-            seen.append(request.client)
-            return infer(request)
+        class Spying:
+            def __init__(self, model: Any) -> None:
+                self.info, self.refusal, self._submit = model.info, model.refusal, model.submit
 
-        service.engine.infer = spying  # type: ignore[method-assign]
+            def submit(self, request: Any, on_done: Any) -> Any:
+                seen.append(request.client)
+                return self._submit(request, on_done)
+
+        engine.resolve = lambda ref: Spying(resolve(ref))
         headers = bearer(KEYS.of["infer"]) | {"x-client": "somebody else"}
         await client.post(PREDICT, json=ROW, headers=headers)
         assert seen == ["infer"]

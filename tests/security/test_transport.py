@@ -74,7 +74,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory, zoo: Path) -> Iterator[Sec
     made = Secured(tmp_path_factory.mktemp("secured"), zoo / "doubler")
     yield made
     made.server.process.kill()
-    made.server.process.wait()
+    made.server.process.wait(timeout=30)
 
 
 def test_keys_and_client_certificates_are_accepted_over_tls(secured: Secured) -> None:
@@ -120,8 +120,10 @@ def test_old_versions_and_weak_ciphers_are_refused(secured: Secured) -> None:
 def test_plain_http_and_silence_do_not_disturb_others(secured: Secured) -> None:
     port = httpx.URL(secured.url).port
     with (
-        socket.create_connection(("127.0.0.1", port or 0)),  # it never begins a handshake
-        socket.create_connection(("127.0.0.1", port or 0)) as plain,
+        socket.create_connection(
+            ("127.0.0.1", port or 0), timeout=10
+        ),  # it never begins a handshake
+        socket.create_connection(("127.0.0.1", port or 0), timeout=10) as plain,
     ):
         plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert secured.ask(secured.infer).status_code == 200

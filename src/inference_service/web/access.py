@@ -3,6 +3,7 @@
 It is there only where access control, a quota, a proxy or a port for admins is configured.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -28,6 +29,16 @@ _BASIC = b'Basic realm="inference-service", charset="UTF-8"'
 _REFUSALS = (Forbidden, NotFound, QuotaExceeded, Unauthorised)
 
 Failure = Callable[[Exception], ErrorAnswer]
+
+
+def with_certificate(
+    state: dict[str, Any], transport: asyncio.BaseTransport
+) -> tuple[dict[str, Any], bool]:
+    """The state of a connection with its client's verified certificate; whether it is encrypted."""
+    secured = transport.get_extra_info("ssl_object")
+    if secured is None:
+        return state, False
+    return {**state, PEER_CERTIFICATE: secured.getpeercert()}, True
 
 
 class AccessControl:

@@ -19,10 +19,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from inference_service.web.access import PEER_CERTIFICATE
+from inference_service.web.access import with_certificate
 from inference_service.web.http1.half_close import HalfClosed, can_tell
 from inference_service.web.http1.head import (
     check_head,
+    check_site,
     head_without_upgrade,
     offered_upgrade,
     too_large,
@@ -70,10 +71,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many connections."""
         super().connection_made(transport)
-        secured = transport.get_extra_info("ssl_object")
-        if secured is not None:
-            self._encrypted = True
-            self.app_state = {**self.app_state, PEER_CERTIFICATE: secured.getpeercert()}
+        self.app_state, self._encrypted = with_certificate(self.app_state, transport)
         self.flow = Flow(transport)
         self._lingering: Any = LingeringClose(transport, self.loop)
         self._head_since = self._progress_at = self.loop.time()
@@ -167,7 +165,7 @@ class HttpConnection(HttpToolsProtocol):
             self._host,
             self._limits.head_bytes,
         )
-        self._check_site()
+        check_site(self._limits.sites, self.parser.get_method(), self._host, self.headers)
         if self.parser.should_upgrade() and not self._should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise Refused(405, "CONNECT is for proxies")
@@ -177,16 +175,6 @@ class HttpConnection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:
             self._receiving = self.cycle
-
-    def _check_site(self) -> None:
-        sites = self._limits.sites
-        if sites is not None:
-            fault = sites.fault(
-                self.parser.get_method(), self._host, self.headers,
-                stream=self.parser.should_upgrade() and self._should_upgrade(),
-            )  # fmt: skip
-            if fault is not None:
-                raise Refused(*fault)
 
     def on_body(self, body: bytes) -> None:
         """Some of a body."""

@@ -148,6 +148,8 @@ def _within(access: Access | None, entry: Entry | None) -> Any:
 
 
 def _unpacked(handler: Any, raw: bytes) -> Any:
+    if handler.request_deserializer is None:  # the handler unpacks it itself
+        return raw
     try:
         return handler.request_deserializer(raw)
     except Exception:
