@@ -11,11 +11,14 @@ import httpx
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import Mount, Route
 
+from inference_service.security.authorizer import Authorizer
 from inference_service.security.grants import Scope
-from inference_service.security.keys import KeyEntry, create
+from inference_service.security.keys import KeyEntry, KeyRing, create
+from inference_service.security.setup import check_exposure, security_of
 from inference_service.security.table import GRPC, HTTP, needed
 from inference_service.service import Service
-from inference_service.settings import Settings
+from inference_service.settings import InvalidSettings, Settings
+from inference_service.web.access import AccessControl
 from tests.conftest import ROOT
 
 PEPPER = "a pepper of some length"
@@ -190,6 +193,49 @@ async def test_every_way_to_send_a_key_works(zoo: Path) -> None:
         assert openai.json()["error"]["message"].startswith("expected a key as")
 
 
+class Stream:
+    """A WebSocket as an ASGI server tells it to the application."""
+
+    def __init__(self, path: str, subprotocols: list[str], headers: dict[str, str]) -> None:
+        self.sent: list[Any] = []
+        self._pending = [
+            {"type": "websocket.connect"},
+            {"type": "websocket.disconnect", "code": 1000},
+        ]
+        self.scope = {
+            "type": "websocket", "path": path, "query_string": b"", "root_path": "", "scheme": "ws",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "subprotocols": subprotocols, "client": ("127.0.0.1", 1),
+            "server": ("test", 80), "extensions": {"websocket.http.response": {}}, "state": {},
+        }  # fmt: skip
+
+    async def receive(self) -> Any:
+        return self._pending.pop(0)
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+
+async def test_a_stream_needs_a_key_and_a_browser_s_may_be_a_subprotocol() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    ring = KeyRing(KEYS.entries, PEPPER.encode())
+    guarded = AccessControl(app, authorizer=Authorizer(ring, lambda: 1.0))
+    key, path = KEYS.of["infer"], "/models/speech/detect/stream"
+    for subprotocols, headers, outcome in (
+        ([], {}, ("websocket.http.response.start", 401)),
+        ([], {"x-api-key": KEYS.of["read"]}, ("websocket.http.response.start", 403)),
+        ([], {"authorization": f"Bearer {key}"}, ("websocket.accept", None)),
+        (["inference-service", f"inference-service.key.{key}"], {}, ("websocket.accept", "inference-service")),
+    ):  # fmt: skip
+        stream = Stream(path, subprotocols, headers)
+        await guarded(stream.scope, stream.receive, stream.send)
+        first = stream.sent[0]
+        told = first.get("status") or first.get("subprotocol")
+        assert (first["type"], told) == outcome
+
+
 async def test_the_name_of_the_key_is_what_the_scheduler_shares_by(zoo: Path) -> None:
     limits = {"client_header": "x-client"}
     async with running(KEYS.settings(zoo / "doubler", limits=limits)) as (client, service):
@@ -298,6 +344,34 @@ async def test_proxies_tell_the_client_s_address(zoo: Path) -> None:
 
 
 def test_without_access_control_requests_pass_no_middleware_of_it() -> None:
-    from inference_service.security.setup import security_of
-
     assert not security_of(Settings()).guards
+
+
+def test_a_service_without_access_control_listens_on_loopback_unless_it_is_meant() -> None:
+    assert check_exposure(Settings()) == ""
+    assert check_exposure(Settings(host="::1")) == ""
+    everywhere = Settings(host="0.0.0.0")
+    with pytest.raises(InvalidSettings, match="--allow-anonymous"):
+        check_exposure(everywhere)
+    warning = "no access control: whatever reaches 0.0.0.0 may use the service"
+    assert check_exposure(everywhere, allowed=True) == warning
+    meant = Settings.model_validate({"host": "0.0.0.0", "security": {"anonymous": True}})
+    assert check_exposure(meant) == warning
+    guarded = KEYS.settings(Path("models"), host="0.0.0.0")
+    assert check_exposure(guarded) == ""
+
+
+@pytest.mark.parametrize(
+    ("security", "message"),
+    [
+        ({"keys_file": "/nowhere/keys.toml"}, "security: can't read keys.toml: No such file"),
+        ({"pepper": "short", "keys": [
+            {"id": "0" * 10, "name": "a", "scopes": ["infer"], "hash": "hmac-sha256:" + "0" * 64}
+        ]}, "security: pepper: expected 16 bytes or more"),
+        ({"trusted_proxies": ["somewhere"]}, "setting 'security.trusted_proxies'"),
+        ({"tls": {"certificate": "/nowhere/a", "key": "/nowhere/b"}}, "a and b can't be used"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_used_are_told(security: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSettings, match=message):
+        security_of(Settings.model_validate({"security": security}))

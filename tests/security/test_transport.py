@@ -135,6 +135,32 @@ def test_a_refusal_is_read_by_its_client_over_tls(secured: Secured) -> None:
         assert connection.recv(4096).startswith((b"HTTP/1.1 400", b"HTTP/1.1 505"))
 
 
+_UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "more", "status"),
+    [
+        ("GET", "evil.example", "", b"421"),
+        ("POST", "localhost", "Origin: http://evil.example\r\nContent-Length: 0\r\n", b"403"),
+        ("GET", "localhost", f"Origin: http://evil.example\r\n{_UPGRADE}", b"403"),
+        ("GET", "localhost", "Origin: http://evil.example\r\n", b"200"),
+        ("POST", "localhost", "Origin: https://localhost\r\nContent-Length: 0\r\n", b"405"),
+        ("GET", "localhost", f"Origin: https://localhost\r\n{_UPGRADE}", b"401"),
+    ],
+)
+def test_other_hosts_and_pages_of_other_sites_are_refused(
+    secured: Secured, method: str, host: str, more: str, status: bytes
+) -> None:
+    path = "/models/doubler/x/stream" if "Upgrade" in more else "/v2/health/live"
+    with handshake(secured, secured.context()) as connection:
+        connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n".encode())
+        assert connection.recv(4096).split()[1] == status
+
+
 def infer(secured: Secured, headers: dict[str, str], *, client: bool = False) -> Any:
     options: dict[str, Any] = {"root_certificates": str(secured.authority.file)}
     if client:
