@@ -72,6 +72,13 @@ class RepositorySettings(_Section):
     follow_links: bool = Field(
         False, description="follow symbolic links out of the model repository, too"
     )
+    locked: bool = Field(
+        False,
+        description="serve only models that are in models.lock; unset: where there is one, too",
+    )
+    public_key: Path | None = Field(
+        None, description="PEM file of the Ed25519 key that models.lock must be signed with"
+    )
 
 
 class BatchingSettings(_Section):
@@ -194,12 +201,6 @@ class AdminSettings(_Section):
         description="a port of its own for what needs the scope admin; unset: the same",
     )
 
-    @model_validator(mode="after")
-    def _needs_token(self) -> Self:
-        if self.repository and self.token is None:
-            raise ValueError("admin.repository needs admin.token: loading models needs an admin")
-        return self
-
 
 class ShutdownSettings(_Section):
     """What happens on SIGTERM."""
@@ -239,6 +240,15 @@ class Settings(BaseSettings):
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
+
+    @model_validator(mode="after")
+    def _admin_is_known(self) -> Self:
+        if self.admin.repository and not self.admin.token and not self.security.access_control:
+            raise ValueError(
+                "admin.repository needs admin.token, or access control (security.keys_file): "
+                "loading models needs an admin"
+            )
+        return self
 
 
 class _FileSettings(Settings):

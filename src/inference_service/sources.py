@@ -22,6 +22,7 @@ from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
 from inference_service.repository.layout import ModelEntry, names, scan
+from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
 from inference_service.runtime.findings import FindingsCache
@@ -99,9 +100,27 @@ def _load(
         bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
         return apart.load(options, warming, bounds, beside=beside)
 
+    in_words(entry, lambda: _check_lock(settings, entry, version))
     info, runner = in_words(entry, work)
     warnings = tuple(without_paths(warning, _folders(entry)) for warning in info.warnings)
     return replace(info, warnings=warnings), runner
+
+
+def _check_lock(settings: Settings, entry: ModelEntry, version: int) -> None:
+    """Raises InvalidModel where models.lock, or its signature, says that files are others."""
+    repository = settings.repository
+    root = settings.models if settings.models.is_dir() else settings.models.parent
+    public_key = repository.public_key.read_bytes() if repository.public_key is not None else None
+    locked = read_lock(root, public_key)
+    if locked is None:
+        if repository.locked or public_key is not None:
+            raise InvalidModel(f"there is no {LOCK_FILE}: run inference-service lock")
+        return
+    others = [
+        path.parent.name for number, path in entry.versions.items()
+        if number != version and path.parent != entry.folder
+    ]  # fmt: skip
+    check_model(entry.folder or entry.versions[version], root, locked, others)
 
 
 def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
