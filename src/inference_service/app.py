@@ -32,8 +32,8 @@ from inference_service.protocols.oip.repository import RepositoryControl
 from inference_service.protocols.openai import routes as openai
 from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tasks import openapi as tasks_openapi
+from inference_service.protocols.tasks import rerank, transcriptions
 from inference_service.protocols.tasks import routes as tasks
-from inference_service.protocols.tasks import transcriptions
 from inference_service.protocols.tei import routes as tei
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
@@ -177,6 +177,7 @@ def _add_routes(app: FastAPI, service: Service, edge: Edge, server: oip.Server) 
         openai.router(edge),
         tei.router(edge, __version__, service.health),
         transcriptions.router(edge, pool, openai.failure, openai.FAILURES),
+        rerank.router(edge, pool, tei.failure, tei.FAILURES),
         tasks.router(edge, pool, settings.limits.stream_idle_timeout),
     )
     app.state.prediction_routes = [
@@ -284,6 +285,7 @@ def _openapi(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any
             {"name": tasks.TAG, "description": "What the loaded models can be asked for"},
             {"name": predict.TAG, "description": "The contract of the classic tutorial"},
             {"name": tfserving.TAG, "description": "What TensorFlow Serving's clients speak"},
+            {"name": rerank.TAG, "description": "Texts ranked for a query: TEI's and Cohere's API"},
             {"name": transcriptions.TAG, "description": "Words of speech: OpenAI's API"},
             {"name": openai.TAG, "description": "Vectors of text: OpenAI's API and TEI's"},
             {"name": oip.TAG, "description": "What the clients of KServe and Triton speak"},

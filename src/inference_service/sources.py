@@ -89,9 +89,31 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
 def _load(
     settings: Settings, entry: ModelEntry, version: int, warming: Callable[[], None]
 ) -> tuple[ModelInfo, Runner]:
-    info, runner = in_words(entry, lambda: load(load_options(settings, entry, version), warming))
-    warnings = tuple(without_paths(warning, _folders(entry)) for warning in info.warnings)
+    def attempt(options: LoadOptions) -> tuple[ModelInfo, Runner]:
+        return in_words(entry, lambda: load(options, warming))
+
+    (info, runner), why = with_pipeline_if_it_fits(
+        entry, load_options(settings, entry, version), attempt
+    )
+    warnings = tuple(without_paths(warning, _folders(entry)) for warning in (*info.warnings, *why))
     return replace(info, warnings=warnings), runner
+
+
+def with_pipeline_if_it_fits(
+    entry: ModelEntry, options: LoadOptions, attempt: Callable[[LoadOptions], T]
+) -> tuple[T, tuple[str, ...]]:
+    """The attempt, and what is to be said of it.
+
+    A pipeline that nobody has asked for, as files beside the model suggest it, must not be the
+    reason why a model is not served: it is then served without.
+    """
+    try:
+        return attempt(options), ()
+    except InvalidModel as error:
+        if not entry.derived:
+            raise
+        why = f"it takes tensors only, no pipeline is made of its config.json: {error}"
+        return attempt(replace(options, payloads=None)), (why,)
 
 
 def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:

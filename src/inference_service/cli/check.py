@@ -74,11 +74,15 @@ def _failure(entry: Any, version: int | None, error: str) -> dict[str, Any]:
 def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[str, Any]:
     from inference_service.runtime import loader, warmup
     from inference_service.runtime.profile import knee_of
-    from inference_service.sources import load_options
+    from inference_service.sources import load_options, with_pipeline_if_it_fits
 
     options = load_options(settings, entry, version)
-    loaded = loader.inspect(options)
-    info, _ = loader.warmed(loaded, options)
+
+    def attempt(options: Any) -> Any:
+        loaded = loader.inspect(options)
+        return loaded, loader.warmed(loaded, options)[0]
+
+    (loaded, info), why = with_pipeline_if_it_fits(entry, options, attempt)
     report = _failure(entry, version, "")
     signature = info.signature
     free = sorted(
@@ -96,7 +100,7 @@ def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[s
         "batching": signature.mode.value,
         "safety": asdict(info.safety),
         "max_batch_size": None if options.derive_max_batch_size else info.policy.max_batch_size,
-        "warnings": list(info.warnings),
+        "warnings": [*info.warnings, *why],
     }
     if profile:
         report["profile"] = [

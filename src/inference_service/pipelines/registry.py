@@ -22,11 +22,14 @@ ENTRY_POINTS = "inference_service.pipelines"
 _OWN = {
     "image-classification": "image_classification",
     "recommendation": "recommendation",
+    "reranking": "sequences",
     "speech-segments": "speech_segments",
     "speech-transcription": "speech_transcription",
     "text-classification": "text_classification",
     "text-embedding": "text_embedding",
     "text-in-images": "text_in_images",
+    "token-classification": "token_classification",
+    "zero-shot-classification": "sequences",
 }
 
 _Declared = TypeVar("_Declared", bound="Options")
