@@ -1,4 +1,4 @@
-"""Work that can't be broken off, in a thread that nobody has to wait for.
+"""Work that can't be stopped, in a thread that need not be joined.
 
 A load that hangs (a file server that doesn't answer, a pipe without a writer) hangs in native code:
 no thread can end it. Threads of a pool are joined when the process ends; these are not.
@@ -14,7 +14,7 @@ _PREFIX = "daemon-"
 
 
 def in_daemon(work: Callable[[], T], name: str) -> Future[T]:
-    """Begin the work. Whoever gives up waiting leaves the thread behind."""
+    """Begin the work. A caller that gives up waiting leaves the thread behind."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()  # from now on it can't be cancelled: it runs
 

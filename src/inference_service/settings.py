@@ -80,7 +80,7 @@ class BatchingSettings(_Section):
         None, description="rows in one run; unset: where measured rows per second level off"
     )
     max_queue_delay: NonNegativeFloat = Field(
-        0.0, description="seconds a free slot waits for more rows; 0 is right for nearly everybody"
+        0.0, description="seconds a free slot waits for more rows; 0 is right for nearly all loads"
     )
     max_queue_rows: PositiveInt | None = Field(
         None, description="rows that may wait for one model; unset: bounded in time alone"
@@ -183,7 +183,7 @@ class AdminSettings(_Section):
     @model_validator(mode="after")
     def _needs_token(self) -> Self:
         if self.repository and self.token is None:
-            raise ValueError("admin.repository needs admin.token: who may load models is an admin")
+            raise ValueError("admin.repository needs admin.token: loading models needs an admin")
         return self
 
 

@@ -24,9 +24,9 @@ def end(status: int) -> NoReturn:
 
 
 def end_within(seconds: float) -> None:
-    """Exit with status 1 after so many seconds, unless the process has ended by then.
+    """Exit with status 1 after this many seconds, unless the process has ended by then.
 
-    Threads that decode or run something can't be broken off, and the interpreter would wait for
+    Threads that decode or run something can't be stopped, and the interpreter would wait for
     them.
     """
     timer = threading.Timer(seconds + _LATER, _give_up)
@@ -45,6 +45,6 @@ def _exit(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # nobody reads it any more
+        except (OSError, ValueError):  # its reader is gone
             continue
     os._exit(status)

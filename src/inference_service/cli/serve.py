@@ -12,7 +12,7 @@ from inference_service.core.errors import InferenceServiceError
 from inference_service.progress import Loaded
 
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""Addresses to listen on that nobody can open."""
+"""Addresses to listen on that a browser can't open."""
 
 
 @click.command(no_args_is_help=False)

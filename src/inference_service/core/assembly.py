@@ -29,7 +29,7 @@ def split(outputs: Tensors, counts: Sequence[int]) -> list[Tensors]:
     """Give each part its rows of every output, as views.
 
     Raises RowsMismatch where an output doesn't have one entry for each row that went in: then
-    nobody can say whose entry is whose.
+    its entries can't be told apart.
     """
     rows = sum(counts)
     for name, array in outputs.items():

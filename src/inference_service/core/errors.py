@@ -87,7 +87,7 @@ class Unauthorised(ClientError):  # noqa: N818
 
 
 class Forbidden(ClientError):  # noqa: N818
-    """Nobody may do this here."""
+    """This is not allowed here."""
 
 
 class NotFound(ClientError):  # noqa: N818
@@ -139,14 +139,14 @@ class ExecutionFailed(InferenceServiceError):  # noqa: N818
 
 
 class RowsMismatch(ExecutionFailed):
-    """A run of several rows did not give what its rows give alone, so nobody's part is known.
+    """A run of several rows did not give what its rows give alone, so no request's part is known.
 
     Each request of the run is computed again, alone; no client sees this error.
     """
 
 
 class RunStopped(InferenceServiceError):  # noqa: N818
-    """A run was broken off because nobody waited for it any more."""
+    """A run was stopped because all its requests were cancelled."""
 
 
 class InvalidModel(InferenceServiceError):  # noqa: N818

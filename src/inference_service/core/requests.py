@@ -24,7 +24,7 @@ class InferenceRequest(NamedTuple):
     """Tensors for one model.
 
     ``deadline`` is the client's own, absolute on the engine's clock, in seconds; inf: it gave none,
-    and the model's default holds. ``client`` is whom the service shares its time with fairly.
+    and the model's default holds. ``client`` is the key of the fair share.
     """
 
     model: ModelRef

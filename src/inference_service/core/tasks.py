@@ -3,7 +3,7 @@
 A `Task` never runs a model and never waits. It is a generator that yields the inferences it wants
 next and is sent their outputs, as many times as it needs: once for a classifier, several times
 where one model's answer is another one's question. So a task can be tested with plain arrays,
-whoever drives it may run its steps in threads, and each inference shares batches with those of all
+its driver may run its steps in threads, and each inference shares batches with those of all
 other clients.
 """
 

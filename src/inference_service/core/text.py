@@ -53,7 +53,7 @@ class TextEmbedder(Protocol):
         """Numbers in a vector, where the graph says so."""
 
     def tokenize(self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False) -> Tokens:
-        """Texts, or ids that somebody else has made, to tokens.
+        """Texts, or ids made elsewhere, to tokens.
 
         Raises InvalidInput for a text without tokens, an unknown id, and for a text that is too
         long unless it may be cut at its end (``truncate``).

@@ -26,7 +26,7 @@ class Queueing(Protocol):
         """The expected seconds of its next run."""
 
     def dispatch(self, now: float, slots: int) -> bool:
-        """Drop what is late, start up to so many runs, set the alarm; whether a run has started."""
+        """Drop what is late, start up to ``slots`` runs, set the alarm; whether one has started."""
 
 
 @dataclass(slots=True)

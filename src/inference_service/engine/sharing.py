@@ -35,7 +35,7 @@ class Sharing:
         """The answer to the request, or to its twin.
 
         A request joins only a computation that may take as long as the request itself has. It gives
-        up at its own deadline; the computation is withdrawn when nobody waits for it any more.
+        up at its own deadline; the computation is withdrawn when no request waits for it any more.
         """
         key = digest(request)
         shared = self._under_way.get(key)

@@ -42,7 +42,7 @@ _FILTERS = {
 }
 _WHITE = (255, 255, 255, 255)
 _DEEP = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
-_SHARPER = 2  # a JPEG is decoded at a smaller scale if that still has so many times the pixels
+_SHARPER = 2  # a JPEG is decoded at a smaller scale if that still has this many times the pixels
 
 
 def open_image(data: bytes, max_pixels: int, wanted: tuple[int, int] | None = None) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What somebody did in, what might suit out: ``[pipeline] kind = "recommendation"``.
+"""A history in, recommended items out: ``[pipeline] kind = "recommendation"``.
 
 The graph takes a weight for each item of the catalogue and scores all of it: one matrix product, of
 which a batch is no dearer than a lone row.
@@ -68,7 +68,7 @@ class RecommendParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    top_k: PositiveInt | None = Field(None, description="at most so many items")
+    top_k: PositiveInt | None = Field(None, description="at most this many items")
     exclude_seen: bool = Field(True, description="leave out what is in the history")
     exclude: list[str] = Field([], description="leave out these items")
     tags: list[str] = Field([], description="only items that have one of these tags")
@@ -109,7 +109,7 @@ class Recommend:
 
     noun = "user"
     media: Sequence[str] = ()
-    summary = "What else might suit somebody who had to do with these items?"
+    summary = "Which items suit this history?"
     parameters = RecommendParameters
     result = Recommendations
     inline_below = 1  # payloads are JSON that has been read already

@@ -34,7 +34,7 @@ class ClassifyParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    top_k: PositiveInt | None = Field(None, description="at most so many labels")
+    top_k: PositiveInt | None = Field(None, description="at most this many labels")
     threshold: Share | None = Field(None, description="only labels of this score and more")
 
 

@@ -1,4 +1,4 @@
-"""When does somebody speak? Silero VAD's graph over samples, at once or as they come. Pure.
+"""Detection of speech. Silero VAD's graph over samples, at once or as they come. Pure.
 
 It takes 32 ms and what it made of those before, so it runs once for each chunk, one after the
 other. Those of many clients share batches. Source: https://github.com/snakers4/silero-vad
@@ -118,7 +118,7 @@ class SpeechTracker:
         return ended
 
     def finish(self, samples: int) -> Span | None:
-        """The speech that the end, after so many samples, has cut off."""
+        """The segment that is open when the sound ends after this number of samples."""
         if self.begun is None:
             return None
         return self._kept(self.begun, min(self._now, samples))

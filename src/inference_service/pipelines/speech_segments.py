@@ -1,4 +1,4 @@
-"""Sound in, where somebody speaks out: ``[pipeline] kind = "speech-segments"``."""
+"""Sound in, segments of speech out: ``[pipeline] kind = "speech-segments"``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -85,7 +85,7 @@ class DetectSpeech:
 
     noun = "audio"
     media: Sequence[str] = audio.MEDIA
-    summary = "When does somebody speak?"
+    summary = "Where is speech in the recording?"
     parameters = SpeechParameters
     result = Speech
     inline_below = 0

@@ -1,8 +1,8 @@
 """Speech in, words out: ``[pipeline] kind = "speech-transcription"``.
 
-A detector of speech, which is another model, says where somebody speaks. What is spoken between two
-pauses is one row of samples; the graph answers it with tokens. Rows are filled up with silence to
-half or whole seconds, so that those of many clients share runs.
+A detector of speech, which is another model, finds the segments of speech. What is spoken between
+two pauses is one row of samples; the graph answers it with tokens. Rows are filled up with silence
+to half or whole seconds, so that rows of many clients share runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ class StreamParameters(audio.SoundFormat, TranscribeParameters):
         0.5, description="how long a pause ends a segment"
     )
     partial: Seconds = Field(
-        1.0, description="time between two partial transcripts while somebody speaks; 0: none"
+        1.0, description="time between two partial transcripts during speech; 0: none"
     )
 
 
@@ -328,7 +328,7 @@ def pieces(spans: Sequence[Span], probabilities: Sequence[float], longest: int) 
 
 
 def quietest(probabilities: Sequence[float], start: int, end: int) -> int:
-    """Where between two samples it is least like speech: there, nobody's word is cut in two."""
+    """Where between two samples it is least like speech: a cut there splits no word."""
     chunks = range(start // CHUNK + 1, min(end // CHUNK, len(probabilities)))
     if not chunks:
         return end

@@ -36,8 +36,8 @@ except ModuleNotFoundError as error:
     raise missing("Pillow and connected-components-3d", _KIND, "image") from error
 
 _GRID = 32  # the detector's sides are multiples of it
-_THIN = 8  # a picture so many times as wide as it is high gets room above and below
-_UPRIGHT_FROM = 1.5  # a line so many times as high as it is wide is turned
+_THIN = 8  # a picture this many times as wide as it is high gets room above and below
+_UPRIGHT_FROM = 1.5  # a line this many times as high as it is wide is turned
 _HEIGHT = 48  # of a line, for the other two models
 _DIRECTION_WIDTH = 192
 _NARROWEST, _STEP, _WIDEST = 320, 160, 3200  # of a line for the recogniser

@@ -62,7 +62,7 @@ class SearchParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     documents: list[str] = Field(min_length=1, max_length=_MOST_DOCUMENTS)
-    top_k: PositiveInt = Field(10, description="at most so many documents")
+    top_k: PositiveInt = Field(10, description="at most this many documents")
     truncate: bool = Field(False, description="cut a text that is too long, and say so")
 
 

@@ -57,7 +57,7 @@ def _leaf_schema(dtype: DType) -> dict[str, Any]:
 
 LARGEST_EXAMPLE = 40_000
 """Values; a page with a larger one would be slow to open."""
-_MANY = 1_000  # values; so many are zeros, which take the least room
+_MANY = 1_000  # values; an example of more is all zeros, which take the least room
 _FREE = 4  # the length of a free axis of which nothing is known
 
 

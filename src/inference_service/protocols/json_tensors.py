@@ -32,7 +32,7 @@ from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, n
 # onnxruntime's int64 is C's long long, whose scalars orjson doesn't know: equal, but not the same.
 _KNOWN = {d.numpy: np.dtype(d.numpy.name) for d in DType if d is not DType.BYTES}
 _RULES = {key: Rules(*key) for key in product((True, False), repeat=3)}
-_SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in so many
+_SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in this many
 _FAR_APART = 512  # bytes between two keys
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 

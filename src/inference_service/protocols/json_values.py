@@ -31,7 +31,7 @@ _SQUARES = {d: d.largest if d is DType.FP64 else d.largest**2 for d in DType if 
 class Rules(NamedTuple):
     """How strictly numbers are read.
 
-    Without ``check_types`` nobody looks at the type of each value before numpy does: for bodies
+    Without ``check_types`` numpy is the first to look at the type of each value: for bodies
     that can hold neither strings nor booleans in place of numbers. ``non_finite`` takes NaN and
     Infinity, which JSON doesn't have; ``null`` takes null for a NaN.
     """

@@ -68,7 +68,7 @@ def read_small(path: Path, most: int) -> bytes | None:
 
 
 def unreadable(path: Path, error: Exception) -> InvalidModel:
-    """The system's words without the path, which is nobody's business but the operator's."""
+    """The system's words without the path, which only the operator may see."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return InvalidModel(f"{path.name} can't be read: {why}")
 

@@ -93,7 +93,7 @@ def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[Mode
     if path.is_file():
         if path.suffix != ".onnx":
             raise InvalidModel(f"{path} is no .onnx file; serve takes one or a model repository")
-        # Whoever names one file means it, wherever it is a link to.
+        # A file that is named is meant, even where it is a link.
         root = _ANYWHERE if follow_links else path.resolve().parent
         return _read([(path.stem, lambda: _bare(path.stem, path, root))], time_limit)
     if not path.is_dir():

@@ -43,10 +43,10 @@ Delay: TypeAlias = Annotated[float, Field(ge=0, le=60)]
 """Seconds: a request is ended after `limits.request_timeout`, 60 by default."""
 
 Deadline: TypeAlias = Annotated[float, Field(ge=1e-3, le=86_400)]
-"""Seconds: nothing is answered in less than a millisecond, and nobody waits for days."""
+"""Seconds: between the fastest answer there is and a day."""
 
 Length: TypeAlias = Annotated[int, Field(ge=1, le=2**26)]
-"""Of an axis: so many float32 are 256 MB, in one row."""
+"""Of an axis: that many float32 are 256 MB, in one row."""
 
 Classes: TypeAlias = Annotated[int, Field(ge=1, le=100_000)]
 """Of an answer: each is written as text."""

@@ -57,7 +57,7 @@ def with_common_locale(source: Path | bytes, name: str) -> bytes | None:
 
 
 def how_to_install(name: str) -> str:
-    """Words for whoever runs the service."""
+    """The text for the operator."""
     stem, _, charset = name.partition(".")
     made = f"{stem}.{charset or 'UTF-8'}"
     return (

@@ -56,7 +56,7 @@ _ZIPMAP = re.compile(r"^seq\(map\((?:int64|string),tensor\((?:float|double)\)\)\
 _FAILED_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
 _OF_THE_RUN = {"Fail", "InvalidArgument", "RuntimeException"}
 _OF_THE_MACHINE = re.compile(r"allocat|bad_alloc|out of memory|thread", re.IGNORECASE)
-_PLAINER = (  # messages that say little to who doesn't know onnxruntime's sources
+_PLAINER = (  # messages that are obscure without onnxruntime's sources
     (re.compile(r"^sto(d|f|ld)$"), "a text is not a number"),
     (re.compile(r"^sto(i|l|ll|ul|ull)$"), "a text is not a whole number of 64 bits"),
     (
@@ -88,7 +88,7 @@ class Frame:
     """What makes rows of a graph's tensors, as its owner declares it.
 
     ``axes``: the batch axis of inputs and outputs where it isn't the first. ``constants``: inputs
-    that are the same for all rows; they are given to the graph and nobody sees them.
+    that are the same for all rows; they are given to the graph and are in no answer.
     """
 
     axes: Mapping[str, int] = field(default_factory=dict)
@@ -193,7 +193,7 @@ class OpenModel:
         # onnxruntime's exceptions have no common base but Exception.
         except Exception as error:
             if stop is not None and stop.options.terminate:
-                raise RunStopped("nobody waited for it any more") from error
+                raise RunStopped("every request of the run was cancelled") from error
             raise translate(error, self.known) from error
         return {
             name: self._unmap(name, value) if name in self.maps else self._turned(name, value)

@@ -128,7 +128,7 @@ class Call:
     """One node while its rule runs.
 
     Every present input must be asked for (``value`` and all that use it): one that the rule never
-    looked at makes the node unproven, since nobody thought about it.
+    looked at makes the node unproven, since its rule does not consider it.
     """
 
     def __init__(

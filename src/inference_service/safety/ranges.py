@@ -29,7 +29,7 @@ MOST_ROWS = 2**16
 MOST_CHECKED = 16
 """Numbers of one proof that are compared with their types for each request."""
 BITS = {"int32": 31, "int64": 63, "float": 24, "double": 53}
-"""Integers of up to so many bits (without the sign) are exact in a type."""
+"""Integers of up to this many bits (without the sign) are exact in a type."""
 
 
 class Ranges:

@@ -64,7 +64,7 @@ OPEN: dict[str, Callable[[float, int, int], list[float]]] = {
 class Closed:
     """``clients`` that send the next request ``think`` seconds after each answer.
 
-    ``spread`` seconds lie between the requests of clients that were answered together: nobody's
+    ``spread`` seconds lie between the requests of clients that were answered together: no client's
     network and event loop deliver them at one instant. ``random`` makes the thinking exponential.
     """
 

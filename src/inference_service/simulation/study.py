@@ -114,7 +114,7 @@ def _server(
 def run_open(
     name: str, policy: Batching, model: Model, times: Sequence[float], timeout: float = math.inf
 ) -> Result:
-    """A policy on an open load: nobody waits for answers before asking again."""
+    """A policy on an open load: arrivals do not wait for answers."""
     return run_arrivals(name, policy, model, arrivals(list(times), timeout))
 
 

@@ -25,7 +25,7 @@ from inference_service.core.requests import ModelRef
 from inference_service.engine.interfaces import BatchRecord, Engine, RequestRecord
 from inference_service.telemetry.series import Count, Counter, Distribution, Histogram
 
-# One more series for each child that nobody reads.
+# One more series for each child, of no use.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (
@@ -96,7 +96,7 @@ class PrometheusObserver:
         )
         self._rejected = Counter(
             "inference_rejected",
-            "Requests refused at the door, by reason",
+            "Requests refused by admission control, by reason",
             ("model", "reason"),
             registry=registry,
         )
@@ -141,7 +141,7 @@ class PrometheusObserver:
         )
         self._saved = Counter(
             "inference_compute_saved_seconds",
-            "Compute that was not spent: runs broken off because nobody waited for them any more",
+            "Compute that was not spent: runs stopped because all their requests were cancelled",
             _MODEL,
             registry=registry,
         )

@@ -2,7 +2,7 @@
 
 prometheus_client's own take a lock for every number, half a dozen of them for a histogram: together
 6 % of a small request. Here only the event loop's thread counts, so an addition is enough; what is
-counted is handed to prometheus_client when somebody asks for it (`Collector`).
+counted is handed to prometheus_client when metrics are scraped (`Collector`).
 """
 
 from bisect import bisect_left

@@ -58,7 +58,7 @@ def read_head(
 ) -> Head:
     """One pass over the headers. Raises InvalidInput.
 
-    The client is whoever ``client_header`` names, and its address otherwise.
+    The client is what ``client_header`` names, and its address otherwise.
     """
     head = Head(non_finite=non_finite)
     for name, value in scope["headers"]:

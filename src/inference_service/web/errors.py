@@ -45,7 +45,7 @@ _TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
 )
 _MORE_HEADERS = {401: {"www-authenticate": "Bearer"}, 415: {"accept-encoding": "gzip, deflate"}}
 INTERNAL = "internal error; the server's log has the details"
-"""What a client is told of an error that nobody foresaw."""
+"""The answer to an unexpected error."""
 
 
 class ErrorBody(BaseModel):
@@ -89,7 +89,7 @@ class ErrorAnswer:
 
 
 def answer(error: Exception) -> ErrorAnswer:
-    """The answer to an error. One that nobody foresaw is logged and told without details."""
+    """The answer to an error. An unexpected one is logged and answered without details."""
     for kind, status, name in _TABLE:
         if isinstance(error, kind):
             headers = {}
@@ -107,7 +107,7 @@ def outcome(error: Exception) -> str:
 
 
 def words(error: Exception) -> str:
-    """What a client is told of an error: nothing, of one that nobody foresaw."""
+    """What a client is told of an error: no details of an unexpected one."""
     return str(error) if isinstance(error, InferenceServiceError) else INTERNAL
 
 

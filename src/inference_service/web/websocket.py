@@ -1,7 +1,7 @@
-"""One WebSocket: uvicorn's protocol class, reading ahead within a bound and telling who has left.
+"""One WebSocket: uvicorn's protocol class, reading ahead within a bound and noticing a disconnect.
 
 uvicorn stops reading after each message until the application asks for the next one. While it
-computes, nobody learns that the client has left. Here reading goes on until `READ_AHEAD` bytes
+computes, a disconnect goes unnoticed. Here reading goes on until `READ_AHEAD` bytes
 wait, so a Close or the end of the connection is seen at once; where that many wait, the system is
 asked what became of the connection (`StreamConnection.check`).
 """

@@ -32,7 +32,7 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class RepositoryControl:
-    """What an admin can do. ``token`` None: nobody is one."""
+    """What an admin can do. ``token`` None: there is no admin."""
 
     names: Callable[[], Awaitable[Sequence[str]]]
     load: Callable[[str], Awaitable[None]]
@@ -127,7 +127,7 @@ def index_of(engine: Engine, names: Sequence[str], *, ready_only: bool = False) 
 
 
 def check_admin(authorization: str, token: str | None) -> None:
-    """Raises Forbidden where nobody is an admin, Unauthorised for everybody who isn't one."""
+    """Raises Forbidden where there is no admin, Unauthorised without the admin's token."""
     if token is None:
         raise Forbidden(
             "loading and unloading models is switched off; "

@@ -217,7 +217,7 @@ def _from_parts(parts: Sequence[tuple[str, str, bytes]], noun: str, *, binary: b
             text = _text(data, name) if not binary else data
             payloads.append(Payload(text, media))
             places.append((name, len(places)))
-        elif data:  # an empty field of a form is one that nobody has filled in
+        elif data:  # an empty field of a form was not filled in
             _add(parameters, name, _text(data, name))
     _check_count(len(payloads), noun)
     if len(payloads) == 1:

@@ -1,7 +1,7 @@
 """WebSocket /models/{model}/{task}/stream: a payload as it comes, events as they are known.
 
 Binary messages are the payload, ``{"event": "end"}`` is its end. The next message is read when the
-one before has been answered: who sends faster than that is held back by TCP.
+one before has been answered: a faster sender is held back by TCP.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class StreamEndpoint:
             await self._until_gone(socket, stream)
 
     async def _until_gone(self, socket: WebSocket, stream: _Stream) -> None:
-        """Converse; what is in work when the client leaves is broken off."""
+        """Converse; what is in work when the client leaves is stopped."""
         talk = asyncio.ensure_future(self._answer(socket, stream))
         left = asyncio.ensure_future(gone(socket.scope).wait())
         try:

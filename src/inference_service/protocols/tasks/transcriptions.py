@@ -84,7 +84,7 @@ _FIELDS = TranscriptionForm.model_fields
 
 
 class SoundUsage(BaseModel):
-    """What was billed for, where somebody bills: seconds of sound."""
+    """Usage in OpenAI's form: seconds of sound."""
 
     type: Literal["duration"]
     seconds: float

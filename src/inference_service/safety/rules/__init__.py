@@ -30,7 +30,7 @@ Refuse with ``Mixing(why)`` only where the node is known to combine rows, with `
 a constant admits one number of rows only, with ``Unfollowed(why)`` in every other case. An input
 that the rule did not look at, a mark that ``accepts`` does not name, and an exception make the node
 unproven. Operators of which one row's values can make the run fail call ``call.host.can_fail()``;
-those whose cost depends on values ``call.host.cost_by_value(reason)``.
+rules of operators with a cost by value ``call.host.cost_by_value(reason)``.
 
 The interpreter checks every result: rows fit their shape, and no other length may depend on the
 number of rows.

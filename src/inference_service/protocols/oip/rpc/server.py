@@ -15,7 +15,7 @@ from inference_service.protocols.oip.rpc.service import InferenceService
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
 
-_REFRESH = 1.0  # seconds between looks at the health for those who watch it
+_REFRESH = 1.0  # seconds between looks at the health for its watchers
 _STATUS = health_pb2.HealthCheckResponse
 
 
@@ -60,7 +60,7 @@ class GrpcServer:
 
 
 class _Health(health.aio.HealthServicer):
-    """Asked, it looks; for those who watch it looks again and again."""
+    """Asked, it looks; for its watchers looks again and again."""
 
     def __init__(self, health_: Health) -> None:
         super().__init__()
