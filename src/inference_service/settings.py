@@ -71,6 +71,11 @@ class RepositorySettings(_Section):
     follow_links: bool = Field(
         False, description="follow symbolic links out of the model repository, too"
     )
+    run_pipeline_code: bool = Field(
+        False,
+        description="run the pipeline.py of models whose model.toml names it: whoever writes into "
+        "the repository runs code here",
+    )
 
 
 class BatchingSettings(_Section):

@@ -192,7 +192,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         row_shapes=manifest.warmup.shapes,
         padding=padding,
         longest=longest,
-        payloads=_payloads(entry, version),
+        payloads=_payloads(settings, entry, version),
         frame=Frame(batching.axes, manifest.runtime.constants),
         description=manifest.description,
         labels=manifest.labels,
@@ -206,7 +206,9 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     )
 
 
-def _payloads(entry: ModelEntry, version: int) -> Callable[[], PayloadPipeline] | None:
+def _payloads(
+    settings: Settings, entry: ModelEntry, version: int
+) -> Callable[[], PayloadPipeline] | None:
     """The pipeline of model.toml: its files lie beside the model, or beside model.toml."""
     declared = entry.manifest.pipeline
     if declared is None:
@@ -214,7 +216,7 @@ def _payloads(entry: ModelEntry, version: int) -> Callable[[], PayloadPipeline] 
     folder = entry.versions[version].parent
     own = entry.folder or folder
     folders = (folder,) if folder == own else (folder, own)
-    place = Place(folders, entry.manifest.labels, entry.root)
+    place = Place(folders, entry.manifest.labels, entry.root, settings.repository.run_pipeline_code)
     return partial(load_pipeline, declared, place)
 
 

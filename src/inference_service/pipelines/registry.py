@@ -14,6 +14,7 @@ from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import PayloadPipeline, Task
 from inference_service.core.tensors import Shape, Signature
 from inference_service.core.text import TextEmbedder
+from inference_service.pipelines import beside
 
 ENTRY_POINTS = "inference_service.pipelines"
 """The group of entry points: a kind's name, and a `Factory`."""
@@ -59,11 +60,13 @@ class Place:
     """Where a model lies: the version's folder, then the model's. ``labels`` are by output.
 
     ``root`` is the repository: files may be links to anywhere within it; unset: the last folder.
+    ``trusted``: code that lies there may be run (``repository.run_pipeline_code``).
     """
 
     folders: Sequence[Path]
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     root: Path | None = None
+    trusted: bool = False
 
     def file(self, name: str) -> Path:
         """The first file of that name. Raises InvalidModel, also for one outside.
@@ -107,6 +110,13 @@ def load_pipeline(declared: Mapping[str, Any], place: Place) -> PayloadPipeline:
     kind = declared.get("kind")
     if not isinstance(kind, str):
         raise InvalidModel(f"pipeline.kind: expected one of {quoted(_kinds())}")
+    if kind == beside.FILE:
+        if not place.trusted:
+            raise InvalidModel(
+                f"pipeline.kind: {beside.FILE} is code, which is run only where the setting "
+                "repository.run_pipeline_code says that the repository is trusted"
+            )
+        return _made(beside.factory(place.file(beside.FILE)), declared, place)
     if kind in _OWN:
         return _made(
             import_module(f"inference_service.pipelines.{_OWN[kind]}").load, declared, place
@@ -128,7 +138,7 @@ def _made(factory: Factory, declared: Mapping[str, Any], place: Place) -> Payloa
 
 
 def _kinds() -> list[str]:
-    return sorted({*_OWN, *entry_points(group=ENTRY_POINTS).names})
+    return sorted({beside.FILE, *_OWN, *entry_points(group=ENTRY_POINTS).names})
 
 
 def read(options: type[_Declared], declared: Mapping[str, Any]) -> _Declared:
