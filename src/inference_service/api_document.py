@@ -10,8 +10,8 @@ from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.openai import routes as openai
 from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tasks import openapi as tasks_openapi
-from inference_service.protocols.tasks import routes as tasks
 from inference_service.protocols.tasks import rerank, transcriptions
+from inference_service.protocols.tasks import routes as tasks
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.web.openapi import friendly
