@@ -18,6 +18,7 @@ from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
 from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Loader, VersionSource
+from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
@@ -41,8 +42,19 @@ def entries(settings: Settings) -> Sequence[ModelEntry]:
 
 
 def version_sources(settings: Settings) -> list[VersionSource]:
-    """The versions that the repository's models want served. Raises InvalidModel for none."""
-    return [source for entry in entries(settings) for source in _sources(settings, entry)]
+    """The versions that the repository's models want served.
+
+    Raises InvalidModel for none, and where the default model isn't there.
+    """
+    found = entries(settings)
+    names = [entry.name for entry in found]
+    default = settings.default_model
+    if default and default not in names:
+        raise InvalidModel(
+            f"default_model: there is no model '{default}' in {settings.models}"
+            f"{did_you_mean(default, names)}"
+        )
+    return [source for entry in found for source in _sources(settings, entry)]
 
 
 def model_names(settings: Settings) -> Sequence[str]:
@@ -96,7 +108,21 @@ def _load(
         entry, load_options(settings, entry, version), attempt
     )
     warnings = tuple(without_paths(warning, _folders(entry)) for warning in (*info.warnings, *why))
-    return replace(info, warnings=warnings), runner
+    return _with_names(replace(info, warnings=warnings)), runner
+
+
+def _with_names(info: ModelInfo) -> ModelInfo:
+    """What documents say of the tensors, by the names that clients use."""
+    name = info.pipeline.name
+    if not info.pipeline.names:
+        return info
+    example = info.example and {name(own): value for own, value in info.example.items()}
+    return replace(
+        info,
+        labels={name(own): labels for own, labels in info.labels.items()},
+        row_shapes={name(own): shape for own, shape in info.row_shapes.items()},
+        example=example,
+    )
 
 
 def with_pipeline_if_it_fits(

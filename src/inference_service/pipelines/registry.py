@@ -14,6 +14,7 @@ from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import PayloadPipeline, Task
 from inference_service.core.tensors import Shape, Signature
 from inference_service.core.text import TextEmbedder
+from inference_service.faults import first_fault
 from inference_service.pipelines import beside
 
 ENTRY_POINTS = "inference_service.pipelines"
@@ -146,9 +147,8 @@ def read(options: type[_Declared], declared: Mapping[str, Any]) -> _Declared:
     try:
         return options.model_validate(declared)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = render_path(("pipeline", *first["loc"]))
-        raise InvalidModel(f"{where}: {first['msg']}") from error
+        place, words = first_fault(error, options)
+        raise InvalidModel(f"{render_path(('pipeline', *place))}: {words}") from error
 
 
 def missing(library: str, kind: str, extra: str) -> InvalidModel:

@@ -62,6 +62,8 @@ def tensor(specs: Sequence[TensorSpec], name: str | None, what: str) -> TensorSp
         if spec.name == name:
             return spec
     known = quoted(spec.name for spec in specs)
+    if name is None:
+        raise InvalidModel(f"pipeline.{what}: say which {what}: pipeline.{what} = one of {known}")
     raise InvalidModel(f"pipeline.{what}: expected one of {known}, got {name!r}")
 
 

@@ -20,6 +20,7 @@ is read in a thread of its own for a limited time.
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -47,6 +48,11 @@ TIME_LIMIT = 10.0
 _NAME = re.compile(r"\w[\w.+@~ -]{0,199}")
 _TAKEN = frozenset({"stats"})  # /v2/models/stats is a path of its own
 _ANYWHERE = Path("/")
+_OTHERS = frozenset(
+    {".pt", ".pth", ".pt2", ".ts", ".h5", ".keras", ".pkl", ".pickle", ".joblib", ".tflite", ".pb",
+     ".safetensors", ".ubj"}
+)  # fmt: skip
+"""Files of models that are no ONNX."""
 _MOST_FILES = 1_000
 _SHOWN = 80  # characters of a name that can't be one
 
@@ -92,7 +98,9 @@ def scan(
 def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[ModelEntry]:
     if path.is_file():
         if path.suffix != ".onnx":
-            raise InvalidModel(f"{path} is no .onnx file; serve takes one or a model repository")
+            raise InvalidModel(
+                f"{path} is no .onnx file; serve takes one or a model repository{_import([path])}"
+            )
         # A file that is named is meant, even where it is a link.
         root = _ANYWHERE if follow_links else path.resolve().parent
         return _read([(path.stem, lambda: _bare(path.stem, path, root))], time_limit)
@@ -108,9 +116,18 @@ def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[Mode
     if not entries:
         raise InvalidModel(
             f"no models in {path}: expected {path}/<name>/<version>/{MODEL_FILE} "
-            f"or {path}/<name>.onnx"
+            f"or {path}/<name>.onnx{_import(sorted(path.iterdir())[:_MOST_FILES])}"
         )
     return entries
+
+
+def _import(files: Sequence[Path]) -> str:
+    """How the first model of another framework among the files becomes one of ours."""
+    for file in files:
+        if file.suffix.lower() in _OTHERS:
+            name = shlex.quote(file.name)
+            return f"; {file.name} becomes one with `inference-service import {name}`"
+    return ""
 
 
 def names(path: Path) -> Sequence[str]:
@@ -217,7 +234,8 @@ def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
         versions = {1: single}
     if not versions:
         wanted = f"{name}/<version>/{MODEL_FILE}"
-        return ModelEntry(name, problem=f"no version in the folder: expected {wanted}")
+        told = _import(sorted(folder.iterdir())[:_MOST_FILES])
+        return ModelEntry(name, problem=f"no version in the folder: expected {wanted}{told}")
     entry = ModelEntry(name, versions, root=root, folder=folder)
     try:
         manifest = folder / MANIFEST_FILE
