@@ -91,7 +91,8 @@ def test_the_setting_says_whether_a_repository_is_trusted(tmp_path: Path) -> Non
     (entry,) = entries(on)
     made = load_options(on, entry, 1).payloads
     assert made is not None
-    assert made().kind == "mine"
+    pipeline: Any = made()
+    assert pipeline.kind == "mine"
     refused = load_options(off, entry, 1).payloads
     assert refused is not None
     with pytest.raises(InvalidModel, match="run_pipeline_code"):

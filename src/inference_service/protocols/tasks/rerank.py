@@ -20,17 +20,10 @@ from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import parse
 from inference_service.protocols.tasks.codec import Asked
 from inference_service.protocols.tasks.driver import Conversation
-from inference_service.web.endpoint import (
-    Content,
-    Course,
-    Edge,
-    InferenceEndpoint,
-    Protocol,
-    Received,
-    lean_route,
-    no_decode,
-)
+from inference_service.serving.codec import Content
+from inference_service.web.endpoint import Edge, HttpBinding, TaskEndpoint, TaskRequest
 from inference_service.web.errors import ErrorAnswer
+from inference_service.web.routing import add_lean_routes
 
 TAG = "Reranking"
 TASK = "rerank"
@@ -143,30 +136,32 @@ def router(
     routes = APIRouter(tags=[TAG])
 
     def add(path: str, kind: type[Any], answer: Any) -> None:
-        async def converse(received: Received, course: Course) -> Content:
-            task = _task_of(received.info)
-            asked = _read(kind, received.body)
-            talk = Conversation.about(edge, received, pool)
+        async def converse(given: TaskRequest) -> Content:
+            task = _task_of(given.info)
+            asked = _read(kind, given.body)
+            talk = Conversation(edge.engine, given.request, pool)
             payloads = Asked([Payload(asked.query)], [("query",)], {})
             parameters = task.parameters.model_validate(_parameters(asked))
-            (result,) = await talk.results(task, payloads, parameters, course)
-            told = _told(asked, result.model_dump(), received.info.name)
+            (result,) = await talk.results(task, payloads, parameters)
+            told = _told(asked, result.model_dump(), given.info.name)
             return Content(orjson.dumps(told))
 
         async def rerank() -> None:
             """The texts, those first that answer the query best."""
 
-        protocol = Protocol(
-            "tei", no_decode, lambda _: None, failure=failure,
-            named_in=lambda body: _named_in(edge.engine, kind, body), converse=converse,
-        )  # fmt: skip
-        content = {"application/json": {"schema": inlined(kind)}}
-        routes.add_api_route(
-            path, rerank, methods=["POST"],
-            route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
-            summary="Rerank", responses={200: {"model": answer}, **failures},
-            openapi_extra={"requestBody": {"required": True, "content": content}},
-        )  # fmt: skip
+        binding = HttpBinding(
+            lambda _: None,
+            failure=failure,
+            named_in=lambda body: _named_in(edge.engine, kind, body),
+        )
+        add_lean_routes(
+            routes,
+            {path: rerank},
+            TaskEndpoint(edge, binding, "tei", converse),
+            {"application/json": {"schema": inlined(kind)}},
+            summary="Rerank",
+            responses={200: {"model": answer}, **failures},
+        )
 
     add("/rerank", RerankBody, list[Rank])
     add("/v1/rerank", CohereBody, CohereRanking)
