@@ -18,7 +18,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = start_server(hugging_face.save_all(tmp_path_factory.mktemp("hub")))
     yield running
     running.process.kill()
-    running.process.wait()
+    running.process.wait(20)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def renamed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
     running = start_server(folder, INFERENCE_SERVICE_GRPC__PORT="0")
     yield running
     running.process.kill()
-    running.process.wait()
+    running.process.wait(20)
 
 
 @pytest.fixture
