@@ -5,7 +5,10 @@ Each value comes from, in falling order of precedence: the command line, the env
 with ``--config``, the default here. docs/configuration.md is the reference.
 """
 
+import os
+import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,9 +28,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.core.lifecycle import ReadyWhen
 from inference_service.core.tensors import NonFinite
+from inference_service.faults import did_you_mean, first_fault
 from inference_service.security.settings import SecuritySettings
 
 PREFIX = "INFERENCE_SERVICE_"
+_OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_|$)")
 
 
 class InvalidSettings(InferenceServiceError):  # noqa: N818
@@ -78,6 +83,11 @@ class RepositorySettings(_Section):
     )
     public_key: Path | None = Field(
         None, description="PEM file of the Ed25519 key that models.lock must be signed with"
+    )
+    run_pipeline_code: bool = Field(
+        False,
+        description="run the pipeline.py of models whose model.toml names it: write access to the "
+        "repository is then the right to run code",
     )
 
 
@@ -271,6 +281,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
 
     Raises InvalidSettings.
     """
+    check_environment(os.environ)
     content: dict[str, Any] = {}
     if config is not None:
         try:
@@ -284,6 +295,18 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         given = {name: value for name, value in overrides.items() if value is not None}
         return Settings.model_validate({**merged, **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = render_path(tuple(first["loc"]))
-        raise InvalidSettings(f"setting '{where}': {first['msg']}") from error
+        place, words = first_fault(error, Settings)
+        raise InvalidSettings(f"setting '{render_path(place)}': {words}") from error
+
+
+def check_environment(names: Iterable[str]) -> None:
+    """Raises InvalidSettings for a variable with our prefix that is no setting.
+
+    Kubernetes writes variables of its own for a Service that is called inference-service.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(names):
+        given = name.upper()
+        own = given.partition("__")[0]
+        if given.startswith(PREFIX) and own not in known and not _OF_KUBERNETES.match(given):
+            raise InvalidSettings(f"{name}: there is no such setting{did_you_mean(own, known)}")

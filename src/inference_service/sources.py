@@ -18,6 +18,7 @@ from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
 from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Loader, VersionSource
+from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
@@ -44,8 +45,19 @@ def entries(settings: Settings) -> Sequence[ModelEntry]:
 
 
 def version_sources(settings: Settings) -> list[VersionSource]:
-    """The versions that the repository's models want served. Raises InvalidModel for none."""
-    return [source for entry in entries(settings) for source in _sources(settings, entry)]
+    """The versions that the repository's models want served.
+
+    Raises InvalidModel for none, and where the default model isn't there.
+    """
+    found = entries(settings)
+    names = [entry.name for entry in found]
+    default = settings.default_model
+    if default and default not in names:
+        raise InvalidModel(
+            f"default_model: there is no model '{default}' in {settings.models}"
+            f"{did_you_mean(default, names)}"
+        )
+    return [source for entry in found for source in _sources(settings, entry)]
 
 
 def model_names(settings: Settings) -> Sequence[str]:
@@ -93,17 +105,50 @@ def _sources(settings: Settings, entry: ModelEntry, *, beside: bool = False) -> 
 def _load(
     settings: Settings, entry: ModelEntry, version: int, beside: bool, warming: Callable[[], None]
 ) -> tuple[ModelInfo, Runner]:
-    def work() -> tuple[ModelInfo, Runner]:
-        options, runtime = load_options(settings, entry, version), settings.runtime
+    def attempt(options: LoadOptions) -> tuple[ModelInfo, Runner]:
+        runtime = settings.runtime
         if not runtime.helper_process:
-            return load(options, warming)
+            return in_words(entry, lambda: load(options, warming))
         bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
-        return apart.load(options, warming, bounds, beside=beside)
+        return in_words(entry, lambda: apart.load(options, warming, bounds, beside=beside))
 
     in_words(entry, lambda: _check_lock(settings, entry, version))
-    info, runner = in_words(entry, work)
-    warnings = tuple(without_paths(warning, _folders(entry)) for warning in info.warnings)
-    return replace(info, warnings=warnings), runner
+    (info, runner), why = with_pipeline_if_it_fits(
+        entry, load_options(settings, entry, version), attempt
+    )
+    warnings = tuple(without_paths(warning, _folders(entry)) for warning in (*info.warnings, *why))
+    return _with_names(replace(info, warnings=warnings)), runner
+
+
+def _with_names(info: ModelInfo) -> ModelInfo:
+    """What documents say of the tensors, by the names that clients use."""
+    name = info.transforms.name
+    if not info.transforms.names:
+        return info
+    example = info.example and {name(own): value for own, value in info.example.items()}
+    return replace(
+        info,
+        labels={name(own): labels for own, labels in info.labels.items()},
+        row_shapes={name(own): shape for own, shape in info.row_shapes.items()},
+        example=example,
+    )
+
+
+def with_pipeline_if_it_fits(
+    entry: ModelEntry, options: LoadOptions, attempt: Callable[[LoadOptions], T]
+) -> tuple[T, tuple[str, ...]]:
+    """The attempt, and what is to be said of it.
+
+    A pipeline that is only derived from files beside the model must not be the reason why a model
+    is not served: it is then served without.
+    """
+    try:
+        return attempt(options), ()
+    except InvalidModel as error:
+        if not entry.derived:
+            raise
+        why = f"it takes tensors only, no pipeline is made of its config.json: {error}"
+        return attempt(replace(options, payloads=None)), (why,)
 
 
 def _check_lock(settings: Settings, entry: ModelEntry, version: int) -> None:
@@ -203,7 +248,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         row_shapes=manifest.warmup.shapes,
         padding=padding,
         longest=longest,
-        payloads=_payloads(entry, version),
+        payloads=_payloads(settings, entry, version),
         frame=Frame(batching.axes, manifest.runtime.constants),
         description=manifest.description,
         labels=manifest.labels,
@@ -217,7 +262,9 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     )
 
 
-def _payloads(entry: ModelEntry, version: int) -> Callable[[], PayloadPipeline] | None:
+def _payloads(
+    settings: Settings, entry: ModelEntry, version: int
+) -> Callable[[], PayloadPipeline] | None:
     """The pipeline of model.toml: its files lie beside the model, or beside model.toml."""
     declared = entry.manifest.pipeline
     if declared is None:
@@ -225,7 +272,7 @@ def _payloads(entry: ModelEntry, version: int) -> Callable[[], PayloadPipeline] 
     folder = entry.versions[version].parent
     own = entry.folder or folder
     folders = (folder,) if folder == own else (folder, own)
-    place = Place(folders, entry.manifest.labels, entry.root)
+    place = Place(folders, entry.manifest.labels, entry.root, settings.repository.run_pipeline_code)
     return partial(load_pipeline, declared, place)
 
 

@@ -63,6 +63,8 @@ HTTP: tuple[Row, ...] = (
     Row("POST", "/", Scope.INFER),
     Row("POST", "/tokenize", Scope.INFER),
     Row("POST", "/v1/audio/transcriptions", Scope.INFER),
+    Row("POST", "/rerank", Scope.INFER),
+    Row("POST", "/v1/rerank", Scope.INFER),
     Row("POST", "/models/{}/{}", Scope.INFER),
     Row("POST", "/models/{}/versions/{}/{}", Scope.INFER),
     Row("WEBSOCKET", "/models/{}/{}/stream", Scope.INFER),
