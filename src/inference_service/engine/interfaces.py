@@ -56,7 +56,8 @@ class ModelInfo:
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
     what its pipeline can be asked for. ``guard`` decides by shapes which requests are refused or
     run alone; None: none. ``row_shapes`` are shapes of rows that the graph is known to take, by
-    input, and ``example_file`` is one that its tasks are.
+    input, and ``example_file`` is one that its tasks are. ``memory_bytes`` is an estimate of the
+    memory that it takes; 0: none is known.
     """
 
     name: str
@@ -80,6 +81,7 @@ class ModelInfo:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     example_file: bytes = b""
+    memory_bytes: int = 0
     ref: ModelRef = field(init=False)
     """Name and version."""
 
