@@ -88,7 +88,7 @@ def described(
 ) -> LoadedModel:
     """With what pipelines and the analysis add. Raises InvalidModel."""
     info = loaded.info
-    options.pipeline.check(info.signature)
+    options.transforms.check(info.signature)
     if payloads is not None:
         tasks = payloads.tasks(info.signature)
         labels = {**info.labels, **labels_of(tasks)}
@@ -144,7 +144,7 @@ def info_of(
         row_shapes=options.rows.shapes,
         example_file=options.about.example_file,
         warnings=decision.warnings,
-        pipeline=options.pipeline,
+        transforms=options.transforms,
         padding=padding,
         share_identical=options.share_identical,
         safety=decision.safety,

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from inference_service.core.padding import PaddedAxis
-from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
 from inference_service.core.tensors import BatchMode
+from inference_service.core.transforms import Transforms
 from inference_service.runtime.findings import FindingsCache
 from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.session import Frame, RuntimeOptions
@@ -83,7 +83,7 @@ class LoadOptions:
     policy: BatchPolicy
     derive_max_batch_size: bool = False
     share_identical: bool = False
-    pipeline: Pipeline = field(default_factory=Pipeline)
+    transforms: Transforms = field(default_factory=Transforms)
     payloads: Callable[[], PayloadPipeline] | None = None
     rows: RowOptions = field(default_factory=RowOptions)
     machine: Machine = field(default_factory=Machine)
