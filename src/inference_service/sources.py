@@ -27,8 +27,15 @@ from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
 from inference_service.runtime.findings import FindingsCache
-from inference_service.runtime.loader import LoadOptions, load
+from inference_service.runtime.loader import load
 from inference_service.runtime.memory import memory_limit
+from inference_service.runtime.options import (
+    Description,
+    Kept,
+    LoadOptions,
+    Machine,
+    RowOptions,
+)
 from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
@@ -216,7 +223,6 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     default = batching.default_deadline or defaults.default_deadline
     longest_time = settings.limits.request_timeout
     largest = batching.max_batch_size or defaults.max_batch_size
-    padding, longest = padding_of(manifest)
     kept = runtime.profile_cache or user_cache()
     return LoadOptions(
         name=entry.name,
@@ -231,34 +237,45 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
             hold=defaults.hold if hold is None else hold,
             sizes=tuple(batching.allowed_batch_sizes),
         ),
-        layouts=layouts(
-            cores(settings),
-            manifest.runtime.slots or runtime.slots,
-            manifest.runtime.intra_op_threads or runtime.intra_op_threads,
-        ),
         derive_max_batch_size=largest is None,
-        allow_spinning=runtime.allow_spinning,
-        profiles=ProfileCache(runtime.profile_cache),
-        verdicts=VerdictCache(kept),
-        findings=FindingsCache(kept),
-        max_run_bytes=runtime.max_run_bytes or memory_limit() // 2,
-        mode=batching.mode,
-        warm_up=runtime.warm_up and manifest.warmup.enabled,
         share_identical=batching.share_identical,
-        row_shapes=manifest.warmup.shapes,
-        padding=padding,
-        longest=longest,
-        payloads=_payloads(settings, entry, version),
-        frame=Frame(batching.axes, manifest.runtime.constants),
-        description=manifest.description,
-        labels=manifest.labels,
-        version_labels=tuple(
-            label for label, to in manifest.version_labels.items() if to == version
-        ),
-        metadata=manifest.metadata,
-        example=manifest.example,
-        example_file=example_file(entry.versions[version].parent),
         transforms=transforms_of(manifest),
+        payloads=_payloads(settings, entry, version),
+        rows=RowOptions(
+            batching.mode,
+            manifest.warmup.shapes,
+            *padding_of(manifest),
+            Frame(batching.axes, manifest.runtime.constants),
+        ),
+        machine=_machine(settings, entry),
+        kept=Kept(ProfileCache(runtime.profile_cache), VerdictCache(kept), FindingsCache(kept)),
+        about=_description(entry, version),
+    )
+
+
+def _machine(settings: Settings, entry: ModelEntry) -> Machine:
+    runtime, own = settings.runtime, entry.manifest.runtime
+    return Machine(
+        layouts(
+            cores(settings),
+            own.slots or runtime.slots,
+            own.intra_op_threads or runtime.intra_op_threads,
+        ),
+        runtime.allow_spinning,
+        runtime.max_run_bytes or memory_limit() // 2,
+        runtime.warm_up and entry.manifest.warmup.enabled,
+    )
+
+
+def _description(entry: ModelEntry, version: int) -> Description:
+    manifest = entry.manifest
+    return Description(
+        manifest.description,
+        manifest.labels,
+        tuple(label for label, to in manifest.version_labels.items() if to == version),
+        manifest.metadata,
+        manifest.example,
+        example_file(entry.versions[version].parent),
     )
 
 
