@@ -10,7 +10,7 @@ import pytest
 from inference_service import server as server_module
 from inference_service.acceptor import Acceptor
 from inference_service.listener import ignore_attempts, listen
-from inference_service.server import Server
+from inference_service.server import DrainingServer
 from inference_service.settings import Settings
 from inference_service.web.health import Health
 from tests.virtual_time import run_virtual
@@ -65,7 +65,7 @@ def leave(listener: socket.socket, *connections: Connection) -> int:
     taken: list[object] = []
 
     async def main() -> None:
-        server = Server(_nobody, Settings(), Health(lambda: None), listener)
+        server = DrainingServer(Unused(), listener)
         server.force_exit = True  # no lifespan to end
         server.server_state.connections.update(connections)  # type: ignore[arg-type]
         server.servers = []
@@ -84,8 +84,15 @@ def leave(listener: socket.socket, *connections: Connection) -> int:
     return len(taken)
 
 
-async def _nobody(*_: object) -> None:
-    """An application that nobody calls."""
+class Unused:
+    """A service without requests."""
+
+    settings = Settings()
+    health = Health(lambda: None)
+
+    @staticmethod
+    async def asgi(*_: object) -> None:
+        raise AssertionError
 
 
 def test_a_connection_without_a_request_is_given_time_to_bring_it(listener: socket.socket) -> None:

@@ -1,18 +1,17 @@
 """uvicorn with our way of leaving: not ready first, then drain, then exit 0."""
 
 import asyncio
-import logging
 import signal
 from collections.abc import Callable
 from socket import socket
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from inference_service.acceptor import Acceptor
-from inference_service.listener import ignore_attempts
+from inference_service.listener import ignore_attempts, listen
 from inference_service.settings import Settings
 from inference_service.web.health import Health
 from inference_service.web.http1.connection import HttpConnection
@@ -22,15 +21,6 @@ _SETTLE = 0.25  # seconds for handshakes and requests that are on their way when
 _FIRST_REQUEST = 2.0  # seconds for the first request of a connection that has brought none yet
 _CHECK_EVERY = 1.0  # seconds
 _CLOSE = (b"connection", b"close")
-_REFUSED_STREAM = "ASGI callable returned without completing handshake."
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """uvicorn takes a WebSocket that was answered with an HTTP error for one without an answer."""
-    return record.msg != _REFUSED_STREAM
-
-
-logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
 def _nothing() -> None:
@@ -46,19 +36,42 @@ def _stream_protocol() -> Any:
     return StreamConnection
 
 
-class Server(uvicorn.Server):
-    """On SIGTERM the service is not ready but goes on serving for ``lame_duck`` seconds.
+class Served(Protocol):
+    """What is served: a `Service`."""
 
+    @property
+    def asgi(self) -> ASGIApp:
+        """The whole application."""
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the service."""
+
+    @property
+    def health(self) -> Health:
+        """It is told when leaving begins."""
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn for a `Service`: ``await DrainingServer(service).serve()`` in a running event loop.
+
+    On SIGTERM, or `leave`, the service is not ready but goes on serving for ``lame_duck`` seconds.
     Load balancers then have the time to notice, and every answer asks its client to open a new
-    connection, which reaches somebody else. After that uvicorn stops listening and waits for the
-    requests that it has accepted. SIGINT, or a second signal, skips the wait.
+    connection, which reaches another instance. After that uvicorn stops listening and waits for the
+    requests that it has accepted. SIGINT, or a second signal, skips the wait. Signals are handled
+    in the main thread only, and as before once `serve` returns.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, health: Health, listener: socket) -> None:
+    def __init__(self, service: Served, listener: socket | None = None) -> None:
+        """Without a listener the address of the settings is listened on at once.
+
+        Raises InvalidSettings with the address that can't be had.
+        """
+        settings = service.settings
         limits = settings.limits
         super().__init__(
             uvicorn.Config(
-                app,
+                service.asgi,
                 interface="asgi3",
                 loop="auto",
                 http="auto",
@@ -74,8 +87,8 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(settings.shutdown.grace_period)),
             )
         )
-        self._health = health
-        self._listener = listener
+        self._health = service.health
+        self._listener = listener or listen(settings.host, settings.port)
         self._lame_duck = settings.shutdown.lame_duck
         self._leaving = False
         self.on_leaving: Callable[[], None] = _nothing
@@ -86,6 +99,11 @@ class Server(uvicorn.Server):
         self._limits = ConnectionLimits(
             limits.max_head_bytes, limits.head_timeout, limits.stall_timeout, limits.max_connections
         )
+
+    @property
+    def port(self) -> int:
+        """The one that is listened on, which the system has chosen where the settings say 0."""
+        return int(self._listener.getsockname()[1])
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
         """Run until a signal."""
@@ -103,6 +121,13 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called in the signal handler. uvicorn would also raise the signal again at the end, and
         the process would not exit with 0."""
+        self._begin_leaving(sig)
+
+    def leave(self) -> None:
+        """Begin to leave as on SIGTERM; a second call skips the wait."""
+        self._begin_leaving(signal.SIGTERM)
+
+    def _begin_leaving(self, sig: int) -> None:
         if self._leaving or sig == signal.SIGINT or self._lame_duck == 0 or self._loop is None:
             self.force_exit = self.should_exit and sig == signal.SIGINT
             self.should_exit = True

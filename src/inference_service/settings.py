@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.core.lifecycle import ReadyWhen
 from inference_service.core.tensors import NonFinite
+from inference_service.security.settings import SecuritySettings
 
 PREFIX = "INFERENCE_SERVICE_"
 
@@ -179,6 +180,12 @@ class AdminSettings(_Section):
     token: SecretStr | None = Field(
         None, description="what they must send as Authorization: Bearer"
     )
+    port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="a port of its own for what needs the scope admin; unset: the same",
+    )
 
     @model_validator(mode="after")
     def _needs_token(self) -> Self:
@@ -224,6 +231,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
+    security: SecuritySettings = SecuritySettings()
 
 
 class _FileSettings(Settings):

@@ -1,8 +1,6 @@
 """The service in this process, as `serve` puts it together, and a client of both its ports."""
 
 import asyncio
-import contextlib
-import gc
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,11 +11,10 @@ from typing import Any
 import grpc
 import httpx
 
-from inference_service.app import Service, create_app
 from inference_service.core.lifecycle import State
 from inference_service.protocols.oip.rpc.messages import SERVICE, message
+from inference_service.service import Service
 from inference_service.settings import load_settings
-from inference_service.web.hot_paths import HotPaths
 from tests.conformance.forms import Answered, Form, Http
 
 TIMEOUT = 60.0
@@ -101,38 +98,27 @@ Progress = Callable[[Sequence[str]], None]
 
 
 @asynccontextmanager
-async def _usual_collector() -> AsyncIterator[None]:
-    """The service tunes the process's garbage collector, which isn't its own here."""
-    thresholds = gc.get_threshold()
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
-
-
-@asynccontextmanager
 async def serving(folder: Path, progress: Progress) -> AsyncIterator[Client]:
     """Serve a model repository; all its models are ready, or have failed, when it is entered.
 
     ``progress`` is told again and again which models are still to be loaded.
     """
-    loaded = asyncio.Event()
     settings = load_settings(
         models=folder,
         grpc={"port": 0},
         batching={"default_deadline": TIMEOUT},
         shutdown={"lame_duck": 0, "grace_period": 2},
     )
-    app = create_app(settings, lambda _: loaded.set())
-    async with _usual_collector(), app.router.lifespan_context(app):
-        while not loaded.is_set():
-            statuses = app.state.service.engine.statuses()
+    service = Service(settings)
+    async with service.lifespan():
+        loading = asyncio.create_task(service.loaded())
+        while not loading.done():
+            statuses = service.engine.statuses()
             progress([s.name for s in statuses if s.state in {State.LOADING, State.WARMING}])
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(loaded.wait(), _LOOK)
-        transport = httpx.ASGITransport(HotPaths(app), raise_app_exceptions=False)
-        address = f"127.0.0.1:{app.state.grpc_port}"
+            await asyncio.wait({loading}, timeout=_LOOK)
+        await loading
+        transport = httpx.ASGITransport(service.asgi, raise_app_exceptions=False)
+        address = f"127.0.0.1:{service.grpc_port}"
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://suite", timeout=60) as http,
             grpc.aio.insecure_channel(address) as channel,
@@ -142,4 +128,4 @@ async def serving(folder: Path, progress: Progress) -> AsyncIterator[Client]:
                 request_serializer=message("ModelInferRequest").SerializeToString,
                 response_deserializer=message("ModelInferResponse").FromString,
             )
-            yield Client(app.state.service, http, infer)
+            yield Client(service, http, infer)

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ import requests
 from tests.conftest import ROOT
 from tests.ports import free_port
 from tests.tools import need
+
+pytestmark = pytest.mark.timeout(900)  # the first one builds the image
 
 DOCKERFILE = ROOT / "Dockerfile"
 CONTAINERS_CONF = """
@@ -126,12 +129,13 @@ def package_index_access() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+def containers() -> Iterator[Containers]:
     """The image "inference-service", built from the Dockerfile."""
     need("buildah", "podman", "runc", "conmon", "mmdebstrap")
     if os.geteuid() != 0:
         pytest.skip("not run: building without a daemon needs root here")
-    made = Containers(tmp_path_factory.mktemp("containers"))
+    # podman's path of its run files may have 50 characters; pytest's folders are longer
+    made = Containers(Path(tempfile.mkdtemp(prefix="containers-")))
     (made.folder / "containers.conf").write_text(CONTAINERS_CONF)
     make_base(made)
     made.tool(
@@ -141,6 +145,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     yield made
     for folder in made.folder.glob("root/overlay/*/merged"):
         subprocess.run(["umount", "-l", folder], check=False, capture_output=True)
+    shutil.rmtree(made.folder, ignore_errors=True)
 
 
 @pytest.mark.container

@@ -294,6 +294,10 @@ def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) ->
     assert 0 < segment.compression_ratio < 1
     assert told.usage.seconds == told.duration
     assert create(prompt="cards").usage.type == "duration"
+    assert create(temperature=0.2, language="en-GB", chunking_strategy="auto").text == wanted
+    events = list(create(stream=True))
+    assert [one.type for one in events] == ["transcript.text.delta", "transcript.text.done"]
+    assert "".join(one.delta for one in events[:-1]) == events[-1].text == wanted
     lines = create(response_format="srt").splitlines()
     assert lines[0] == "1"
     assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:01,\d{3}", lines[1])
@@ -304,7 +308,8 @@ def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) ->
     ("fields", "message"),
     [
         ({"model": "digits"}, "model 'digits' can't transcribe"),
-        ({"temperature": "0.7"}, "temperature: "),
+        ({"temperature": "1.5"}, "temperature: "),
+        ({"stream": "perhaps"}, "stream: "),
         ({"user": "me"}, "user: not supported; fields besides 'file' are 'model'"),
         ({"language": "fr"}, "the model's language is 'en'"),
         ({"response_format": "xml"}, "response_format: "),

@@ -107,14 +107,17 @@ def endless_wav() -> bytes:
     ("data", "message"),
     [
         (b"", "the audio is empty: 0 bytes"),
-        (b"hello" * 100, "no audio that can be read: expected WAV, FLAC, OGG or MP3"),
+        (
+            b"hello" * 100,
+            "no audio that can be read: expected WAV, FLAC, OGG, MP3, WebM, MP4 or AAC",
+        ),
         (file(tone())[:30], "no audio that can be read"),
         (file(np.zeros(0, np.float32)), "the audio is empty: it has no samples"),
         (endless_wav(), "the audio is empty"),
         (file(tone(3)), "the audio is longer than the limit of 2 s"),
         (file(np.zeros(10**7, np.float32), format="FLAC"), "longer than the limit of 2 s"),
         (file(tone(), 500), "expected 1000 to 384000 samples per second, got 500"),
-        (file(tone(), format="AIFF"), "expected WAV, FLAC, OGG or MP3, got AIFF"),
+        (file(tone(), format="AIFF"), "WebM, MP4 or AAC, got AIFF"),
         (file(np.full(100, np.nan, np.float32), subtype="FLOAT"), "NaN or infinite samples"),
     ],
 )

@@ -40,6 +40,14 @@ def test_data_may_be_flat_or_nested(data: Any) -> None:
     assert decode(body(entry(data=data)), ONE).inputs["x"].tolist() == X.tolist()
 
 
+def test_a_shape_may_be_written_as_text() -> None:
+    """The JSON form of protocol buffers writes whole numbers of 64 bits so."""
+    assert decode(body(entry(shape=["2", "2"])), ONE).inputs["x"].tolist() == X.tolist()
+    for wrong in (["2", "-2"], ["2", "2.0"], ["2", "two"], ["2", "9" * 30]):
+        with pytest.raises(InvalidInput, match=r"inputs\[0\].shape\[1\]"):
+            decode(body(entry(shape=wrong)), ONE)
+
+
 def test_the_golden_request_in_binary() -> None:
     """JSON, then the tensors in the order of the inputs, little-endian, strings with lengths."""
     head = (

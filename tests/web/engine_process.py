@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from inference_service.app import create_app
 from inference_service.core.errors import ModelNotFound, Overloaded, quoted
 from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.engine.awaiting import infer
 from inference_service.engine.interfaces import ModelInfo, ModelStatus, OnDone
+from inference_service.service import Service
 from inference_service.settings import Settings
 from inference_service.sources import version_sources
 
@@ -150,8 +150,7 @@ async def remote_engine(models: Path) -> Any:
 
 async def serve(models: Path) -> None:
     """Answer the requests of one connection after another."""
-    app = create_app(Settings(models=models))
-    service = app.state.service
+    service = Service(Settings(models=models))
     await service.manager.load_all(version_sources(service.settings))
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

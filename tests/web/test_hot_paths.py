@@ -7,20 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
-from inference_service import create_app
-from inference_service.settings import Settings
-from inference_service.web.hot_paths import HotPaths
+from inference_service import Service, Settings
 
 
 @pytest.fixture
-async def app(zoo: Path) -> AsyncIterator[FastAPI]:
-    loaded = asyncio.Event()
-    app = create_app(Settings(models=zoo / "doubler"), lambda _: loaded.set())
-    async with app.router.lifespan_context(app):
-        await loaded.wait()
-        yield app
+async def service(zoo: Path) -> AsyncIterator[Service]:
+    service = Service(Settings(models=zoo / "doubler"))
+    async with service.lifespan(), asyncio.timeout(60):
+        await service.loaded()
+        yield service
 
 
 def client(app: Any) -> httpx.AsyncClient:
@@ -44,10 +40,12 @@ def client(app: Any) -> httpx.AsyncClient:
         ("/v1/models/nothing:predict", b"{}"),
     ],
 )
-async def test_both_ways_give_the_same_answer(app: FastAPI, path: str, body: bytes) -> None:
+async def test_both_ways_give_the_same_answer(service: Service, path: str, body: bytes) -> None:
     answers = []
-    for way in (app, HotPaths(app)):
-        async with client(way) as asking:
+    for hot in (True, False):
+        if not hot:
+            service.asgi.replace_hot_paths({})
+        async with client(service.asgi) as asking:
             answer = await asking.post(path, content=body)
             headers = {k: v for k, v in answer.headers.items() if k != "server-timing"}
             timing = [part.split(";")[0] for part in answer.headers["server-timing"].split(", ")]
@@ -55,8 +53,8 @@ async def test_both_ways_give_the_same_answer(app: FastAPI, path: str, body: byt
     assert answers[0] == answers[1]
 
 
-async def test_the_paths_of_loaded_models_take_the_short_way(app: FastAPI) -> None:
-    assert sorted(app.state.hot_paths) == [
+async def test_the_paths_of_loaded_models_take_the_short_way(service: Service) -> None:
+    assert sorted(service.asgi.hot_paths) == [
         "/embed",
         "/predict",
         "/v1/audio/transcriptions",
@@ -68,13 +66,13 @@ async def test_the_paths_of_loaded_models_take_the_short_way(app: FastAPI) -> No
         "/v2/models/doubler/versions/1/infer",
         "/v2/models/doubler/versions/2/infer",
     ]
-    _, parameters = app.state.hot_paths["/v1/models/doubler/versions/1:predict"]
+    _, parameters = service.asgi.hot_paths["/v1/models/doubler/versions/1:predict"]
     assert parameters == {"model": "doubler", "version": "1"}
 
 
-async def test_a_closed_door_is_told_as_503(app: FastAPI) -> None:
-    app.state.service.admission.close()
-    async with client(app) as asking:
+async def test_a_closed_door_is_told_as_503(service: Service) -> None:
+    service.admission.close()
+    async with client(service.asgi) as asking:
         answer = await asking.post("/predict", content=b"[1, 2, 3, 4]")
     assert answer.status_code == 503
     assert answer.json() == {"error": "the service is shutting down"}
@@ -82,19 +80,21 @@ async def test_a_closed_door_is_told_as_503(app: FastAPI) -> None:
 
 
 async def test_an_unforeseen_error_is_told_without_details(
-    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(app.state.service.engine, "describe", broken)
-    async with client(app) as asking:
+    monkeypatch.setattr(service.engine, "resolve", broken)
+    async with client(service.asgi) as asking:
         answer = await asking.post("/predict", content=b"[1, 2, 3, 4]")
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error; the server's log has the details"}
 
 
-async def test_a_client_that_hangs_up_while_it_sends_is_counted_as_cancelled(app: FastAPI) -> None:
+async def test_a_client_that_hangs_up_while_it_sends_is_counted_as_cancelled(
+    service: Service,
+) -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -104,16 +104,16 @@ async def test_a_client_that_hangs_up_while_it_sends_is_counted_as_cancelled(app
         return {"type": "http.disconnect"}
 
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-    await HotPaths(app)(scope, receive, send)
+    await service.asgi(scope, receive, send)
     assert sent == []
-    count = app.state.service.registry.get_sample_value(
+    count = service.registry.get_sample_value(
         "inference_requests_total",
         {"model": "doubler", "version": "2", "protocol": "predict", "outcome": "cancelled"},
     )
     assert count == 1
 
 
-async def test_a_body_that_does_not_arrive_in_time_is_408(app: FastAPI) -> None:
+async def test_a_body_that_does_not_arrive_in_time_is_408(service: Service) -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -125,14 +125,14 @@ async def test_a_body_that_does_not_arrive_in_time_is_408(app: FastAPI) -> None:
 
     headers = [(b"x-request-timeout", b"0.01")]
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
-    await HotPaths(app)(scope, receive, send)
+    await service.asgi(scope, receive, send)
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
     assert sent[1]["body"] == b'{"error":"only 0 bytes of the body arrived within 0.01 s"}'
 
 
-async def test_a_deadline_that_passes_before_the_run_is_504(app: FastAPI) -> None:
-    async with client(app) as asking:
+async def test_a_deadline_that_passes_before_the_run_is_504(service: Service) -> None:
+    async with client(service.asgi) as asking:
         answer = await asking.post(
             "/predict", content=b"[1, 2, 3, 4]", headers={"X-Request-Timeout": "0.000000001"}
         )

@@ -16,7 +16,7 @@ import requests
 from jsonschema import Draft202012Validator
 from starlette.requests import Request
 
-from inference_service import create_app
+from inference_service import Service
 from inference_service.settings import BatchingSettings, Settings
 from inference_service.web.document import Document
 from tests import text_models
@@ -33,12 +33,14 @@ def document() -> str:
     """The document of the shipped models. The batch size is set: measured ones differ."""
 
     async def load() -> str:
-        loaded = asyncio.Event()
         settings = Settings(models=MODELS, batching=BatchingSettings(max_batch_size=64))
-        app = create_app(settings, lambda _: loaded.set())
-        async with app.router.lifespan_context(app):
-            await loaded.wait()
-            text = json.dumps(app.openapi(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        service = Service(settings)
+        async with service.lifespan(), asyncio.timeout(240):
+            await service.loaded()
+            text = (
+                json.dumps(service.fastapi.openapi(), indent=1, sort_keys=True, ensure_ascii=False)
+                + "\n"
+            )
             return re.sub(r"\[[-\d.,\s]*\]", _on_one_line, text)
 
     return asyncio.run(load())

@@ -4,13 +4,14 @@ import asyncio
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from inference_service import create_app
+from inference_service import Service
 from inference_service.core.admission import Admission, Limits
 from inference_service.core.errors import (
     DeadlineExceeded,
@@ -66,18 +67,17 @@ def models(zoo: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asking(app: FastAPI) -> httpx.AsyncClient:
+def asking(app: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
 async def test_answers_and_errors_are_those_of_an_engine_next_door(models: Path) -> None:
-    loaded = asyncio.Event()
-    local = create_app(Settings(models=models, default_model="doubler"), lambda _: loaded.set())
-    async with local.router.lifespan_context(local), remote_engine(models) as engine:
-        await loaded.wait()
+    service = Service(Settings(models=models, default_model="doubler"))
+    async with service.lifespan(), remote_engine(models) as engine, asyncio.timeout(60):
+        await service.loaded()
         remote = http_side(engine)
         for path, body in ASKED:
-            async with asking(local) as here, asking(remote) as there:
+            async with asking(service.asgi) as here, asking(remote) as there:
                 near, far = await here.post(path, json=body), await there.post(path, json=body)
             assert (far.status_code, far.json()) == (near.status_code, near.json()), path
 

@@ -4,6 +4,7 @@ import click
 
 from inference_service._version import __version__
 from inference_service.cli.check import check
+from inference_service.cli.keys import keys
 from inference_service.cli.serve import serve
 from inference_service.cli.simulate import simulate, tune
 
@@ -21,5 +22,6 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(check)
+main.add_command(keys)
 main.add_command(simulate)
 main.add_command(tune)

@@ -34,42 +34,42 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
     Every option can also be set in the environment (INFERENCE_SERVICE_PORT=9000) or in the --config
     file; the command line wins over the environment, the environment over the file.
     """
-    from inference_service.app import Service, create_app
-    from inference_service.listener import listen
-    from inference_service.server import Server
+    from inference_service.process import tuned_process
+    from inference_service.server import DrainingServer
+    from inference_service.service import Service
     from inference_service.settings import load_settings
-    from inference_service.web.hot_paths import HotPaths
 
-    try:
-        settings = load_settings(config, models=path, **options)
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
-        nothing_served = False
+    nothing_served = False
 
-        def loaded(service: Service) -> None:
-            nonlocal nothing_served
-            nothing_served = not service.engine.models()
-            server.should_exit = server.should_exit or nothing_served
-            if not nothing_served:
-                _announce(service, app.state, listener.getsockname()[1])
+    def loaded(service: Service) -> None:
+        nonlocal nothing_served
+        nothing_served = not service.engine.models()
+        server.should_exit = server.should_exit or nothing_served
+        if not nothing_served:
+            freeze()
+            _announce(service, server.port)
 
-        app = create_app(settings, loaded, _tell)
-        listener = listen(settings.host, settings.port)
-    except InferenceServiceError as error:
-        raise click.ClickException(str(error)) from error
-    server = Server(HotPaths(app), settings, app.state.service.health, listener)
-    shutdown = settings.shutdown
-    server.on_leaving = partial(end_within, shutdown.lame_duck + shutdown.grace_period)
-    click.echo(f"loading models from {settings.models} …")
-    server.run()
+    with tuned_process() as freeze:
+        try:
+            settings = load_settings(config, models=path, **options)
+            logging.basicConfig(
+                level=settings.log_level.upper(),
+                format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            )
+            service = Service(settings, loaded, _tell)
+            server = DrainingServer(service)
+        except InferenceServiceError as error:
+            raise click.ClickException(str(error)) from error
+        shutdown = settings.shutdown
+        server.on_leaving = partial(end_within, shutdown.lame_duck + shutdown.grace_period)
+        click.echo(f"loading models from {settings.models} …")
+        server.run()
     if nothing_served:
-        _report_failures(app.state.service)
+        _report_failures(service)
     end(1 if nothing_served else 0)
 
 
-def _announce(service: Any, state: Any, port: int) -> None:
+def _announce(service: Any, port: int) -> None:
     host = service.settings.host
     shown = _reachable(host)
     base = f"http://{shown}:{port}"
@@ -92,8 +92,8 @@ def _announce(service: Any, state: Any, port: int) -> None:
         for warning in info.warnings:
             click.secho(f"    warning {warning}", fg="yellow")
     _report_failures(service)
-    if state.grpc is not None:
-        click.echo(f"\n  gRPC    {shown}:{state.grpc_port}", nl=False)
+    if service.grpc is not None:
+        click.echo(f"\n  gRPC    {shown}:{service.grpc_port}", nl=False)
     click.echo(f"\n  try it  {base}\n  docs    {base}/docs\n  metrics {base}/metrics\n")
 
 

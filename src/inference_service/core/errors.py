@@ -116,6 +116,14 @@ class Overloaded(Unavailable):
     """More work is waiting than may wait."""
 
 
+class QuotaExceeded(Unavailable):
+    """A client asks for more than its quota; ``policy`` says which."""
+
+    def __init__(self, message: str, *, policy: str, retry_after: float = 1.0) -> None:
+        super().__init__(clipped(message, _LONGEST_TEXT), reason="quota", retry_after=retry_after)
+        self.policy = policy
+
+
 class ModelNotReady(Unavailable):
     """The model exists but is still loading, or failed to load."""
 

@@ -121,10 +121,7 @@ class Worker:
         self._check_idle()
 
     def _again(self, reply: Reply, error: Exception) -> bool:
-        """Whether a request that has failed is run again, alone, as rows of its run were mixed up.
-
-        Raises what `submit` raises.
-        """
+        """Whether it is run again, alone, as rows were mixed up. Raises what `submit` raises."""
         if reply.alone or reply.on_done is None or not isinstance(error, RowsMismatch):
             return False
         self.violated(str(error))

@@ -8,12 +8,25 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from inference_service.core.errors import InvalidInput
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-MEDIA = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
+try:
+    import pi_heif
+except ModuleNotFoundError:  # pragma: no cover
+    _HEIF: tuple[str, ...] = ()
+else:
+    pi_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+    _HEIF = ("HEIF",)
+
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "GIF", "BMP", *(("AVIF",) if features.check("avif") else ()), *_HEIF,
+)  # fmt: skip
+"""What is read here, in Pillow's names. HEIF is what iPhones take pictures in (HEIC)."""
+
+_TYPES = {"HEIF": ("image/heic", "image/heif")}
+MEDIA = tuple(one for kind in FORMATS for one in _TYPES.get(kind, (f"image/{kind.lower()}",)))
 """Their content types."""
 
 Resize = Literal["crop", "pad", "stretch"]

@@ -11,8 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inference_service.web.compression import ENCODINGS, compressed, wanted
+from inference_service.web.paths import root_path
 
 _JSON = "application/json"
+_MOST_ROOTS = 8
+"""Prefixes for which the document is kept. One is usual; a mount whose path has parameters makes
+as many as its clients like."""
 
 
 class _Made:
@@ -27,7 +31,8 @@ class _Made:
 class Document:
     """Answers with the document of what it is about: the objects that ``subjects`` tells now.
 
-    ``build`` makes it in a thread. Requests that come meanwhile wait for that one.
+    ``build`` makes it in a thread. Requests that come meanwhile wait for that one. The document
+    names the prefix of a mounted application as its server.
     """
 
     def __init__(
@@ -36,11 +41,11 @@ class Document:
         self._build = build
         self._subjects = subjects
         self._known: Sequence[object] = ()
-        self._made: asyncio.Task[_Made] | None = None
+        self._made: dict[str, asyncio.Task[_Made]] = {}
 
     async def answer(self, request: Request) -> Response:
         """The document, or 304 for the one that the client has (RFC 9110, 13.1.2)."""
-        made = await self._current()
+        made = await self._current(root_path(request.scope))
         encoding = wanted(request.headers.get("accept-encoding", "").encode())
         tag = f'W/"{made.tag}"'  # weak: whatever the encoding, it is the same document
         headers = {"etag": tag, "cache-control": "no-cache", "vary": "Accept-Encoding"}
@@ -50,16 +55,24 @@ class Document:
             headers["content-encoding"] = encoding
         return Response(made.bodies[encoding], 200, headers, _JSON)
 
-    async def _current(self) -> _Made:
+    async def _current(self, root: str) -> _Made:
         subjects = list(self._subjects())
-        same = len(subjects) == len(self._known) and all(map(is_, subjects, self._known))
-        if self._made is None or not same or _failed(self._made):
+        if len(subjects) != len(self._known) or not all(map(is_, subjects, self._known)):
+            self._made.clear()
             self._known = subjects
-            self._made = asyncio.create_task(asyncio.to_thread(self._make))
-        return await asyncio.shield(self._made)
+        made = self._made.get(root)
+        if made is None or _failed(made):
+            while len(self._made) >= _MOST_ROOTS:
+                del self._made[next(iter(self._made))]
+            made = asyncio.create_task(asyncio.to_thread(self._make, root))
+            self._made[root] = made
+        return await asyncio.shield(made)
 
-    def _make(self) -> _Made:
-        return _Made(self._build())
+    def _make(self, root: str) -> _Made:
+        document = self._build()
+        if root:
+            document = {**document, "servers": [{"url": root}]}
+        return _Made(document)
 
 
 def _failed(task: asyncio.Task[_Made]) -> bool:

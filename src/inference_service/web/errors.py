@@ -21,12 +21,14 @@ from inference_service.core.errors import (
     InferenceServiceError,
     InvalidInput,
     NotFound,
+    QuotaExceeded,
     TooLarge,
     Unauthorised,
     Unavailable,
     UnsupportedContent,
     render_path,
 )
+from inference_service.web.paths import root_path
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ _TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
     (TooLarge, 413, "too_large"),
     (UnsupportedContent, 415, "unsupported_content"),
     (ExecutionFailed, 500, "execution_failed"),
+    (QuotaExceeded, 429, "quota_exceeded"),
     (Unavailable, 503, "rejected"),
     (DeadlineExceeded, 504, "deadline_exceeded"),
 )
@@ -137,7 +140,8 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class
     message = str(error.detail)
     if error.status_code == 404:
-        message = f"no such path: {request.method} {request.url.path}; /docs lists all paths"
+        docs = root_path(request.scope) + "/docs"
+        message = f"no such path: {request.method} {request.url.path}; {docs} lists all paths"
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         if "GET" in allowed and "HEAD" not in allowed:  # which every GET answers, too

@@ -8,25 +8,27 @@ does all that the middleware would: errors in our shape, Server-Timing.
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-from fastapi import FastAPI
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inference_service.web.paths import own_path
 
 Target = tuple[ASGIApp, Mapping[str, str]]
 """An endpoint and its path parameters."""
 
 
 class HotPaths:
-    """ASGI application in front of the FastAPI one."""
+    """ASGI application in front of the framework's; ``targets`` is looked up on each request."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: ASGIApp, targets: Mapping[str, Target]) -> None:
         self._app = app
-        self._targets: Mapping[str, Target] = app.state.hot_paths
+        self._targets = targets
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request to its endpoint, or to FastAPI."""
         if scope["type"] == "http" and scope["method"] == "POST":
-            target = self._targets.get(scope["path"])
+            path = own_path(scope) if scope.get("root_path") else scope["path"]
+            target = self._targets.get(path)
             if target is not None:
                 endpoint, scope["path_params"] = target
                 return endpoint(scope, receive, send)

@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inference_service.web.paths import own_path
+
 
 class UsualRequests:
     """ASGI middleware.
@@ -16,9 +18,10 @@ class UsualRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        path = scope.get("path", "")
+        path = own_path(scope)
         if len(path) > 1 and path.endswith("/"):
-            scope = {**scope, "path": path.rstrip("/") or "/"}
+            before = scope["path"].removesuffix(path)
+            scope = {**scope, "path": before + (path.rstrip("/") or "/")}
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return

@@ -7,7 +7,7 @@ classification and parameters extensions of triton-inference-server/server, docs
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
 
 from inference_service.core.errors import InvalidInput
 from inference_service.protocols.first_fault import FirstFault
@@ -18,8 +18,21 @@ Parameter = bool | int | float | str
 _Length = Annotated[int, Field(ge=0, lt=2**48, strict=True)]
 MOST_PARAMETERS = 64
 """Of an input or output."""
+MOST_AXES = 64
+"""Of a tensor that numpy can hold."""
+_LONGEST_NUMBER = 16  # digits
 MOST_TENSORS = 4096
 """Inputs or outputs of a request."""
+
+
+def _written_as_text(value: Any) -> Any:
+    """Whole numbers in strings, as the JSON form of protocol buffers writes those of 64 bits."""
+    if type(value) is not list or len(value) > MOST_AXES:
+        return value
+    return [
+        int(one) if type(one) is str and len(one) < _LONGEST_NUMBER and one.isdecimal() else one
+        for one in value
+    ]
 
 
 _Parameters = Annotated[dict[str, Parameter | None], Field(max_length=MOST_PARAMETERS)]
@@ -34,7 +47,7 @@ class InferInput(_Part):
     """One input: ``data`` nested or flat in row-major order, or bytes behind the JSON."""
 
     name: str
-    shape: Annotated[list[_Length], FirstFault()]
+    shape: Annotated[list[_Length], FirstFault(), BeforeValidator(_written_as_text)]
     datatype: str = Field(description="BOOL, UINT8 … UINT64, INT8 … INT64, FP16, FP32, FP64, BYTES")
     parameters: _Parameters | None = Field(
         None, description="`binary_data_size`: bytes of this tensor behind the JSON"

@@ -37,6 +37,7 @@ _NOUN = "file"
 _LIST = "timestamp_granularities[]"
 _FRAMES = 100  # a second: Whisper's unit of ``seek``
 _PLAIN, _JSON = b"text/plain; charset=utf-8", b"application/json"
+_EVENTS = b"text/event-stream; charset=utf-8"
 
 
 def _listed(value: Any) -> Any:
@@ -46,7 +47,9 @@ def _listed(value: Any) -> Any:
 class TranscriptionForm(BaseModel):
     """The fields besides ``file``. What the model can't do is refused, and never ignored.
 
-    ``prompt`` is a hint to a model that takes one, and no part of the answer depends on it.
+    ``prompt`` and ``keywords`` are hints to a model that takes them, and ``temperature`` permits
+    less likely words: no part of the answer depends on any of them. Pauses are always looked for,
+    as ``chunking_strategy`` "auto" asks for.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -55,8 +58,16 @@ class TranscriptionForm(BaseModel):
     language: str | None = Field(None, description="ISO 639-1 code")
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     prompt: str | None = Field(None, description="a hint; these models take none")
-    temperature: Literal["0", "0.0"] = Field("0", description="the likeliest words, always")
-    stream: Literal["false"] = Field("false", description="the WebSocket streams")
+    keywords: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [], alias="keywords[]", description="a hint; these models take none"
+    )
+    temperature: float = Field(
+        0, ge=0, le=1, description="the answer is the likeliest words, always"
+    )
+    chunking_strategy: Literal["auto"] | None = Field(None, description="always so")
+    stream: bool = Field(
+        False, description="answer with server-sent events, a piece of text for each segment"
+    )
     granularities: Annotated[list[Literal["segment"]], BeforeValidator(_listed)] = Field(
         ["segment"], alias=_LIST, description="there are no times of words"
     )
@@ -146,6 +157,20 @@ def written(result: Mapping[str, Any], kind: str) -> Content:
     return Content("\n".join(blocks).encode(), _PLAIN)
 
 
+def as_events(result: Mapping[str, Any]) -> Content:
+    """Server-sent events: the text of each segment, then all of it; together they are the same.
+
+    Source: https://platform.openai.com/docs/api-reference/audio/transcript-text-delta-event
+    """
+    texts = [one["text"] for one in result["segments"]]
+    told = [
+        {"type": "transcript.text.delta", "delta": text if place == 0 else f" {text}"}
+        for place, text in enumerate(texts)
+    ]
+    told.append({"type": "transcript.text.done", "text": result["text"]})
+    return Content(b"".join(b"data: %s\n\n" % orjson.dumps(one) for one in told), _EVENTS)
+
+
 def _usage(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "duration", "seconds": result["seconds"]}
 
@@ -195,10 +220,12 @@ def router(
         task = _task_of(given.info)
         talk = Conversation(edge.engine, given.request, pool)
         asked, form = await talk.taken_apart(_asked, given.body, given.head.full_type)
-        wanted = {} if form.language is None else {"language": form.language}
+        # "en-GB" (BCP 47) is English, too.
+        wanted = {} if form.language is None else {"language": form.language.partition("-")[0]}
         parameters = codec.read_parameters(task.parameters, {}, wanted)
         (result,) = await talk.results(task, asked, parameters)
-        return written(result.model_dump(), form.response_format)
+        told = result.model_dump()
+        return as_events(told) if form.stream else written(told, form.response_format)
 
     async def transcriptions() -> None:
         """What is said in a file of sound: as text, with times, or as subtitles."""
@@ -213,9 +240,16 @@ def router(
         TaskEndpoint(edge, binding, "openai", converse),
         {MULTIPART.decode(): _form()},
         summary="Transcriptions",
-        responses={200: {"model": PlainTranscription}, **failures},
+        responses={200: {"model": PlainTranscription, "content": _STREAMED}, **failures},
     )
     return routes
+
+
+_STREAMED = {
+    "text/event-stream": {"schema": {"type": "string", "description": "with `stream`"}},
+    "text/plain": {"schema": {"type": "string", "description": "text, srt"}},
+    "text/vtt": {"schema": {"type": "string"}},
+}
 
 
 def _form() -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""All paths of the service: the protocols' routers, the metrics, the home page, the document."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.resources import files
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
+from starlette.responses import HTMLResponse
+
+from inference_service import api_document
+from inference_service._version import __version__
+from inference_service.engine.interfaces import Engine
+from inference_service.protocols.oip import routes as oip
+from inference_service.protocols.oip.infer import infer_path
+from inference_service.protocols.openai import routes as openai
+from inference_service.protocols.predict import routes as predict
+from inference_service.protocols.tasks import openapi as tasks_openapi
+from inference_service.protocols.tasks import routes as tasks
+from inference_service.protocols.tasks import transcriptions
+from inference_service.protocols.tei import routes as tei
+from inference_service.protocols.tfserving import openapi as tfserving_openapi
+from inference_service.protocols.tfserving import routes as tfserving
+from inference_service.settings import Settings
+from inference_service.telemetry.prometheus import exposition
+from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
+from inference_service.web.document import Document
+from inference_service.web.endpoint import Edge
+from inference_service.web.health import Health
+from inference_service.web.hot_paths import Target, resolve
+
+_HOME = files("inference_service.web").joinpath("home.html").read_text("utf-8")
+
+
+def add_predictions(
+    app: FastAPI,
+    settings: Settings,
+    edge: Edge,
+    *,
+    health: Health,
+    server: oip.Server,
+    pool: ThreadPoolExecutor,
+) -> list[APIRoute]:
+    """The paths of all protocols; returns the routes that hot paths may lead to.
+
+    ``pool`` decodes pictures and sound.
+    """
+    routers = (
+        predict.router(edge, settings.default_model, tfserving.decode_value),
+        tfserving.router(edge),
+        oip.router(edge, health, server),
+        openai.router(edge),
+        tei.router(edge, __version__, health),
+        transcriptions.router(edge, pool, openai.failure, openai.FAILURES),
+        tasks.router(edge, pool, settings.limits.stream_idle_timeout),
+    )
+    for router in routers:
+        app.include_router(router)
+    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+
+def add_pages(
+    app: FastAPI, registry: CollectorRegistry, engine: Engine, max_body_bytes: int
+) -> None:
+    """GET /metrics, the home page, and the OpenAPI document of the models that are loaded."""
+
+    @app.get("/metrics", tags=["Metrics"], response_class=Response)
+    def metrics(request: Request) -> Response:
+        """Latency and batching metrics for Prometheus."""
+        asked = request.headers
+        content, content_type = exposition(registry, asked.get("accept", ""))
+        headers = {"vary": "Accept, Accept-Encoding"}
+        encoding = wanted(asked.get("accept-encoding", "").encode())
+        if encoding and len(content) >= COMPRESS_FROM:
+            content, headers["content-encoding"] = compressed(content, encoding), encoding
+        return Response(content, 200, headers, content_type)
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> HTMLResponse:
+        return HTMLResponse(_HOME)
+
+    app.openapi = partial(  # type: ignore[method-assign]
+        api_document.build, app, engine, max_body_bytes
+    )
+    document = Document(app.openapi, engine.models)
+    app.router.routes[:] = [
+        route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url
+    ]
+    app.add_route(str(app.openapi_url), document.answer, include_in_schema=False)
+
+
+def hot_paths(routes: list[APIRoute], engine: Engine) -> dict[str, Target]:
+    """The endpoints behind the paths that clients are going to use over and over."""
+    paths = {"/predict", "/v1/embeddings", "/embed", "/v1/audio/transcriptions"}
+    for info in engine.models():
+        paths.add(tfserving_openapi.predict_path(info.name))
+        paths.add(tfserving_openapi.predict_path(info.name, info.version))
+        paths.add(infer_path(info.name))
+        paths.add(infer_path(info.name, info.version))
+        paths |= {tasks_openapi.task_path(info.name, task) for task in info.tasks}
+    return resolve(routes, sorted(paths))

@@ -1,0 +1,256 @@
+"""The composition root: from settings to a service that is ready to run. It imports everything."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from inference_service import routes
+from inference_service._version import __version__
+from inference_service.api_document import DESCRIPTION
+from inference_service.core.admission import Admission, Limits
+from inference_service.core.errors import ShuttingDown
+from inference_service.engine.engine import LocalEngine
+from inference_service.engine.interfaces import Engine, Observer
+from inference_service.engine.manager import Manager
+from inference_service.progress import Tell, watched
+from inference_service.protocols.oip import routes as oip
+from inference_service.repository_control import repository_control
+from inference_service.settings import InvalidSettings, Settings, load_settings
+from inference_service.sources import cores, version_sources
+from inference_service.telemetry.prometheus import (
+    PrometheusObserver,
+    process_registry,
+    watch_state,
+)
+from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
+from inference_service.telemetry.statistics import Observers, StatisticsObserver
+from inference_service.telemetry.triton_metrics import add_triton_metrics
+from inference_service.web.application import Application, Running, framework
+from inference_service.web.endpoint import Edge
+from inference_service.web.health import Health
+
+if TYPE_CHECKING:
+    from inference_service.protocols.oip.rpc.server import GrpcServer
+
+log = logging.getLogger(__name__)
+
+NAME = "inference-service"
+_NOT_RUNNING = "the lifespan of the service has not been entered (docs/embedding.md)"
+
+
+class Service:
+    """One service with its own models, queues and metrics.
+
+    ``asgi`` is the whole ASGI application; it answers as long as `lifespan` is entered, by an ASGI
+    server, by a host application or by ``async with``. A service runs once. Nothing of the
+    process is changed: several services can share one, and a host's own settings stay.
+
+    Ports: ``engine`` (inference), ``manager`` (loading), ``health``, ``admission``, ``registry``
+    (metrics), ``grpc`` (None: not wanted) and ``grpc_port`` (0: it doesn't listen).
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        on_loaded: "Callable[[Service], None] | None" = None,
+        on_progress: Tell | None = None,
+    ) -> None:
+        """Models are loaded when the service starts, in the background.
+
+        ``on_loaded`` is called when all of them are ready or have failed, ``on_progress`` after
+        each, in a thread. Without settings those of the environment are used.
+        Raises InvalidSettings or InvalidModel (there is nothing to serve).
+        """
+        self.settings = settings = settings or load_settings()
+        self._sources = version_sources(settings)
+        if on_progress is not None:
+            self._sources = watched(self._sources, on_progress)
+        self._on_loaded = on_loaded
+        self._started = False
+        self._loading: asyncio.Task[None] | None = None
+
+        self.registry = process_registry(__version__)
+        sums = StatisticsObserver()
+        observer = Observers([PrometheusObserver(self.registry), sums])
+        self.engine = LocalEngine(cores=cores(settings))
+        self.manager = Manager(
+            self.engine,
+            observer,
+            time_limit=settings.runtime.load_timeout,
+            ready_when=settings.health.ready_when,
+        )
+        self.health = Health(self._problem)
+        self.admission = Admission(_limits(settings))
+        watch_state(self.registry, self.engine, self.admission)
+        if settings.telemetry.triton_metrics:
+            add_triton_metrics(self.registry, self.engine, sums)
+        self._recorder = _recorder(settings)
+
+        edge = self._edge(observer)
+        control = repository_control(settings, self.manager, self._models_changed)
+        server = oip.Server(NAME, __version__, sums.of, control)
+        self._pool = ThreadPoolExecutor(cores(settings), thread_name_prefix="task")
+        app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
+        app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
+        app.state.service = self
+        self._routes = routes.add_predictions(
+            app, settings, edge, health=self.health, server=server, pool=self._pool
+        )
+        routes.add_pages(app, self.registry, self.engine, settings.limits.max_body_bytes)
+        self.asgi = Application(app, _surrounding(settings))
+        self.grpc = _grpc(settings, edge, self.health, server)
+        self.grpc_port = 0
+
+    @property
+    def fastapi(self) -> FastAPI:
+        """The FastAPI application in `asgi`: a host may add paths and middleware to it."""
+        return self.asgi.fastapi
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
+        """Load the models on entering, in the background; answer what was accepted on leaving.
+
+        It can be passed to ``FastAPI(lifespan=…)`` as it is.
+        Raises RuntimeError the second time, OSError where gRPC can't listen.
+        """
+        if self._started:
+            raise RuntimeError("a Service runs once: make another one")
+        self._started = True
+        try:
+            if self.grpc is not None:
+                self.grpc_port = await self.grpc.start(_address(self.settings))
+            self._loading = asyncio.create_task(self._load())
+            self._loading.add_done_callback(_log_failure)
+            yield
+        finally:
+            await self._leave()
+
+    async def loaded(self) -> None:
+        """Return when every model is ready or has failed.
+
+        Raises RuntimeError if the service was never started, ShuttingDown if it ended meanwhile.
+        """
+        if self._loading is None:
+            raise RuntimeError(_NOT_RUNNING)
+        await asyncio.wait({self._loading})
+        if self._loading.cancelled():
+            raise ShuttingDown
+        self._loading.result()
+
+    def _edge(self, observer: Observer) -> Edge:
+        serving: Engine = self.engine
+        if self._recorder is not None:
+            serving = RecordingEngine(self.engine, self._recorder)
+        limits, wire = self.settings.limits, self.settings.wire
+        return Edge(
+            serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
+            limits.client_header.lower().encode(), wire.non_finite, wire.compress_answers,
+        )  # fmt: skip
+
+    def _problem(self) -> str | None:
+        return self.manager.problem() if self._started else _NOT_RUNNING
+
+    def _models_changed(self) -> None:
+        self.asgi.replace_hot_paths(routes.hot_paths(self._routes, self.engine))
+
+    async def _load(self) -> None:
+        await self.manager.load_all(self._sources)
+        self._models_changed()
+        if self._on_loaded is not None:
+            self._on_loaded(self)
+
+    async def _leave(self) -> None:
+        grace = self.settings.shutdown.grace_period
+        self.health.leave()
+        if self._loading is not None:
+            self._loading.cancel()
+        if self.grpc is not None and self.grpc_port:
+            await self.grpc.stop(grace)
+        self.admission.close()
+        try:
+            await asyncio.wait_for(self.engine.drain(), grace)
+        except TimeoutError:
+            log.warning("requests were still running when the grace period ended")
+        await self.engine.aclose()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._recorder is not None:
+            self._recorder.flush()
+
+
+def create_app(
+    settings: Settings | None = None,
+    on_loaded: Callable[[Service], None] | None = None,
+    on_progress: Tell | None = None,
+) -> FastAPI:
+    """The service as a FastAPI application, with its hot paths; ``app.state.service`` is it.
+
+    Parameters and errors are those of `Service`.
+    """
+    return Service(settings, on_loaded, on_progress).fastapi
+
+
+def _surrounding(settings: Settings) -> list[Middleware]:
+    """What each request passes before the hot paths, the outermost first.
+
+    Access control belongs behind CORS: browsers send no credentials with a preflight.
+    """
+    surrounding: list[Middleware] = []
+    if settings.http.cors_origins:
+        surrounding.append(Middleware(CORSMiddleware, **_cors(settings)))
+    return surrounding
+
+
+def _cors(settings: Settings) -> dict[str, Any]:
+    """What pages of other origins may do: ask and read every answer, without credentials."""
+    return {
+        "allow_origins": settings.http.cors_origins,
+        "allow_methods": ["GET", "HEAD", "POST"],
+        "allow_headers": ["*"],
+        "expose_headers": ["*"],
+        "max_age": 3600,
+    }
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.grpc.port}"
+
+
+def _grpc(
+    settings: Settings, edge: Edge, health: Health, server: oip.Server
+) -> "GrpcServer | None":
+    """The gRPC server, where there is to be one. Raises InvalidSettings without the extra."""
+    if settings.grpc.port is None:
+        return None
+    try:
+        from inference_service.protocols.oip.rpc.server import GrpcServer
+    except ModuleNotFoundError as error:
+        raise InvalidSettings(
+            f"setting 'grpc.port': {error.name} is not installed; "
+            "install the extra 'grpc', in a clone of the repository: pip install '.[grpc]'"
+        ) from error
+    return GrpcServer(edge, health, server)
+
+
+def _recorder(settings: Settings) -> TrafficRecorder | None:
+    telemetry = settings.telemetry
+    if telemetry.record_traffic is None:
+        return None
+    return TrafficRecorder(telemetry.record_traffic, telemetry.record_limit)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("loading the models failed", exc_info=error)
