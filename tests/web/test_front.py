@@ -1,6 +1,5 @@
 """The shortcut for hot requests answers as the ASGI way does, byte for byte."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 
-from inference_service import create_app
+from inference_service.service import Service
 from inference_service.settings import Settings
-from inference_service.web.hot_paths import HotPaths
 from inference_service.web.http1.connection import HttpConnection
 from inference_service.web.http1.front.connection import FrontConnection
 from inference_service.web.http1.front.desk import Desk
@@ -26,7 +23,7 @@ from tests.web.wire import Wire, comparable
 class Site:
     """One service behind both kinds of connections."""
 
-    app: FastAPI
+    service: Service
     desk: Desk
     slow: Wire
     quick: Wire
@@ -34,18 +31,15 @@ class Site:
 
 @asynccontextmanager
 async def served(models: Path, **settings: Any) -> AsyncIterator[Site]:
-    loaded = asyncio.Event()
-    app = create_app(Settings(models=models, **settings), lambda _: loaded.set())
-    async with app.router.lifespan_context(app):
-        await loaded.wait()
-        desk = Desk(app.state.hot_paths)
-        limits = ConnectionLimits()
-        hot_paths = HotPaths(app)
+    service = Service(Settings(models=models, **settings))
+    async with service.lifespan():
+        await service.loaded()
+        desk, limits = Desk(service.asgi.hot_paths), ConnectionLimits()
         yield Site(
-            app,
+            service,
             desk,
-            Wire(hot_paths, partial(HttpConnection, limits)),
-            Wire(hot_paths, partial(FrontConnection, desk, limits)),
+            Wire(service.asgi, partial(HttpConnection, limits)),
+            Wire(service.asgi, partial(FrontConnection, desk, limits)),
         )
 
 
@@ -55,7 +49,7 @@ async def site(zoo: Path) -> AsyncIterator[Site]:
         yield found
 
 
-MODELS = (Model("doubler", 4, (1, 2)), Model("every-kind", 2), Model("any-length", 3))
+MODELS = (Model("doubler", 4, (1, 2)), Model("any-length", 3), Model("every-kind", 2))
 
 
 async def difference(site: Site, traffic: Traffic, exchanges: int) -> str:
@@ -72,3 +66,4 @@ async def difference(site: Site, traffic: Traffic, exchanges: int) -> str:
 @pytest.mark.parametrize("seed", range(2))
 async def test_both_ways_answer_alike(site: Site, seed: int) -> None:
     assert await difference(site, Traffic(seed, MODELS), 1000) == ""
+    assert site.desk.begun > 300  # the shortcut was taken

@@ -58,21 +58,22 @@ class Traffic:
     # Bodies
 
     def _model(self) -> Model:
-        return self._random.choice(self._models)
+        """The first is asked for most."""
+        return self._random.choice(self._models[: self._random.choice((1, 1, 1, 2, None))])
 
     def _number(self) -> str:
         pick = self._random
         if pick.random() < 0.5:
             return repr(round(pick.uniform(-9, 9), pick.randrange(7)))
-        return pick.choice(_PLAIN if pick.random() < 0.98 else _NUMBERS)
+        return pick.choice(_PLAIN if pick.random() < 0.997 else _NUMBERS)
 
     def _row(self, width: int) -> str:
-        if self._random.random() < 0.02:
+        if self._random.random() < 0.008:
             width += self._random.choice((-1, 1, 5))
         return "[" + self._space(",").join(self._number() for _ in range(max(width, 0))) + "]"
 
     def _matrix(self, width: int) -> str:
-        rows = self._random.choice((0, 1, 1, 1, 1, 2, 3, 17, 40))
+        rows = self._random.choice((0, *(1,) * 24, *(2, 3) * 4, 17, 40))
         return "[" + self._space(",").join(self._row(width) for _ in range(rows)) + "]"
 
     def _space(self, text: str) -> str:
@@ -80,7 +81,7 @@ class Traffic:
 
     def _path(self, model: Model, form: str) -> str:
         pick = self._random
-        version = pick.choice((*model.versions, 7, "x")) if pick.random() < 0.2 else None
+        version = pick.choice((*model.versions, 7, "x")) if pick.random() < 0.1 else None
         if form == "oip":
             middle = "" if version is None else f"/versions/{version}"
             return f"/v2/models/{model.name}{middle}/infer"
@@ -200,7 +201,7 @@ class Traffic:
             headers.append((b"Transfer-Encoding", b"chunked"))
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
         else:
-            length = len(body) + pick.choice((0,) * 60 + (1, -1))
+            length = len(body) + pick.choice((0,) * 150 + (1, -1))
             headers.append((b"Content-Length", b"%d" % max(length, 0)))
         pick.shuffle(headers)
         lines = [b"%b %b %b" % (method, path.encode(), version)]
@@ -215,7 +216,7 @@ class Traffic:
         if more and pick.random() < 0.7:
             return b"application/octet-stream"
         return pick.choice(
-            (JSON,) * 8 + (
+            (JSON,) * 30 + (
                 b"application/json; charset=utf-8", b"application/json;charset=latin-1",
                 b"text/plain", b"application/x-www-form-urlencoded", b"application/xml",
                 b"application/json; charset=nothing", b"APPLICATION/JSON", b"",

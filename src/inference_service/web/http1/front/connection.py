@@ -200,6 +200,7 @@ class FrontConnection(HttpConnection):
             if not waiting:
                 self._start_turn()
             waiting.append(request)
+            self._desk.begun += 1
             position = stop
         return size
 

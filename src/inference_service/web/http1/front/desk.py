@@ -47,6 +47,8 @@ class Desk:
     ) -> None:
         self._table = Table(routes)
         self.heads: Heads[HotHead] = Heads(self._table, frozenset(read), frozenset(cold))
+        self.begun = 0
+        """Requests that have taken the shortcut."""
         self._settled: list[HotRequest] = []
         self._loop: asyncio.AbstractEventLoop = _EMPTY
 
