@@ -108,8 +108,15 @@ class RuntimeSettings(_Section):
     )
     profile_cache: Path | None = Field(
         None,
-        description="a folder that keeps measured costs, and verdicts on batching, between starts; "
-        "unset: verdicts alone, in the user's cache folder if there is one",
+        description="a folder that keeps what was found out about models between starts: batching, "
+        "costs, the optimised graph; unset: the user's cache folder, if there is one",
+    )
+    helper_process: bool = Field(
+        True, description="read, check and measure models in a process of their own"
+    )
+    max_load_bytes: PositiveInt | None = Field(
+        None,
+        description="memory that this process may take; unset: as much as the service may use",
     )
     max_run_bytes: PositiveInt | None = Field(
         None,

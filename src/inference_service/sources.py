@@ -22,7 +22,9 @@ from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
 from inference_service.repository.layout import ModelEntry, names, scan
-from inference_service.repository.manifest import padding_of, pipeline_of
+from inference_service.repository.manifest import padding_of, transforms_of
+from inference_service.runtime import apart
+from inference_service.runtime.findings import FindingsCache
 from inference_service.runtime.loader import LoadOptions, load
 from inference_service.runtime.memory import memory_limit
 from inference_service.runtime.profile import ProfileCache
@@ -64,11 +66,12 @@ def model_sources(settings: Settings, name: str) -> list[VersionSource]:
         raise InvalidInput(f"failed to load model '{name}': {told}") from error
     for entry in found:
         if entry.name == name:
-            return _sources(settings, entry)
+            return _sources(settings, entry, beside=True)
     raise ModelNotFound(f"there is no model '{name}' in the repository")
 
 
-def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
+def _sources(settings: Settings, entry: ModelEntry, *, beside: bool = False) -> list[VersionSource]:
+    """``beside``: other models are being served, and come first."""
     if entry.problem:
         return [VersionSource(entry.name, max(entry.versions, default=1), _broken(entry.problem))]
     wanted = entry.manifest.versions.aspired(entry.versions)
@@ -79,7 +82,7 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
         VersionSource(
             entry.name,
             version,
-            partial(_load, settings, entry, version),
+            partial(_load, settings, entry, version, beside),
             [entry.manifest, entry.stamps.get(version)],
         )
         for version in sorted(wanted, reverse=True)
@@ -87,9 +90,16 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
 
 
 def _load(
-    settings: Settings, entry: ModelEntry, version: int, warming: Callable[[], None]
+    settings: Settings, entry: ModelEntry, version: int, beside: bool, warming: Callable[[], None]
 ) -> tuple[ModelInfo, Runner]:
-    info, runner = in_words(entry, lambda: load(load_options(settings, entry, version), warming))
+    def work() -> tuple[ModelInfo, Runner]:
+        options, runtime = load_options(settings, entry, version), settings.runtime
+        if not runtime.helper_process:
+            return load(options, warming)
+        bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
+        return apart.load(options, warming, bounds, beside=beside)
+
+    info, runner = in_words(entry, work)
     warnings = tuple(without_paths(warning, _folders(entry)) for warning in info.warnings)
     return replace(info, warnings=warnings), runner
 
@@ -139,8 +149,11 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     batching, defaults = manifest.batching, settings.batching
     runtime = settings.runtime
     delay, hold = batching.max_queue_delay, batching.hold
+    default = batching.default_deadline or defaults.default_deadline
+    longest_time = settings.limits.request_timeout
     largest = batching.max_batch_size or defaults.max_batch_size
     padding, longest = padding_of(manifest)
+    kept = runtime.profile_cache or user_cache()
     return LoadOptions(
         name=entry.name,
         version=version,
@@ -149,8 +162,8 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
             max_batch_size=largest or 1,
             max_queue_rows=batching.max_queue_rows or defaults.max_queue_rows,
             max_queue_delay=defaults.max_queue_delay if delay is None else delay,
-            default_deadline=batching.default_deadline or defaults.default_deadline,
-            max_deadline=settings.limits.request_timeout,
+            default_deadline=None if default is None else min(default, longest_time),
+            max_deadline=longest_time,
             hold=defaults.hold if hold is None else hold,
             sizes=tuple(batching.allowed_batch_sizes),
         ),
@@ -162,7 +175,8 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         derive_max_batch_size=largest is None,
         allow_spinning=runtime.allow_spinning,
         profiles=ProfileCache(runtime.profile_cache),
-        verdicts=VerdictCache(runtime.profile_cache or user_cache()),
+        verdicts=VerdictCache(kept),
+        findings=FindingsCache(kept),
         max_run_bytes=runtime.max_run_bytes or memory_limit() // 2,
         mode=batching.mode,
         warm_up=runtime.warm_up and manifest.warmup.enabled,
@@ -180,7 +194,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         metadata=manifest.metadata,
         example=manifest.example,
         example_file=example_file(entry.versions[version].parent),
-        pipeline=pipeline_of(manifest),
+        transforms=transforms_of(manifest),
     )
 
 

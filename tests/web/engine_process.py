@@ -20,6 +20,7 @@ from inference_service.engine.interfaces import ModelInfo, ModelStatus, OnDone
 from inference_service.service import Service
 from inference_service.settings import Settings
 from inference_service.sources import version_sources
+from tests.support import LONGEST_WAIT
 
 _LENGTH = struct.Struct("!I")
 
@@ -138,14 +139,14 @@ async def remote_engine(models: Path) -> Any:
     )
     assert process.stdout is not None
     try:
-        port = int(await process.stdout.readline())
+        port = int(await asyncio.wait_for(process.stdout.readline(), LONGEST_WAIT))
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         engine = RemoteEngine(reader, writer, await receive(reader))
         yield engine
         engine.close()
     finally:
         process.kill()
-        await process.wait()
+        await asyncio.wait_for(process.wait(), LONGEST_WAIT)
 
 
 async def serve(models: Path) -> None:
