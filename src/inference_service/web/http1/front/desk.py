@@ -109,8 +109,8 @@ class Desk:
         try:
             if found is not None:
                 inputs, _, request.writer = found
-                if info.pipeline.before:
-                    inputs = info.pipeline.preprocess(inputs)
+                if info.transforms.before:
+                    inputs = info.transforms.preprocess(inputs)
                 return InferenceRequest(
                     info.ref, inputs, (), "", request.deadline, client, head.priority
                 )
@@ -120,7 +120,7 @@ class Desk:
             ):
                 return None
             call = codec.decode(body, info, head)
-            inputs = info.pipeline.preprocess(call.inputs)
+            inputs = info.transforms.preprocess(call.inputs)
         except Exception:  # whatever it is, it happens again on the ASGI way, where it is told
             return None
         request.encode_alone = call.encode
@@ -151,7 +151,7 @@ class Desk:
         for request in settled:
             if request.connection is None:  # its client has left since
                 continue
-            if request.error is None and (after := request.model.info.pipeline.after):
+            if request.error is None and (after := request.model.info.transforms.after):
                 self._postprocess(request, after)
             if request.error is not None:
                 self.tell(request, request.error)
@@ -170,7 +170,7 @@ class Desk:
 
     def _postprocess(self, request: HotRequest, _: object) -> None:
         try:
-            request.outputs = request.model.info.pipeline.postprocess(request.outputs)
+            request.outputs = request.model.info.transforms.postprocess(request.outputs)
         except Exception as error:  # of this request alone
             request.error = error
 
