@@ -15,8 +15,11 @@ from inference_service.listener import ignore_attempts, listen
 from inference_service.security.setup import Security
 from inference_service.security.tls import HSTS
 from inference_service.settings import Settings
+from inference_service.web.application import Application
 from inference_service.web.health import Health
 from inference_service.web.http1.connection import HttpConnection
+from inference_service.web.http1.front.connection import FrontConnection
+from inference_service.web.http1.front.desk import Desk
 from inference_service.web.http1.limits import ConnectionLimits
 
 _SETTLE = 0.25  # seconds for handshakes and requests that are on their way when leaving begins
@@ -36,6 +39,21 @@ def _stream_protocol() -> Any:
     except ModuleNotFoundError:
         return "auto"
     return StreamConnection
+
+
+def _desk(service: "Served") -> Desk | None:
+    """The shortcut for hot requests; None where every request has to pass the application."""
+    settings, application = service.settings, service.asgi
+    if not (settings.http.front and isinstance(application, Application)):
+        return None
+    if not application.passes_plainly or settings.telemetry.record_traffic is not None:
+        return None
+    read = [settings.limits.client_header.lower().encode()]
+    desk = Desk(
+        application.hot_paths, read=read, cold=[b"origin"] * bool(settings.http.cors_origins)
+    )
+    application.watch_hot_paths(desk.forget)
+    return desk
 
 
 class Served(Protocol):
@@ -94,7 +112,9 @@ class DrainingServer(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(settings.shutdown.grace_period)),
             )
         )
+        self._service = service
         self._health = service.health
+        self._desk: Desk | None = None
         self._listener = listener or listen(settings.host, settings.port)
         self._admin_listener: socket | None = None
         if security.admin_port is not None:
@@ -127,6 +147,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start the application and then accept, by an acceptor instead of uvicorn's servers."""
         await super().startup([])
+        self._desk = _desk(self._service)
         (listener,) = sockets or [self._listener]
         self._acceptor = self._accept(listener)
         if self._admin_listener is not None:
@@ -176,7 +197,10 @@ class DrainingServer(uvicorn.Server):
             await self._admin_acceptor.close()
             self._admin_listener.close()
         await self._while(self._awaits_first_request, _FIRST_REQUEST)
+        grace = self.config.timeout_graceful_shutdown or 0
+        ending = asyncio.get_running_loop().call_later(grace, self._fail_hot_requests)
         await super().shutdown(sockets)
+        ending.cancel()
         if self._checks is not None:
             self._checks.cancel()
 
@@ -200,7 +224,16 @@ class DrainingServer(uvicorn.Server):
         )
 
     def _protocol(self) -> asyncio.Protocol:
-        return HttpConnection(self._limits, self.config, self.server_state, self.lifespan.state)
+        state = self.lifespan.state
+        if self._desk is not None:
+            return FrontConnection(self._desk, self._limits, self.config, self.server_state, state)
+        return HttpConnection(self._limits, self.config, self.server_state, state)
+
+    def _fail_hot_requests(self) -> None:
+        """uvicorn cancels the tasks of requests; hot ones have none."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, FrontConnection):
+                connection.fail_all()
 
     def _check_connections(self) -> None:
         """One timer for all connections."""

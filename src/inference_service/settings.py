@@ -181,8 +181,11 @@ class GrpcSettings(_Section):
 
 
 class HttpSettings(_Section):
-    """What browsers may do."""
+    """What browsers may do, and which way requests take."""
 
+    front: bool = Field(
+        True, description="answer small requests on a shortcut past ASGI, which answers alike"
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may call the service; `*`: all"
     )

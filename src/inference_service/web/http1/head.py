@@ -35,7 +35,7 @@ def check_head(version: str, url: bytes, headers: Headers, known_host: bytes, li
         if hosts or version != "1.0":
             raise Refused(400, f"expected one Host header, got {len(hosts)}")
         return known_host
-    if hosts[0] != known_host and not _HOST.fullmatch(hosts[0]):
+    if hosts[0] != known_host and not is_host(hosts[0]):
         raise Refused(400, "the Host header is not a host")
     return hosts[0]
 
@@ -48,6 +48,11 @@ def check_site(sites: Sites | None, method: bytes, host: bytes, headers: Headers
     fault = sites.fault(method, host, headers, stream=stream)
     if fault is not None:
         raise Refused(*fault)
+
+
+def is_host(value: bytes) -> bool:
+    """Whether it may stand in a Host header (RFC 9110, 7.2)."""
+    return _HOST.fullmatch(value) is not None
 
 
 def too_large(limit: int) -> Refused:
