@@ -74,7 +74,7 @@ class ModelMetadata(BaseModel):
     parameters: dict[str, str] = Field({}, description="how requests are batched, and why")
 
 
-class ModelEntry(BaseModel):
+class ListedModel(BaseModel):
     """One version in the list of models."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -100,11 +100,11 @@ class ModelEntry(BaseModel):
 class ModelList(BaseModel):
     """Every model version that is known."""
 
-    models: list[ModelEntry]
+    models: list[ListedModel]
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerInfo:
     """What the server says of itself, and what its extensions need."""
 
     name: str
@@ -122,7 +122,7 @@ class Server:
         return [*names, "model_repository"] if self.control.token else names
 
 
-def router(edge: Edge, health: Health, server: Server) -> APIRouter:
+def router(edge: Edge, health: Health, server: ServerInfo) -> APIRouter:
     """Server, health, models, inference, and the extensions."""
     routes = APIRouter(tags=[TAG])
     engine = edge.engine
@@ -248,20 +248,20 @@ def model_metadata_of(engine: Engine, info: ModelInfo) -> ModelMetadata:
         versions=[str(other.version) for other in engine.models() if other.name == info.name],
         platform=info.platform,
         inputs=[
-            _tensor(replace(spec, shape=info.signature.wanted_shape(spec) or ()))
-            for spec in info.signature.accepted
+            _tensor(replace(spec, shape=info.served.wanted_shape(spec) or ()))
+            for spec in info.served.accepted
         ],
         outputs=[_tensor(spec) for spec in info.served.outputs],
         parameters={
-            "batching": info.signature.mode.value,
+            "batching": info.served.mode.value,
             "batch_safety": info.safety.verdict,
             "batch_safety_reason": info.safety.why,
         },
     )
 
 
-def _entry(status: ModelStatus) -> ModelEntry:
-    entry = ModelEntry(
+def _entry(status: ModelStatus) -> ListedModel:
+    entry = ListedModel(
         name=status.name, version=str(status.version), state=status.state, error=status.error
     )
     info = status.info
@@ -271,9 +271,9 @@ def _entry(status: ModelStatus) -> ModelEntry:
         update={
             "description": info.description,
             "platform": info.platform,
-            "inputs": [_tensor(spec) for spec in info.signature.inputs],
+            "inputs": [_tensor(spec) for spec in info.served.inputs],
             "outputs": [_tensor(spec) for spec in info.served.outputs],
-            "batching": info.signature.mode.value,
+            "batching": info.served.mode.value,
             "batch_safety": _safety(info),
             "max_batch_size": info.policy.max_batch_size,
             "labels": dict(info.labels),
