@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -41,14 +43,21 @@ class RunningServer:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=30)
 
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait(timeout=30)
+
     def output(self) -> str:
-        """What it has printed since it announced itself."""
-        printed = []
-        while True:
+        """What it has printed since it announced itself, if that ends within 30 s."""
+        printed: list[str] = []
+        until = monotonic() + 30
+        while monotonic() < until:
             try:
                 printed.append(self.lines.get(timeout=0.2))
             except Empty:
                 return "".join(printed)
+        raise AssertionError("the server goes on printing:\n" + "".join(printed)[-2000:])
 
 
 def start_server(path: Path, *options: str, **environment: str) -> RunningServer:
@@ -92,32 +101,34 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["INFERENCE_SERVICE_RUNTIME__HELPER_PROCESS"] = "false"
 
 
+@contextmanager
+def serving(path: Path, *options: str, **environment: str) -> Iterator[RunningServer]:
+    """A server for as long as the block takes."""
+    running = start_server(path, *options, **environment)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., RunningServer]]:
     """Start servers that are stopped at the end of the test."""
-    started: list[RunningServer] = []
+    with ExitStack() as servers:
 
-    def start(path: Path, *options: str, **environment: str) -> RunningServer:
-        started.append(start_server(path, *options, **environment))
-        return started[-1]
+        def start(path: Path, *options: str, **environment: str) -> RunningServer:
+            return servers.enter_context(serving(path, *options, **environment))
 
-    yield start
-    for server in started:
-        server.process.kill()
-        server.process.wait()
+        yield start
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
     """The shipped models, served for the whole session."""
-    running = start_server(
-        MODELS,
-        INFERENCE_SERVICE_GRPC__PORT="0",
-        INFERENCE_SERVICE_RUNTIME__HELPER_PROCESS="true",
-    )
-    yield running
-    running.process.kill()
-    running.process.wait()
+    environment = {"GRPC__PORT": "0", "RUNTIME__HELPER_PROCESS": "true"}
+    given = {f"INFERENCE_SERVICE_{name}": value for name, value in environment.items()}
+    with serving(MODELS, **given) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -145,10 +156,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def zoo_server(zoo: Path) -> Iterator[RunningServer]:
     """The test models, served for the whole session."""
-    running = start_server(zoo, INFERENCE_SERVICE_GRPC__PORT="0")
-    yield running
-    running.process.kill()
-    running.process.wait()
+    with serving(zoo, INFERENCE_SERVICE_GRPC__PORT="0") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,8 @@ def connected(listener: socket.socket, count: int) -> contextlib.ExitStack:
     """So many clients, whose connections wait in the kernel."""
     stack = contextlib.ExitStack()
     stack.clients = [  # type: ignore[attr-defined]
-        stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(count)
+        stack.enter_context(socket.create_connection(listener.getsockname(), timeout=20))
+        for _ in range(count)
     ]
     return stack
 

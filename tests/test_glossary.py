@@ -12,6 +12,7 @@ from inference_service.core.requests import InferenceRequest
 from inference_service.core.scheduling.admission import OverloadState
 from inference_service.core.scheduling.entries import DropReason, EntryState, Priority, Release
 from inference_service.core.scheduling.policy import DEFAULTS, constants, constants_table
+from inference_service.engine.awaiting import infer
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.worker import Worker
 from inference_service.settings import BatchingSettings
@@ -69,7 +70,7 @@ def explanation() -> dict[str, Any]:
         engine.report("m", 1, State.WARMING)
         runner = PuppetRunner()
         engine.add(Worker(info(), runner, Notebook(), engine.dispatcher))
-        asked = asyncio.ensure_future(engine.infer(InferenceRequest(REF, rows(1))))
+        asked = asyncio.ensure_future(infer(engine.resolve(REF), InferenceRequest(REF, rows(1))))
         await settle()
         runner.next().answer(1.2)
         await asked

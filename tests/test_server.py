@@ -24,7 +24,7 @@ def listener() -> Iterator[socket.socket]:
 
 def test_answers_are_not_held_back_until_packets_are_acknowledged(listener: socket.socket) -> None:
     """Nagle's algorithm and delayed acknowledgements together cost 40 ms, whatever the event loop."""
-    with socket.create_connection(listener.getsockname()):
+    with socket.create_connection(listener.getsockname(), timeout=20):
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -33,7 +33,10 @@ def test_answers_are_not_held_back_until_packets_are_acknowledged(listener: sock
 def test_attempts_are_ignored_but_connections_that_were_made_can_be_accepted(
     listener: socket.socket,
 ) -> None:
-    with socket.create_connection(listener.getsockname()) as client, socket.socket() as late:
+    with (
+        socket.create_connection(listener.getsockname(), timeout=20) as client,
+        socket.socket() as late,
+    ):
         assert ignore_attempts(listener)
         late.settimeout(0.05)
         with pytest.raises(TimeoutError):
@@ -121,5 +124,5 @@ def test_connections_that_wait_in_the_kernel_are_taken(
     """Also where the system knows no filters."""
     if not filters:
         monkeypatch.setattr(server_module, "ignore_attempts", lambda _: False)
-    with socket.create_connection(listener.getsockname()):
+    with socket.create_connection(listener.getsockname(), timeout=20):
         assert leave(listener) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +17,9 @@ from fastapi import FastAPI, Request, Response
 from inference_service import DrainingServer, Service, Settings, create_app
 from inference_service.core.errors import ShuttingDown
 from inference_service.process import tuned_process
+from inference_service.settings import RuntimeSettings
+from tests.conftest import MODELS
+from tests.support import LONGEST_WAIT, asking, running, until
 
 PREDICT = "/v1/models/doubler:predict"
 ROW = {"instances": [[1, 2, 3, 4]]}
@@ -27,13 +31,6 @@ def settings(zoo: Path) -> Settings:
 
 
 @asynccontextmanager
-async def running(service: Service) -> AsyncIterator[None]:
-    async with asyncio.timeout(60), service.lifespan():
-        await service.loaded()
-        yield
-
-
-@asynccontextmanager
 async def hosted(settings: Settings) -> AsyncIterator[tuple[FastAPI, Service]]:
     """A service under /ml of another application, which starts and stops it."""
     service = Service(settings)
@@ -42,10 +39,6 @@ async def hosted(settings: Settings) -> AsyncIterator[tuple[FastAPI, Service]]:
     async with asyncio.timeout(60), host.router.lifespan_context(host):
         await service.loaded()
         yield host, service
-
-
-def asking(app: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
 async def test_a_mounted_service_is_ready_and_predicts(settings: Settings) -> None:
@@ -100,8 +93,7 @@ async def test_pages_of_a_mounted_service_lead_to_it(settings: Settings) -> None
 
 async def test_a_prefix_of_a_proxy_is_known_like_a_mount(settings: Settings) -> None:
     service = Service(settings)
-    transport = httpx.ASGITransport(service.asgi, root_path="/ml")
-    async with running(service), httpx.AsyncClient(transport=transport, base_url="http://t") as c:
+    async with running(service), asking(service.asgi, root_path="/ml") as c:
         assert (await c.post(f"/ml{PREDICT}", json=ROW)).status_code == 200
         assert (await c.post(PREDICT, json=ROW)).status_code == 200
         assert (await c.get("/ml/openapi.json")).json()["servers"] == [{"url": "/ml"}]
@@ -144,8 +136,7 @@ async def test_an_error_of_added_middleware_has_the_usual_shape(settings: Settin
     async def broken(_request: Request, _proceed: Next) -> Response:
         raise RuntimeError("secret")
 
-    transport = httpx.ASGITransport(service.asgi, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with asking(service.asgi, raise_app_exceptions=False) as client:
         answer = await client.get("/models")
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error; the server's log has the details"}
@@ -187,18 +178,16 @@ async def test_loading_that_the_end_interrupts_is_told(settings: Settings) -> No
 
 async def test_two_services_share_a_process_and_nothing_else(settings: Settings) -> None:
     first, second = Service(settings), Service(settings)
-    async with running(first), running(second):
-        async with asking(first.asgi) as client:
-            assert (await client.post(PREDICT, json=ROW)).status_code == 200
+    async with running(first) as one, running(second) as other:
+        assert (await one.post(PREDICT, json=ROW)).status_code == 200
         labels = {"model": "doubler", "version": "2", "protocol": "tfserving", "outcome": "ok"}
         counts = [
             s.registry.get_sample_value("inference_requests_total", labels) for s in (first, second)
         ]
         assert counts == [1, None]
         first.admission.close()
-        async with asking(first.asgi) as one, asking(second.asgi) as other:
-            assert (await one.post(PREDICT, json=ROW)).status_code == 503
-            assert (await other.post(PREDICT, json=ROW)).status_code == 200
+        assert (await one.post(PREDICT, json=ROW)).status_code == 503
+        assert (await other.post(PREDICT, json=ROW)).status_code == 200
 
 
 def state_of_the_process() -> tuple[object, ...]:
@@ -237,11 +226,42 @@ async def test_the_draining_server_needs_no_command_line(settings: Settings) -> 
     server = DrainingServer(service)
     async with asyncio.timeout(60):
         serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.wait({serving}, timeout=0.01)
+        await until(lambda: server.started or serving.done())
         await service.loaded()
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
             assert (await client.post(PREDICT, json=ROW)).status_code == 200
         server.leave()
         await serving
     assert state_of_the_process() == before
+
+
+async def test_a_stream_below_a_path_reaches_its_task() -> None:
+    """The answer is an event of speech detection, in the WebSocket messages of ASGI."""
+    service = Service(Settings(models=MODELS / "speech", runtime=RuntimeSettings(warm_up=False)))
+    host = FastAPI()
+    host.mount("/ml", service.asgi)
+    pieces = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "bytes": bytes(16_000 * 4)},
+        {"type": "websocket.receive", "text": '{"event": "end"}'},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        if pieces:
+            return pieces.pop(0)
+        await until(lambda: any(message["type"] == "websocket.close" for message in sent))
+        return {"type": "websocket.disconnect", "code": 1000}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket", "path": "/ml/models/speech/detect/stream", "root_path": "",
+        "query_string": b"encoding=f32le&rate=16000", "headers": [], "subprotocols": [],
+        "scheme": "ws", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {},
+    }  # fmt: skip
+    async with running(service):
+        await asyncio.wait_for(host(scope, receive, send), LONGEST_WAIT)
+    assert sent[0]["type"] == "websocket.accept"
+    assert json.loads(sent[-2]["text"])["event"] == "end"

@@ -22,7 +22,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import onnx_models
-from tests.conftest import RunningServer, start_server
+from tests.conftest import serving
 from tests.ports import free_port
 from tests.tools import TOOLS, need_file
 
@@ -69,14 +69,12 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("models")
     onnx_models.save(onnx_models.doubler(), folder / "doubler.onnx")
     onnx_models.save(onnx_models.every_kind(column=True), folder / "kinds.onnx")
-    running: RunningServer = start_server(
+    with serving(
         folder,
         INFERENCE_SERVICE_BATCHING__MAX_BATCH_SIZE="16",
         INFERENCE_SERVICE_TELEMETRY__TRITON_METRICS="true",
-    )
-    yield running.url
-    running.process.kill()
-    running.process.wait()
+    ) as running:
+        yield running.url
 
 
 @dataclass

@@ -12,7 +12,7 @@ import requests
 from langchain_openai import OpenAIEmbeddings
 
 from tests import onnx_models, text_models
-from tests.conftest import RunningServer, start_server
+from tests.conftest import RunningServer, serving
 
 TEXTS = ["The cat sat on the mat", "a dog", "the big red cat sleeps and the small blue dog runs"]
 
@@ -23,10 +23,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("models")
     text_models.save(folder / "words", max_tokens=16)
     onnx_models.save(onnx_models.doubler(), folder / "doubler.onnx")
-    running = start_server(folder)
-    yield running
-    running.process.kill()
-    running.process.wait()
+    with serving(folder) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

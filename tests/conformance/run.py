@@ -150,7 +150,7 @@ def _child(cases: list[Case], folder: Path, journal: Journal, at: Path) -> None:
 def _finish(worker: _Worker, journal: Journal, *, hung: bool) -> list[list[Case]]:
     """The chunks that are to be tried again: the suspect alone, and the others."""
     worker.process.kill()
-    worker.process.join()
+    worker.process.join(30)
     suspects = worker.at.read_text().splitlines() if worker.at.exists() else []
     worker.at.unlink(missing_ok=True)
     known = journal.read()

@@ -16,7 +16,7 @@ import requests
 from onnx import helper
 
 from tests import onnx_models
-from tests.conftest import RunningServer, start_server
+from tests.conftest import RunningServer, serving
 from tests.onnx_models import FLOAT, INT64, build
 
 _WIRE = {"f": "FP32", "i": "INT64"}
@@ -139,10 +139,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def graphs(repository: Path) -> Iterator[RunningServer]:
-    running = start_server(repository)
-    yield running
-    running.process.kill()
-    running.process.wait()
+    with serving(repository) as running:
+        yield running
 
 
 def request_of(model: onnx.ModelProto, seed: int) -> dict[str, np.ndarray]:
@@ -208,7 +206,7 @@ def test_the_verdict_and_its_reason_are_told(graphs: RunningServer) -> None:
 
 def test_check_and_serve_come_to_the_same(graphs: RunningServer, repository: Path) -> None:
     command = [sys.executable, "-m", "inference_service", "check", str(repository), "--json"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     checked = {report["model"]: report for report in json.loads(run.stdout)}
     served = requests.get(f"{graphs.url}/v2/models", timeout=20).json()["models"]
     assert {model["name"]: (model["state"], model["batching"]) for model in served} == {

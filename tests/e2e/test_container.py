@@ -45,7 +45,9 @@ def base_image() -> str:
 
 def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    run = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [hadolint, DOCKERFILE], capture_output=True, text=True, check=False, timeout=60
+    )
     assert run.returncode == 0, run.stdout
 
 
@@ -113,7 +115,11 @@ def package_index_access() -> list[str]:
         Path("/etc/ssl/certs"),
     ]
     listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     ).stdout
     candidates += [Path(found) for found in re.findall(r"(?:file://)?(/[\w./-]+)", listed)]
     # A local index "…/simple" links to files beside that folder.
@@ -144,7 +150,7 @@ def containers() -> Iterator[Containers]:
     )  # fmt: skip
     yield made
     for folder in made.folder.glob("root/overlay/*/merged"):
-        subprocess.run(["umount", "-l", folder], check=False, capture_output=True)
+        subprocess.run(["umount", "-l", folder], check=False, capture_output=True, timeout=60)
     shutil.rmtree(made.folder, ignore_errors=True)
 
 

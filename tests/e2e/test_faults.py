@@ -80,12 +80,10 @@ def faults(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    from tests.conftest import start_server
+    from tests.conftest import serving
 
-    running = start_server(faults(tmp_path_factory.mktemp("faulty models")))
-    yield running
-    running.process.kill()
-    running.process.wait()
+    with serving(faults(tmp_path_factory.mktemp("faulty models"))) as running:
+        yield running
 
 
 def predict(url: str, model: str, *instances: Any) -> requests.Response:
@@ -198,7 +196,7 @@ def test_sigterm_is_obeyed_while_a_load_hangs(tmp_path: Path) -> None:
         assert process.wait(15) == 0
     finally:
         process.kill()
-        _, printed = process.communicate()
+        _, printed = process.communicate(timeout=30)
     assert b"cut off: load hangs" in printed
 
 
@@ -218,7 +216,7 @@ def test_a_load_that_hangs_fails_and_the_service_is_ready(tmp_path: Path) -> Non
         assert process.wait(15) == 0
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 def test_the_process_ends_by_the_grace_period_whatever_its_threads_do(tmp_path: Path) -> None:
@@ -231,5 +229,5 @@ def test_the_process_ends_by_the_grace_period_whatever_its_threads_do(tmp_path: 
         assert process.wait(15) == 1
     finally:
         process.kill()
-        _, printed = process.communicate()
+        _, printed = process.communicate(timeout=30)
     assert b"the grace period is over; cut off:" in printed

@@ -115,11 +115,10 @@ def prometheus(
         yield ask
     finally:
         stop.set()
-        loader.join()
+        loader.join(30)
         process.terminate()
         process.wait(timeout=20)
-        server.process.kill()
-        server.process.wait()
+        server.kill()
 
 
 def wait_for_data(ask: Callable[[str], list[Any]]) -> None:
@@ -167,13 +166,20 @@ def test_the_metrics_have_the_names_and_labels_that_are_documented(
 def test_promtool_accepts_configuration_and_metrics(server: RunningServer) -> None:
     need("promtool")
     config = ROOT / "deploy" / "prometheus" / "prometheus.yml"
-    subprocess.run(["promtool", "check", "config", config], check=True, capture_output=True)
+    subprocess.run(
+        ["promtool", "check", "config", config], check=True, capture_output=True, timeout=60
+    )
     metrics = requests.get(server.url + "/metrics", timeout=20).text
     own = "".join(
         line + "\n" for line in metrics.splitlines() if "inference_" in line or line.startswith("#")
     )
     run = subprocess.run(
-        ["promtool", "check", "metrics"], input=own, capture_output=True, text=True, check=False
+        ["promtool", "check", "metrics"],
+        input=own,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert "inference_" not in run.stderr, run.stderr
 

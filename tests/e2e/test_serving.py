@@ -117,7 +117,7 @@ def test_one_poisoned_request_among_32_fails_alone(zoo_server: RunningServer) ->
         body = {"instances": [99 if number == 13 else number % 10]}
         with requests.Session() as session:
             session.get(zoo_server.url + "/v2/health/live", timeout=20)
-            barrier.wait()
+            barrier.wait(20)
             return session.post(url, json=body, timeout=20)
 
     before = samples(zoo_server)
@@ -144,7 +144,7 @@ def test_a_script_of_the_classic_tutorial_works(
     images, labels = digits
     url = server.url
     input_data = images[0].tolist()
-    prediction = requests.post(url + "/predict", json=input_data).json()  # noqa: S113 - as in the tutorial
+    prediction = requests.post(url + "/predict", json=input_data, timeout=20).json()
     assert prediction["label"] == labels[0]
     assert len(prediction["probabilities"]) == 10
     input_data = {"image": images[:5].tolist()}
@@ -244,7 +244,7 @@ def test_a_client_that_hangs_up_withdraws_its_request(
 
     asyncio.run(hang_up())
     for blocker in blockers:
-        blocker.join()
+        blocker.join(60)
     after = samples(server)
     assert after["inference_requests_total:outcome=cancelled"] == 20
     assert after["inference_requests_total:outcome=ok"] == 2
@@ -388,7 +388,9 @@ def test_onnxruntimes_telemetry_is_off() -> None:
     code = (
         "import inference_service.runtime.session, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert run.stdout.strip() == "1"
 
 
@@ -398,7 +400,7 @@ def test_the_help_is_quick_and_names_the_commands() -> None:
         assert name in run.stdout
     code = "import inference_service.cli, sys; print('onnxruntime' in sys.modules)"
     loaded: Any = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert loaded.stdout.strip() == "False"
 

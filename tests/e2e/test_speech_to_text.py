@@ -19,7 +19,7 @@ from openai import OpenAI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.conftest import MODELS, RunningServer, start_server
+from tests.conftest import MODELS, RunningServer, serving, start_server
 
 EXAMPLES = MODELS / "transcription" / "examples"
 TRANSCRIPTS: dict[str, str] = json.loads((EXAMPLES / "transcripts.json").read_text())
@@ -204,14 +204,12 @@ def test_a_stream_that_can_not_go_on_says_why(
 
 @pytest.fixture(scope="module")
 def strict_server() -> Iterator[RunningServer]:
-    running = start_server(
+    with serving(
         MODELS / "speech", INFERENCE_SERVICE_LIMITS__MAX_STREAMS="1",
         INFERENCE_SERVICE_LIMITS__STREAM_IDLE_TIMEOUT="0.5",
         INFERENCE_SERVICE_LIMITS__MAX_MESSAGE_BYTES="1000",
-    )  # fmt: skip
-    yield running
-    running.process.kill()
-    running.process.wait()
+    ) as running:  # fmt: skip
+        yield running
 
 
 def test_streams_are_limited_in_number_size_and_patience(strict_server: RunningServer) -> None:
@@ -253,7 +251,7 @@ def test_who_sends_faster_than_he_is_heard_is_held_back(server: RunningServer) -
         for message in socket:
             event = json.loads(message)
             heard.append(event.get("end") or event.get("time") or event["seconds"])
-        sender.join()
+        sender.join(60)
     assert heard[-1] == pytest.approx(540, abs=5)
     assert when_sent[0] > 60  # seconds of sound; the rest is in the kernel's buffers
 
@@ -267,8 +265,7 @@ def test_a_model_without_its_detector_says_what_it_needs() -> None:
         assert response.status_code == 503
         assert "needs the model 'speech', which isn't loaded" in response.json()["error"]
     finally:
-        running.process.kill()
-        running.process.wait()
+        running.kill()
 
 
 def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) -> None:

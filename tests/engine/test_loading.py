@@ -16,6 +16,7 @@ from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Loader, Manager, VersionSource
 from tests.engine.puppets import Notebook, PuppetRunner
 from tests.engine.test_worker import info
+from tests.support import until
 
 FOREVER = 3600.0
 
@@ -41,12 +42,6 @@ def hanging(pipe: Path) -> Loader:
 def fine(warming: Callable[[], None]) -> tuple[ModelInfo, Runner]:
     warming()
     return info(), PuppetRunner()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 async def test_a_load_that_hangs_fails_when_its_time_is_up(pipe: Path) -> None:

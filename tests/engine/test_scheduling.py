@@ -12,6 +12,7 @@ from inference_service.core.requests import InferenceRequest
 from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Job, RunResult
@@ -33,12 +34,12 @@ async def test_two_models_share_the_cores_and_the_most_urgent_goes_first() -> No
     first, second = (
         Worker(measured(), runner, Notebook(), dispatcher) for runner in runners
     )  # fmt: skip
-    tasks = [asyncio.ensure_future(first.infer(InferenceRequest(REF, rows(1))))]
+    tasks = [asyncio.ensure_future(infer(first, InferenceRequest(REF, rows(1))))]
     await settle()
     assert len(runners[0].runs) == 1
-    tasks.append(asyncio.ensure_future(first.infer(InferenceRequest(REF, rows(2)))))
+    tasks.append(asyncio.ensure_future(infer(first, InferenceRequest(REF, rows(2)))))
     tight = InferenceRequest(REF, rows(3), deadline=9.0)
-    tasks.append(asyncio.ensure_future(second.infer(tight)))
+    tasks.append(asyncio.ensure_future(infer(second, tight)))
     await settle()
     assert len(runners[1].runs) == 0, "all cores are taken"
     runners[0].next().answer(1.0)
@@ -130,7 +131,7 @@ async def test_14_the_clock_is_read_once_for_all_that_is_decided_in_a_dispatch()
 
     runner = PuppetRunner()
     worker = Worker(measured(), runner, Notebook(), Dispatcher(clock))
-    tasks = [asyncio.ensure_future(worker.infer(InferenceRequest(REF, rows(i)))) for i in range(9)]
+    tasks = [asyncio.ensure_future(infer(worker, InferenceRequest(REF, rows(i)))) for i in range(9)]
     await asyncio.sleep(0)
     assert readings == 9, "one for each that is accepted"
     await settle()
@@ -215,7 +216,7 @@ async def test_the_scheduler_explains_itself() -> None:
     engine.report("m", 1, State.WARMING)
     runner = PuppetRunner()
     engine.add(Worker(measured(), runner, Notebook(), engine.dispatcher))
-    asked = asyncio.ensure_future(engine.infer(InferenceRequest(REF, rows(1))))
+    asked = asyncio.ensure_future(infer(engine.resolve(REF), InferenceRequest(REF, rows(1))))
     await settle()
     runner.next().answer(1.2)
     await asked
@@ -261,7 +262,7 @@ async def test_a_light_model_keeps_its_share_beside_one_that_is_overloaded() -> 
     async def ask(name: str, model: Worker) -> None:
         began = loop.time()
         try:
-            await model.infer(InferenceRequest(REF, rows(1)))
+            await infer(model, InferenceRequest(REF, rows(1)))
         except Overloaded:
             refused[name] += 1
         else:

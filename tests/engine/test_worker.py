@@ -19,6 +19,7 @@ from inference_service.core.requests import InferenceRequest, InferenceResponse,
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode, DType, Signature, Tensors, TensorSpec
+from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import ModelInfo, Runner
@@ -61,7 +62,7 @@ class Stage:
         outputs: tuple[str, ...] = (),
     ) -> asyncio.Task[InferenceResponse]:  # fmt: skip
         request = InferenceRequest(REF, inputs or rows(*values), outputs, deadline=deadline)
-        return asyncio.get_running_loop().create_task(self.worker.infer(request))
+        return asyncio.get_running_loop().create_task(infer(self.worker, request))
 
     async def learn(self, seconds: float) -> None:
         """Run until the worker knows that a row costs so much."""
@@ -403,7 +404,9 @@ async def test_unknown_models_and_versions_are_told_with_what_there_is() -> None
 @story
 async def test_removing_a_version_drains_it_first() -> None:
     engine, runners = await engine_with(1, 2)
-    asked = asyncio.ensure_future(engine.infer(InferenceRequest(ModelRef("m"), rows(1))))
+    asked = asyncio.ensure_future(
+        infer(engine.resolve(ModelRef("m")), InferenceRequest(ModelRef("m"), rows(1)))
+    )
     await settle()
     removed = asyncio.ensure_future(engine.remove("m", 2))
     await settle()

@@ -24,7 +24,7 @@ def test_the_descriptor_is_compiled_from_the_definition(tmp_path: Path) -> None:
         f"--descriptor_set_out={out}",
         "open_inference.proto",
     ]
-    subprocess.run(command, cwd=FOLDER, check=True)
+    subprocess.run(command, cwd=FOLDER, check=True, timeout=60)
     assert out.read_bytes() == (FOLDER / "open_inference.binpb").read_bytes()
 
 

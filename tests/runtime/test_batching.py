@@ -20,6 +20,7 @@ from inference_service.core.errors import InvalidInput
 from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.engine.worker import Worker
@@ -57,7 +58,7 @@ class Served:
         worker = Worker(
             self.loaded, self._runner, self.notebook, Dispatcher(asyncio.get_running_loop().time)
         )
-        requests = (worker.infer(InferenceRequest(ModelRef("m"), one)) for one in inputs)
+        requests = (infer(worker, InferenceRequest(ModelRef("m"), one)) for one in inputs)
         answers = await asyncio.gather(*requests, return_exceptions=True)
         await worker.drain()
         self.info = worker.info

@@ -128,9 +128,12 @@ def test_a_languages_characters_are_those_of_all_languages(language: str) -> Non
 def test_every_character_changes_its_case_as_in_english(tmp_path: Path, charset: str) -> None:
     """glibc's own tables; an encoding of eight bits is what ``en_US`` has without another word."""
     command = ["localedef", "--no-archive", "-c", "-i", "en_US", "-f", charset]
-    subprocess.run([*command, str(tmp_path / "en_US")], capture_output=True, check=False)
+    subprocess.run(
+        [*command, str(tmp_path / "en_US")], capture_output=True, check=False, timeout=60
+    )
     run = subprocess.run(
         [sys.executable, "-c", COMPARE, "en_US"],
         capture_output=True, text=True, check=True, env={**os.environ, "LOCPATH": str(tmp_path)},
+        timeout=60,
     )  # fmt: skip
     assert run.stdout == ""

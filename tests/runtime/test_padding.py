@@ -12,6 +12,7 @@ from inference_service.core.padding import PaddedAxis, Padding
 from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode
+from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.worker import Worker
 from inference_service.runtime.loader import LoadOptions, inspect, load
@@ -35,7 +36,7 @@ async def ask(given: LoadOptions, *inputs: dict[str, Any]) -> tuple[list[Any], N
     info, runner = load(given, lambda: None)
     notebook = Notebook()
     worker = Worker(info, runner, notebook, Dispatcher(asyncio.get_running_loop().time))
-    requests = (worker.infer(InferenceRequest(ModelRef("m"), one)) for one in inputs)
+    requests = (infer(worker, InferenceRequest(ModelRef("m"), one)) for one in inputs)
     answers = await asyncio.gather(*requests)
     await worker.drain()
     await worker.aclose()

@@ -8,17 +8,19 @@ import asyncio
 import pickle
 import struct
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from inference_service.core.errors import ModelNotFound, Overloaded, quoted
-from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
-from inference_service.engine.interfaces import ModelInfo, ModelStatus
+from inference_service.core.requests import InferenceRequest, ModelRef
+from inference_service.engine.awaiting import infer
+from inference_service.engine.interfaces import ModelInfo, ModelStatus, OnDone
 from inference_service.service import Service
 from inference_service.settings import Settings
 from inference_service.sources import version_sources
+from tests.support import LONGEST_WAIT
 
 _LENGTH = struct.Struct("!I")
 
@@ -35,6 +37,31 @@ def send(writer: asyncio.StreamWriter, message: Any) -> None:
     writer.write(_LENGTH.pack(len(data)) + data)
 
 
+class RemoteModel:
+    """The `ModelHandle` of a model in another process."""
+
+    def __init__(self, engine: "RemoteEngine", info: ModelInfo) -> None:
+        self._engine = engine
+        self.info = info
+
+    def refusal(self, deadline: float) -> Overloaded | None:
+        return None
+
+    def submit(self, request: InferenceRequest, on_done: OnDone) -> "RemoteTicket":
+        return RemoteTicket(self._engine, self._engine.send(request, on_done))
+
+
+class RemoteTicket:
+    """The `Ticket` of a request to another process."""
+
+    def __init__(self, engine: "RemoteEngine", number: int) -> None:
+        self._engine = engine
+        self._number = number
+
+    def cancel(self) -> None:
+        self._engine.cancel(self._number)
+
+
 class RemoteEngine:
     """The `Engine` of a process that has none."""
 
@@ -43,35 +70,29 @@ class RemoteEngine:
     ) -> None:
         self._writer = writer
         self._infos = infos
-        self._waiting: dict[int, asyncio.Future[InferenceResponse]] = {}
+        self._waiting: dict[int, OnDone] = {}
         self._count = 0
         self._listener = asyncio.create_task(self._listen(reader))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while True:
             number, answer = await receive(reader)
-            future = self._waiting.pop(number, None)
-            if future is None or future.done():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            on_done = self._waiting.pop(number, None)
+            if on_done is not None:
+                on_done(answer)
 
-    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
-        return self._infer(request)
-
-    async def _infer(self, request: InferenceRequest) -> InferenceResponse:
+    def send(self, request: InferenceRequest, on_done: OnDone) -> int:
         self._count += 1
-        number = self._count
-        future: asyncio.Future[InferenceResponse] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        send(self._writer, (number, request))
-        try:
-            return await future
-        except asyncio.CancelledError:
+        self._waiting[self._count] = on_done
+        send(self._writer, (self._count, request))
+        return self._count
+
+    def cancel(self, number: int) -> None:
+        if self._waiting.pop(number, None) is not None:
             send(self._writer, (number, None))
-            raise
+
+    def resolve(self, model: ModelRef) -> RemoteModel:
+        return RemoteModel(self, self.describe(model))
 
     def describe(self, model: ModelRef) -> ModelInfo:
         fitting = [
@@ -93,9 +114,6 @@ class RemoteEngine:
 
     def queued(self) -> Mapping[ModelRef, int]:
         return {}
-
-    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
-        return None
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         return {}
@@ -121,14 +139,14 @@ async def remote_engine(models: Path) -> Any:
     )
     assert process.stdout is not None
     try:
-        port = int(await process.stdout.readline())
+        port = int(await asyncio.wait_for(process.stdout.readline(), LONGEST_WAIT))
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         engine = RemoteEngine(reader, writer, await receive(reader))
         yield engine
         engine.close()
     finally:
         process.kill()
-        await process.wait()
+        await asyncio.wait_for(process.wait(), LONGEST_WAIT)
 
 
 async def serve(models: Path) -> None:
@@ -141,7 +159,7 @@ async def serve(models: Path) -> None:
 
         async def answer(number: int, request: InferenceRequest) -> None:
             try:
-                send(writer, (number, await service.engine.infer(request)))
+                send(writer, (number, await infer(service.engine.resolve(request.model), request)))
             except Exception as error:
                 send(writer, (number, error))
             finally:

@@ -11,7 +11,7 @@ import requests
 from onnx import TensorProto, helper, numpy_helper
 
 from tests import onnx_models, task_models
-from tests.conftest import RunningServer, start_server
+from tests.conftest import RunningServer, serving
 
 FLOAT = TensorProto.FLOAT
 
@@ -89,10 +89,8 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     }.items():  # fmt: skip
         onnx_models.save(build(), folder / name / "1" / "model.onnx")
     task_models.save_letters(folder / "letters")
-    running = start_server(folder, "--default-model", "product", INFERENCE_SERVICE_GRPC__PORT="0")
-    yield running
-    running.process.kill()
-    running.process.wait()
+    with serving(folder, "--default-model", "product", INFERENCE_SERVICE_GRPC__PORT="0") as running:
+        yield running
 
 
 def ask(server: RunningServer, path: str, body: Any, **headers: str) -> tuple[int, Any]:

@@ -5,22 +5,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from inference_service import Service, Settings
+from tests.support import asking, running
 
 
 @pytest.fixture
 async def service(zoo: Path) -> AsyncIterator[Service]:
     service = Service(Settings(models=zoo / "doubler"))
-    async with service.lifespan(), asyncio.timeout(60):
-        await service.loaded()
+    async with running(service):
         yield service
-
-
-def client(app: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
 @pytest.mark.parametrize(
@@ -45,8 +40,8 @@ async def test_both_ways_give_the_same_answer(service: Service, path: str, body:
     for hot in (True, False):
         if not hot:
             service.asgi.replace_hot_paths({})
-        async with client(service.asgi) as asking:
-            answer = await asking.post(path, content=body)
+        async with asking(service.asgi) as client:
+            answer = await client.post(path, content=body)
             headers = {k: v for k, v in answer.headers.items() if k != "server-timing"}
             timing = [part.split(";")[0] for part in answer.headers["server-timing"].split(", ")]
             answers.append((answer.status_code, answer.content, headers, timing))
@@ -72,8 +67,8 @@ async def test_the_paths_of_loaded_models_take_the_short_way(service: Service) -
 
 async def test_a_closed_door_is_told_as_503(service: Service) -> None:
     service.admission.close()
-    async with client(service.asgi) as asking:
-        answer = await asking.post("/predict", content=b"[1, 2, 3, 4]")
+    async with asking(service.asgi) as client:
+        answer = await client.post("/predict", content=b"[1, 2, 3, 4]")
     assert answer.status_code == 503
     assert answer.json() == {"error": "the service is shutting down"}
     assert answer.headers["retry-after"] == "1"
@@ -85,9 +80,9 @@ async def test_an_unforeseen_error_is_told_without_details(
     def broken(_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(service.engine, "describe", broken)
-    async with client(service.asgi) as asking:
-        answer = await asking.post("/predict", content=b"[1, 2, 3, 4]")
+    monkeypatch.setattr(service.engine, "resolve", broken)
+    async with asking(service.asgi) as client:
+        answer = await client.post("/predict", content=b"[1, 2, 3, 4]")
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error; the server's log has the details"}
 
@@ -132,8 +127,8 @@ async def test_a_body_that_does_not_arrive_in_time_is_408(service: Service) -> N
 
 
 async def test_a_deadline_that_passes_before_the_run_is_504(service: Service) -> None:
-    async with client(service.asgi) as asking:
-        answer = await asking.post(
+    async with asking(service.asgi) as client:
+        answer = await client.post(
             "/predict", content=b"[1, 2, 3, 4]", headers={"X-Request-Timeout": "0.000000001"}
         )
     assert answer.status_code == 504

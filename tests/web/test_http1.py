@@ -1,7 +1,7 @@
 """HTTP/1.1 as clients speak it, byte for byte: a connection in front of a small application."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from inference_service.web.http1.connection import HttpConnection
 from inference_service.web.http1.limits import MOST_PIPELINED, ConnectionLimits
+from tests.support import until
 
 H2C = (
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -275,12 +276,6 @@ async def test_pipelined_requests_before_a_half_close_are_all_answered() -> None
         assert bodies(answer.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")) == [
             b"GET /%d []" % n for n in range(20)
         ]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("connection", [b"keep-alive", b"close"])

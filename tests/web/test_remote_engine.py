@@ -4,9 +4,7 @@ import asyncio
 import pickle
 import shutil
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
@@ -30,6 +28,7 @@ from inference_service.settings import Settings
 from inference_service.telemetry.prometheus import PrometheusObserver
 from inference_service.web import errors
 from inference_service.web.endpoint import Edge
+from tests.support import asking, running
 from tests.web.engine_process import remote_engine
 
 ASKED = [
@@ -67,17 +66,12 @@ def models(zoo: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asking(app: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
-
-
 async def test_answers_and_errors_are_those_of_an_engine_next_door(models: Path) -> None:
     service = Service(Settings(models=models, default_model="doubler"))
-    async with service.lifespan(), remote_engine(models) as engine, asyncio.timeout(60):
-        await service.loaded()
+    async with running(service) as here, remote_engine(models) as engine:
         remote = http_side(engine)
         for path, body in ASKED:
-            async with asking(service.asgi) as here, asking(remote) as there:
+            async with asking(remote) as there:
                 near, far = await here.post(path, json=body), await there.post(path, json=body)
             assert (far.status_code, far.json()) == (near.status_code, near.json()), path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import RunningServer, start_server
+from tests.conftest import RunningServer, serving
 
 BODY = {"instances": [[1, 2, 3]]}
 PREDICT = "/v1/models/doubler/versions/1:predict"
@@ -18,10 +18,8 @@ PREDICT = "/v1/models/doubler/versions/1:predict"
 def open_server(zoo: Path) -> Iterator[RunningServer]:
     """Pages of two origins may call it."""
     origins = json.dumps(["https://app.example", "http://localhost:3000"])
-    running = start_server(zoo, INFERENCE_SERVICE_HTTP__CORS_ORIGINS=origins)
-    yield running
-    running.process.kill()
-    running.process.wait()
+    with serving(zoo, INFERENCE_SERVICE_HTTP__CORS_ORIGINS=origins) as running:
+        yield running
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests import text_models
-from tests.conftest import RunningServer, start_server
+from tests.conftest import RunningServer, serving
 from tests.task_models import picture, save_colours, save_letters
 
 RED = picture("red")
@@ -31,10 +31,8 @@ def tasks_server(tmp_path_factory: pytest.TempPathFactory, zoo: Path) -> Iterato
     save_letters(folder / "letters")
     text_models.save(folder / "encoder")
     shutil.copytree(zoo / "doubler", folder / "doubler")
-    running = start_server(folder, INFERENCE_SERVICE_LIMITS__MAX_BODY_BYTES="3000000")
-    yield running
-    running.process.kill()
-    running.process.wait()
+    with serving(folder, INFERENCE_SERVICE_LIMITS__MAX_BODY_BYTES="3000000") as running:
+        yield running
 
 
 @pytest.fixture

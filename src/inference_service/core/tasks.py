@@ -151,10 +151,6 @@ class PayloadPipeline(Protocol):
     """
 
     @property
-    def kind(self) -> str:
-        """As in model.toml."""
-
-    @property
     def padding(self) -> Mapping[str, PaddedAxis]:
         """How rows of unlike length share a run, by input; the graph may have some of them."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -12,12 +12,11 @@ from inference_service.core.errors import (
     InvalidInput,
     ModelNotFound,
     ModelNotReady,
-    Overloaded,
     clipped,
     quoted,
 )
 from inference_service.core.lifecycle import State, move
-from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.requests import ModelRef
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.explanation import explained
 from inference_service.engine.interfaces import ModelInfo, ModelStatus
@@ -38,13 +37,14 @@ class LocalEngine:
         self._statuses: dict[str, dict[int, ModelStatus]] = {}
         self._found: dict[ModelRef, Worker] = {}  # by what requests ask for
 
-    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
-        """See `Engine.infer`."""
-        return self._worker(request.model).infer(request)
+    def resolve(self, model: ModelRef) -> Worker:
+        """See `Engine.resolve`."""
+        found = self._found.get(model)
+        return found if found is not None else self._search(model)
 
     def describe(self, model: ModelRef) -> ModelInfo:
         """See `Engine.describe`."""
-        return self._worker(model).info
+        return self.resolve(model).info
 
     def statuses(self) -> Sequence[ModelStatus]:
         """See `Engine.statuses`."""
@@ -69,13 +69,9 @@ class LocalEngine:
         """See `Engine.queued`."""
         return {worker.info.ref: worker.queue_rows for worker in self.workers()}
 
-    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
-        """See `Engine.refusal`."""
-        return self._worker(model).refusal(deadline)
-
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""
-        return explained(self._worker(model), self.clock())
+        return explained(self.resolve(model), self.clock())
 
     def clock(self) -> float:
         """See `Engine.clock`."""
@@ -146,10 +142,7 @@ class LocalEngine:
         for worker in self.workers():
             await worker.aclose()
 
-    def _worker(self, model: ModelRef) -> Worker:
-        found = self._found.get(model)
-        if found is not None:
-            return found
+    def _search(self, model: ModelRef) -> Worker:
         versions = self._workers.get(model.name)
         if versions:
             # Clients of TensorFlow Serving ask for version 0 where they want the latest.

@@ -1,6 +1,6 @@
 """The contracts of the engine: what the edges call, what it calls, and whom it tells."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -169,18 +169,54 @@ class Runner(Protocol):
         """Free the session. No run is in progress."""
 
 
+OnDone: TypeAlias = Callable[[InferenceResponse | Exception], None]
+"""Is called with the answer to a request, or with the error that it ended with."""
+
+
+class Ticket(Protocol):
+    """A request that has been submitted."""
+
+    def cancel(self) -> None:
+        """Withdraw it: it is not run if it waits, and its ``on_done`` is not called any more.
+
+        Nothing happens where it has ended.
+        """
+
+
+class ModelHandle(Protocol):
+    """A loaded model version, as a request has found it. It is for one request, not to be kept."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """All that is known of it."""
+
+    def refusal(self, deadline: float) -> Overloaded | None:
+        """Why a request with this deadline (inf: none) would be refused now, as far as is known.
+
+        For the edge, before a body is decoded. None promises nothing.
+        """
+
+    def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
+        """Queue a request for this version.
+
+        ``on_done`` is called exactly once, on the event loop, after this call has returned, unless
+        the ticket is cancelled before. Its error may be DeadlineExceeded, ExecutionFailed,
+        Overloaded (the request was shed) or ShuttingDown. Raises InvalidInput, Overloaded,
+        ModelNotReady or DeadlineExceeded where the request can't be queued.
+        """
+
+
 class Engine(Protocol):
     """All that HTTP knows of inference; it may live in this process or in another."""
 
-    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
-        """Answer one request, when it is awaited.
+    def resolve(self, model: ModelRef) -> ModelHandle:
+        """The loaded version that a request for ``model`` reaches: once for each request.
 
-        Raises ModelNotFound, InvalidInput, Overloaded, ModelNotReady, ShuttingDown,
-        DeadlineExceeded or ExecutionFailed. Cancelling the call withdraws the request.
+        Raises ModelNotFound or ModelNotReady.
         """
 
     def describe(self, model: ModelRef) -> ModelInfo:
-        """The loaded version that a request for ``model`` would reach.
+        """What is known of that version, for the paths that ask for no inference.
 
         Raises ModelNotFound or ModelNotReady.
         """
@@ -193,12 +229,6 @@ class Engine(Protocol):
 
     def queued(self) -> Mapping[ModelRef, int]:
         """Rows that wait for a slot, for each version that is ready."""
-
-    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
-        """Why a request with this deadline (inf: none) would be refused now, as far as is known.
-
-        For the edge, before a body is decoded. None promises nothing.
-        """
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """What the scheduler of this version knows and why it decided as it did, for people.

@@ -5,65 +5,102 @@ Opt-in for each model. Nothing is kept after the answer, so nothing can be stale
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from functools import partial
 
 from inference_service.core.errors import DeadlineExceeded
 from inference_service.core.requests import InferenceRequest, InferenceResponse
+from inference_service.engine.interfaces import OnDone, Ticket
 
-Infer = Callable[[InferenceRequest], Awaitable[InferenceResponse]]
+Submit = Callable[[InferenceRequest, OnDone], Ticket]
 
 
-@dataclass(slots=True)
 class _Shared:
-    """A computation and how many wait for it."""
+    """A computation and the requests that are attached to it."""
 
-    task: asyncio.Future[InferenceResponse]
-    deadline: float
-    waiting: int = 0
+    __slots__ = ("attached", "deadline", "ticket")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.attached: dict[_Attached, None] = {}
+        self.ticket: Ticket | None = None
+
+
+class _Attached:
+    """The ticket of one request."""
+
+    __slots__ = ("_leave", "on_done", "timer")
+
+    def __init__(self, on_done: OnDone, leave: "Callable[[_Attached], None]") -> None:
+        self.on_done = on_done
+        self.timer: asyncio.TimerHandle | None = None
+        self._leave = leave
+
+    def cancel(self) -> None:
+        """See `Ticket.cancel`."""
+        self._leave(self)
+
+    def end(self, answer: InferenceResponse | Exception) -> None:
+        """Hand the answer over."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.on_done(answer)
 
 
 class Sharing:
     """Attaches a request to the computation of an identical one that is under way."""
 
-    def __init__(self, infer: Infer, clock: Callable[[], float]) -> None:
-        self._infer = infer
+    def __init__(self, submit: Submit, clock: Callable[[], float]) -> None:
+        self._submit = submit
         self._clock = clock
         self._under_way: dict[bytes, _Shared] = {}
 
-    async def infer(self, request: InferenceRequest) -> InferenceResponse:
-        """The answer to the request, or to its twin.
+    def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
+        """The answer to the request, or to its twin. Raises what ``submit`` raises.
 
-        A request joins only a computation that may take as long as the request itself has. It gives
-        up at its own deadline; the computation is withdrawn when no request waits for it any more.
+        A request joins only a computation that may take as long as the request itself has. It ends
+        at its own deadline; the computation is withdrawn when no request is attached to it.
         """
         key = digest(request)
         shared = self._under_way.get(key)
         if shared is None or shared.deadline < request.deadline:
-            task = asyncio.ensure_future(self._infer(request))
-            shared = self._under_way[key] = _Shared(task, request.deadline)
-            task.add_done_callback(lambda _: self._forget(key, task))
-        shared.waiting += 1
-        left = request.deadline - self._clock()
-        try:
-            async with asyncio.timeout(left if shared.deadline > request.deadline else None):
-                return await asyncio.shield(shared.task)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                "the deadline passed while an identical request was being computed"
-            ) from None
-        finally:
-            shared.waiting -= 1
-            if shared.waiting == 0 and not shared.task.done():
-                self._forget(key, shared.task)
-                shared.task.cancel()
+            shared = _Shared(request.deadline)
+            shared.ticket = self._submit(request, partial(self._done, key, shared))
+            self._under_way[key] = shared
+        attached = _Attached(on_done, partial(self._leave, key, shared))
+        shared.attached[attached] = None
+        if request.deadline < shared.deadline and request.deadline < math.inf:
+            left = max(request.deadline - self._clock(), 0.0)
+            loop = asyncio.get_running_loop()
+            attached.timer = loop.call_later(left, self._expire, key, shared, attached)
+        return attached
 
-    def _forget(self, key: bytes, task: asyncio.Future[InferenceResponse]) -> None:
-        shared = self._under_way.get(key)
-        if shared is not None and shared.task is task:
+    def _expire(self, key: bytes, shared: _Shared, attached: _Attached) -> None:
+        self._leave(key, shared, attached)
+        attached.end(
+            DeadlineExceeded("the deadline passed while an identical request was being computed")
+        )
+
+    def _leave(self, key: bytes, shared: _Shared, attached: _Attached) -> None:
+        if attached.timer is not None:
+            attached.timer.cancel()
+        if attached not in shared.attached:
+            return
+        del shared.attached[attached]
+        if not shared.attached and shared.ticket is not None:
+            self._forget(key, shared)
+            shared.ticket.cancel()
+
+    def _done(self, key: bytes, shared: _Shared, answer: InferenceResponse | Exception) -> None:
+        self._forget(key, shared)
+        attached, shared.attached = shared.attached, {}
+        for one in attached:
+            one.end(answer)
+
+    def _forget(self, key: bytes, shared: _Shared) -> None:
+        if self._under_way.get(key) is shared:
             del self._under_way[key]
-        if task.done() and not task.cancelled():
-            task.exception()  # looked at: its waiters may all have gone
 
 
 def digest(request: InferenceRequest) -> bytes:

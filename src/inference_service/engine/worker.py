@@ -4,9 +4,8 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from inference_service.core.errors import (
     DeadlineExceeded,
@@ -14,7 +13,7 @@ from inference_service.core.errors import (
     Overloaded,
     RowsMismatch,
 )
-from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
+from inference_service.core.requests import InferenceRequest, Timing
 from inference_service.core.scheduling.buckets import padding_waste
 from inference_service.core.scheduling.entries import Batch, Drop, DropReason, Entry
 from inference_service.core.scheduling.layout import LayoutChoice
@@ -27,18 +26,18 @@ from inference_service.engine.interfaces import (
     Job,
     ModelInfo,
     Observer,
+    OnDone,
     Runner,
     RunResult,
 )
 from inference_service.engine.keys import BatchKeys
-from inference_service.engine.reply import Reply
-from inference_service.engine.sharing import Sharing
+from inference_service.engine.reply import Answers, Reply
+from inference_service.engine.sharing import Sharing, Submit
 
 log = logging.getLogger(__name__)
 
 _SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
 _REMEMBERED = 32
-_NOTHING: Tensors = {}
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +67,11 @@ class Worker:
         self._observer = observer
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
-        self._sharing = Sharing(self._infer, dispatcher.clock) if info.share_identical else None
+        self.submit: Submit = self._submit
+        """See `ModelHandle.submit`."""
+        if info.share_identical:
+            self.submit = Sharing(self._submit, dispatcher.clock).submit
+        self._answers = Answers(self._withdraw, self._again)
         self._running: list[_Run] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -91,45 +94,39 @@ class Worker:
         """Batches that run."""
         return len(self._running)
 
-    def infer(self, request: InferenceRequest) -> Coroutine[Any, Any, InferenceResponse]:
-        """Queue the request and wait for its answer; cancelling withdraws it."""
-        if self._sharing is not None:
-            return self._sharing.infer(request)
-        return self._infer(request)
-
-    async def _infer(self, request: InferenceRequest) -> InferenceResponse:
+    def _submit(self, request: InferenceRequest, on_done: OnDone) -> Reply:
+        info = self.info
         if self._draining:
-            raise ModelNotReady(f"model {self.info.ref} is being unloaded")
-        rows = self.info.signature.check(request.inputs, request.outputs)
-        guard = self.info.guard
-        alone = (guard is not None and guard.alone(request.inputs)) or self._apart
-        if alone and not self.info.policy.sizes:
+            raise ModelNotReady(f"model {info.ref} is being unloaded")
+        rows = info.signature.check(request.inputs, request.outputs)
+        alone = (info.guard is not None and info.guard.alone(request.inputs)) or self._apart
+        if alone and not info.policy.sizes:
             rows = 1  # it isn't cut
         now = self._dispatcher.clock()
         if request.deadline <= now:
             raise DeadlineExceeded("the deadline passed before the request could be queued")
-        layout = self.info.signature.rows
-        reply = Reply(request.inputs, request.outputs, rows, self._loop, layout, alone=alone)
+        reply = Reply(request, on_done, self._answers, rows, info.signature.rows, alone=alone)
         key, row_elements, length = self._keys.of(request, alone=alone)
-        entry = self.scheduler.offer(
+        reply.entry = self.scheduler.offer(
             reply, key=key, rows=rows, now=now, deadline=request.deadline, client=request.client,
             priority=request.priority, row_elements=row_elements, length=length,
         )  # fmt: skip
         self._dispatcher.mark(self)
-        try:
-            outputs = await reply.wait()
-        except asyncio.CancelledError:
-            self._finish(entry)
-            self._check_idle()
-            raise
-        except RowsMismatch as error:
-            if alone:
-                raise
-            self.violated(str(error))
-            return await self._infer(request)
-        finally:
-            reply.inputs = _NOTHING  # the entry may outlive the request
-        return InferenceResponse(self.info.ref, outputs, reply.timing, rows)
+        return reply
+
+    def _withdraw(self, reply: Reply) -> None:
+        """It is cancelled."""
+        if reply.entry is not None:
+            self._finish(reply.entry)
+        self._check_idle()
+
+    def _again(self, reply: Reply, error: Exception) -> bool:
+        """Whether it is run again, alone, as rows were mixed up. Raises what `submit` raises."""
+        if reply.alone or reply.on_done is None or not isinstance(error, RowsMismatch):
+            return False
+        self.violated(str(error))
+        reply.second = self._submit(reply.request, reply.on_done)
+        return True
 
     def violated(self, difference: str) -> None:
         """Rows of one run depend on each other: from now on every request runs alone."""
@@ -145,6 +142,8 @@ class Worker:
 
     def refusal(self, deadline: float) -> Overloaded | None:
         """See `Engine.refusal`."""
+        if deadline == math.inf and not self.scheduler.queue.rows:
+            return None  # nothing waits: it is enough to judge it when it is queued
         row_elements = self._keys.row_elements or None
         return self.scheduler.refusal(self._dispatcher.clock(), deadline, row_elements)
 
@@ -195,6 +194,8 @@ class Worker:
             self._drop(drop, now)
         self._arm(decisions.wake_at, now)
         self._check_idle()
+        if self._answers.settled:
+            self._answers.call_back(self.info.ref)
         return bool(decisions.run)
 
     def _arm(self, wake_at: float, now: float) -> None:
@@ -288,6 +289,7 @@ class Worker:
         )
         self.recent.append(record)
         self._observer.batched(record)
+        self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
     @property

@@ -7,14 +7,21 @@ the order in which they are seen first.
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.tensors import BatchMode
-from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
+from inference_service.engine.interfaces import (
+    Engine,
+    ModelHandle,
+    ModelInfo,
+    ModelStatus,
+    OnDone,
+    Ticket,
+)
 
 log = logging.getLogger(__name__)
 
@@ -60,17 +67,28 @@ class TrafficRecorder:
             log.warning("the traffic recorder stops: %s", error)
 
 
-class RecordingEngine:
-    """An engine that notes each request before it passes it on."""
+class _RecordedModel:
+    """A model that notes each request before it passes it on."""
 
-    def __init__(self, engine: Engine, recorder: TrafficRecorder) -> None:
-        self._engine = engine
+    def __init__(
+        self, model: ModelHandle, recorder: TrafficRecorder, clock: Callable[[], float]
+    ) -> None:
+        self._model = model
         self._recorder = recorder
+        self._clock = clock
 
-    async def infer(self, request: InferenceRequest) -> InferenceResponse:
-        """See `Engine.infer`."""
-        now = self._engine.clock()
-        info = self._engine.describe(request.model)
+    @property
+    def info(self) -> ModelInfo:
+        """See `ModelHandle.info`."""
+        return self._model.info
+
+    def refusal(self, deadline: float) -> Overloaded | None:
+        """See `ModelHandle.refusal`."""
+        return self._model.refusal(deadline)
+
+    def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
+        """See `ModelHandle.submit`."""
+        now, info = self._clock(), self.info
         entry: dict[str, Any] = {
             "model": info.name,
             "time": round(now, 6),
@@ -86,7 +104,19 @@ class RecordingEngine:
         if padded is not None and len(shapes.get(padded[0], [])) >= padded[1].axis:
             entry["length"] = shapes[padded[0]][padded[1].axis - 1]
         self._recorder.note(entry, request.client)
-        return await self._engine.infer(request)
+        return self._model.submit(request, on_done)
+
+
+class RecordingEngine:
+    """An engine that notes each request before it passes it on."""
+
+    def __init__(self, engine: Engine, recorder: TrafficRecorder) -> None:
+        self._engine = engine
+        self._recorder = recorder
+
+    def resolve(self, model: ModelRef) -> ModelHandle:
+        """See `Engine.resolve`."""
+        return _RecordedModel(self._engine.resolve(model), self._recorder, self._engine.clock)
 
     def describe(self, model: ModelRef) -> ModelInfo:
         """See `Engine.describe`."""
@@ -103,10 +133,6 @@ class RecordingEngine:
     def queued(self) -> Mapping[ModelRef, int]:
         """See `Engine.queued`."""
         return self._engine.queued()
-
-    def refusal(self, model: ModelRef, deadline: float) -> Overloaded | None:
-        """See `Engine.refusal`."""
-        return self._engine.refusal(model, deadline)
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""

@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope
 
@@ -16,6 +15,7 @@ from inference_service.core.errors import (
 )
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite
+from inference_service.serving.codec import Head
 from inference_service.web.compression import check_encoding
 from inference_service.web.watches import Begun, ClientDisconnected
 
@@ -31,26 +31,6 @@ _LONGEST_CLIENT = 256  # bytes of a client's name that are looked at
 _JSON_TYPES = frozenset(
     {b"", b"application/json", b"text/json", b"application/x-www-form-urlencoded"}
 )
-
-
-@dataclass(slots=True)
-class Head:
-    """The headers that an inference endpoint looks at.
-
-    ``full_type`` is the content type with its parameters, where it isn't plain JSON.
-    ``json_length``: bytes of JSON in front of binary tensors (Open Inference Protocol).
-    """
-
-    length: int | None = None
-    content_type: bytes = b""
-    full_type: bytes = b""
-    content_encoding: bytes = b""
-    accept_encoding: bytes = b""
-    timeout: float | None = None
-    priority: Priority = Priority.NORMAL
-    non_finite: NonFinite = NonFinite.NULL
-    json_length: int | None = None
-    client: str = ""
 
 
 def read_head(

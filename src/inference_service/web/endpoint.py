@@ -1,4 +1,4 @@
-"""The one way of an inference request through HTTP, whatever its protocol.
+"""An inference request through HTTP: what this transport adds to the `Exchange`.
 
 The endpoints are plain ASGI callables: FastAPI declares them (paths, models, examples), so the
 OpenAPI page is exact, but its dependency solving, exit stacks and response validation are not run
@@ -6,32 +6,23 @@ for them. docs/performance.md has the numbers.
 """
 
 import asyncio
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from inference_service.core.admission import Admission, Permit
-from inference_service.core.errors import ModelNotFound, ShuttingDown, Unavailable
-from inference_service.core.requests import InferenceRequest, ModelRef, Timing
-from inference_service.core.scheduling.entries import Priority
-from inference_service.core.tensors import NonFinite, Tensors
-from inference_service.core.versions import VERSION_FOLDER
-from inference_service.engine.interfaces import Engine, ModelInfo, Observer, RequestRecord
-from inference_service.web.body import (
-    BINARY,
-    Head,
-    check_content,
-    check_length,
-    read_body,
-    read_head,
-)
+from inference_service.core.errors import ModelNotFound, ShuttingDown
+from inference_service.core.requests import ModelRef
+from inference_service.core.tensors import NonFinite
+from inference_service.engine.interfaces import Engine, ModelInfo, Observer
+from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Codec, Content, Head
+from inference_service.serving.exchange import Exchange
+from inference_service.serving.request import Request
+from inference_service.web.body import BINARY, check_content, check_length, read_body, read_head
 from inference_service.web.charset import as_utf8
 from inference_service.web.compression import (
     COMPRESS_FROM,
@@ -39,96 +30,66 @@ from inference_service.web.compression import (
     decompressed,
     wanted,
 )
-from inference_service.web.errors import ErrorAnswer, answer
+from inference_service.web.errors import ErrorAnswer, answer, outcome
 from inference_service.web.watches import ClientDisconnected, DisconnectWatch, Rounds
 
 _PLAIN = (b"", b"identity")
-_SERVER_TIMING = (
-    b'decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, batch;desc="%d rows", total;dur=%.3f'
-)
 _MARK = b"\xef"  # byte order marks begin with it or with what is more; JSON never does
-_DECODE_OFF_LOOP_FROM = 256 * 1024
-_ENCODE_OFF_LOOP_FROM = 128 * 1024
 _COMPRESS_OFF_LOOP_FROM = 16 * 1024
 """Bytes. More is done in a thread: it would stall the loop for too long."""
 
-
-class Content(NamedTuple):
-    """The body of an answer and what it is."""
-
-    body: bytes
-    type: bytes = b"application/json"
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-Encode = Callable[[Tensors], bytes | Content]
-"""Writes the answer to just this request; plain bytes are JSON."""
-
-
-@dataclass(slots=True)
-class Call:
-    """A decoded request. ``outputs`` are wanted of the model itself; none: all.
-
-    ``timeout`` (seconds; inf: none) and ``priority`` are those of the body, beside the headers'.
-    """
-
-    inputs: Tensors
-    encode: Encode
-    outputs: tuple[str, ...] = ()
-    timeout: float = math.inf
-    priority: Priority | None = None
-
-
-Decode = Callable[[bytes, ModelInfo, Head], Call]
-"""The body, unpacked, to tensors. It may run in a thread. Raises InvalidInput."""
-
 ChooseModel = Callable[[dict[str, Any]], ModelRef | None]
 """Which model a request is for, from its path parameters; None: the body says it."""
-
-
-class Received(NamedTuple):
-    """A whole request, its model found: what a `Converse` answers. ``deadline`` as in `Engine`."""
-
-    body: bytes
-    info: ModelInfo
-    head: Head
-    deadline: float
-    path_params: Mapping[str, Any]
-    query: bytes
-
-
-Converse = Callable[[Received, "Course"], Coroutine[Any, Any, Content]]
-"""Answers a request with as many inferences as it needs, and notes in the course how it went."""
-
-
-def no_decode(*_: Any) -> Any:
-    """The `Decode` of a protocol that converses: it is never called."""
-    raise NotImplementedError
-
 
 Check = Callable[[Head, ModelInfo | None, Mapping[str, Any]], None]
 """Looks at a request before its body is read, with its path parameters. Raises ClientError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """What differs between endpoints.
+def check_json(head: Head, *_: Any) -> None:
+    """The `Check` of bodies of JSON."""
+    check_content(head)
 
-    ``binary``: bodies that are not JSON are read, too. ``named_in`` finds the model in the body.
-    Bodies of ``off_loop_from`` bytes and more are decoded in a thread, and ``heavy`` ones. One that
-    ``converse``s does without ``decode``, and has a ``check`` of its own for the content's type.
+
+def check_tensors(head: Head, *_: Any) -> None:
+    """The `Check` of bodies of JSON, with or without binary tensors behind it."""
+    check_content(head, binary=True)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBinding:
+    """How a protocol uses HTTP: where the model's name is, which bodies it takes, how it tells
+    errors.
+
+    ``named_in`` finds the model in the body, where ``choose`` returns None.
     """
 
-    name: str
-    decode: Decode
     choose: ChooseModel
-    binary: bool = False
+    check: Check = check_json
     failure: Callable[[Exception], ErrorAnswer] = answer
     named_in: Callable[[bytes], ModelRef] | None = None
-    off_loop_from: int = _DECODE_OFF_LOOP_FROM
-    check: Check | None = None
-    heavy: Callable[[bytes, ModelInfo], bool] | None = None
-    converse: Converse | None = None
+
+
+class TaskRequest(NamedTuple):
+    """A whole request for a task, its model found."""
+
+    request: Request
+    body: bytes
+    path_params: Mapping[str, Any]
+    query: bytes
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model that is asked."""
+        return self.request.model.info
+
+    @property
+    def head(self) -> Head:
+        """What its headers say."""
+        return self.request.head
+
+
+Converse = Callable[[TaskRequest], Coroutine[Any, Any, Content]]
+"""Answers a request with as many inferences as it needs, and notes in it how it went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,128 +104,92 @@ class Edge:
     client_header: bytes = b""
     non_finite: NonFinite = NonFinite.NULL
     compress_answers: bool = True
+    exchange: Exchange = field(init=False)
+
+    def __post_init__(self) -> None:
+        exchange = Exchange(
+            self.engine, self.admission, self.observer, self.request_timeout, outcome
+        )
+        object.__setattr__(self, "exchange", exchange)
 
 
-@dataclass(slots=True)
-class Course:
-    """How far a request has come: what its record and its Server-Timing header tell. Seconds."""
+class _Endpoint(ABC):
+    """An ASGI callable: head, permit, body, and what a subclass makes of it."""
 
-    started: float
-    model: str = ""
-    version: str = ""
-    decode: float = 0.0
-    encode: float = 0.0
-    rows: int = 0
-    timing: Timing | None = None
-    outcome: str = "ok"
-    refusal: str = ""
-
-    def server_timing(self) -> bytes:
-        """https://www.w3.org/TR/server-timing/: durations in milliseconds."""
-        total = (perf_counter() - self.started) * 1e3
-        if self.timing is None:
-            return b"total;dur=%.3f" % total
-        queue, compute, rows = self.timing
-        return _SERVER_TIMING % (self.decode * 1e3, queue * 1e3, compute * 1e3, rows, total)
-
-
-class InferenceEndpoint:
-    """An ASGI callable: head, permit, body, decode, infer, encode; one record at the end."""
-
-    def __init__(self, edge: Edge, protocol: Protocol) -> None:
+    def __init__(
+        self, edge: Edge, binding: HttpBinding, protocol: str, codec: Codec | None = None
+    ) -> None:
         self._edge = edge
+        self._codec = codec
+        self._binding = binding
         self._protocol = protocol
         self._rounds = Rounds()
 
+    @abstractmethod
+    async def _answered(self, request: Request, scope: Scope, receive: Receive) -> Content:
+        """The answer to a whole request, resolved and admitted."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        course = Course(perf_counter())
+        exchange = self._edge.exchange
+        request = exchange.open(self._protocol, self._codec)
         headers: dict[str, str] = {}
         status = 200
         try:
-            content = await self._infer(scope, receive, course)
+            await self._received(scope, receive, request)
+            content = await self._answered(request, scope, receive)
+            accept = request.head.accept_encoding
+            if accept and len(content.body) >= COMPRESS_FROM:
+                content = await self._packed(content, accept)
         except ClientDisconnected:
-            course.outcome = "cancelled"
-            self._finish(course)
+            exchange.cancelled(request)
             return
         except asyncio.CancelledError:  # the grace period of a shutdown has ended
-            course.outcome = "shutting_down"
-            self._finish(course)
-            reply = self._protocol.failure(ShuttingDown())
-            await _respond(send, reply.status, Content(reply.body), reply.headers, course)
+            error = ShuttingDown()
+            exchange.fail(request, error)
+            reply = self._binding.failure(error)
+            await _respond(send, reply.status, Content(reply.body), reply.headers, request)
             raise
         # The edge of the service: whatever happened, the client gets an answer.
         except Exception as error:
-            reply = self._protocol.failure(error)
+            exchange.fail(request, error)
+            reply = self._binding.failure(error)
             status, content, headers = reply.status, Content(reply.body), dict(reply.headers)
-            course.outcome = reply.outcome
-            if isinstance(error, Unavailable):
-                course.refusal = error.reason
             if status in {408, 413}:  # the rest of the body is not read
                 headers["connection"] = "close"
-        await _respond(send, status, content, headers, course)
-        self._finish(course)
+        await _respond(send, status, content, headers, request)
 
-    async def _infer(self, scope: Scope, receive: Receive, course: Course) -> Content:
-        edge, protocol = self._edge, self._protocol
+    async def _received(self, scope: Scope, receive: Receive, request: Request) -> None:
+        """Read the request: then it is resolved and admitted, and holds its permit and payload."""
+        edge, binding, exchange = self._edge, self._binding, self._edge.exchange
         head = read_head(scope, edge.client_header, edge.non_finite)
-        ref = protocol.choose(scope.get("path_params", {}))
-        info = None if ref is None else self._described(ref, course)
-        if protocol.check is None:
-            check_content(head, binary=protocol.binary)
-        else:
-            protocol.check(head, info, scope["path_params"])
-        check_length(head.length, edge.max_body_bytes)
-        seconds = min(edge.request_timeout, head.timeout or edge.request_timeout)
-        deadline = edge.engine.clock() + seconds if head.timeout else math.inf
-        self._check_load(info, deadline)
-        with edge.admission.receive(head.length or 0) as permit:
-            body = await read_body(receive, edge.max_body_bytes, permit, seconds)
-            permit.complete()
-            begun = perf_counter()
-            if head.content_encoding not in _PLAIN:
-                body = await self._unpacked(body, head, permit)
-            if protocol.converse is None and (head.full_type or body[:1] >= _MARK):
-                body = await self._as_utf8(body, head)
-            if info is None:
-                info = self._described(await self._named_in(body), course)
-                self._check_load(info, deadline)
-            if protocol.converse is not None:
-                received = Received(
-                    body, info, head, deadline, scope["path_params"], scope["query_string"]
-                )
-                with DisconnectWatch(self._rounds, receive):
-                    return await protocol.converse(received, course)
-            if len(body) >= protocol.off_loop_from or (
-                protocol.heavy is not None and protocol.heavy(body, info)
-            ):
-                call = await asyncio.to_thread(protocol.decode, body, info, head)
-            else:
-                call = protocol.decode(body, info, head)
-            del body  # it need not wait in the queue
-            inputs = info.pipeline.preprocess(call.inputs)
-            course.decode = perf_counter() - begun
-            if call.timeout < math.inf:
-                deadline = min(deadline, edge.engine.clock() + min(call.timeout, seconds))
-            request = InferenceRequest(
-                info.ref, inputs, call.outputs, "", deadline, head.client,
-                call.priority or head.priority,
-            )  # fmt: skip
-            with DisconnectWatch(self._rounds, receive):
-                response = await edge.engine.infer(request)
-            course.timing = response.timing
-            course.rows = response.rows
-            begun = perf_counter()
-            outputs = info.pipeline.postprocess(response.outputs)
-            if _size(outputs) < _ENCODE_OFF_LOOP_FROM:
-                encoded = call.encode(outputs)
-            else:
-                encoded = await asyncio.to_thread(call.encode, outputs)
-            content = Content(encoded) if isinstance(encoded, bytes) else encoded
-            course.encode = perf_counter() - begun
-            if head.accept_encoding and len(content.body) >= COMPRESS_FROM:
-                content = await self._packed(content, head.accept_encoding)
-            return content
+        path_params = scope.get("path_params", {})
+        ref = binding.choose(path_params)
+        if ref is not None:
+            exchange.resolve(request, ref)
+        binding.check(head, None if ref is None else request.model.info, path_params)
+        if head.length is not None:
+            check_length(head.length, edge.max_body_bytes)
+        exchange.admit(request, head)
+        permit = exchange.receive(request, head.length or 0)
+        body = await read_body(receive, edge.max_body_bytes, permit, request.limit)
+        permit.complete()
+        request.begun = perf_counter()
+        if head.content_encoding not in _PLAIN:
+            body = await self._unpacked(body, head, permit)
+        if self._codec is not None and (head.full_type or body[:1] >= _MARK):
+            body = await self._as_utf8(body, head)
+        if ref is None:
+            exchange.resolve(request, await self._named_in(body))
+            exchange.check_load(request)
+        request.payload, request.size = body, len(body)
+
+    async def _as_utf8(self, body: bytes, head: Head) -> bytes:
+        if head.content_type == BINARY or head.json_length is not None:
+            return body
+        if len(body) < DECODE_OFF_LOOP_FROM:
+            return as_utf8(body, head.full_type)
+        return await asyncio.to_thread(as_utf8, body, head.full_type)
 
     async def _unpacked(self, body: bytes, head: Head, permit: Permit) -> bytes:
         encoding, limit = head.content_encoding.decode("latin-1"), self._edge.max_body_bytes
@@ -272,31 +197,13 @@ class InferenceEndpoint:
         permit.grow(len(body))
         return body
 
-    async def _as_utf8(self, body: bytes, head: Head) -> bytes:
-        if head.content_type == BINARY or head.json_length is not None:
-            return body
-        if len(body) < _DECODE_OFF_LOOP_FROM:
-            return as_utf8(body, head.full_type)
-        return await asyncio.to_thread(as_utf8, body, head.full_type)
-
-    def _described(self, ref: ModelRef, course: Course) -> ModelInfo:
-        info = self._edge.engine.describe(ref)
-        course.model, course.version = info.name, str(info.version)
-        return info
-
     async def _named_in(self, body: bytes) -> ModelRef:
-        named_in = self._protocol.named_in
-        if named_in is None:  # a protocol has one or the other
+        named_in = self._binding.named_in
+        if named_in is None:  # a binding has one or the other
             raise ModelNotFound("the request names no model")
-        if len(body) < _DECODE_OFF_LOOP_FROM:
+        if len(body) < DECODE_OFF_LOOP_FROM:
             return named_in(body)
         return await asyncio.to_thread(named_in, body)
-
-    def _check_load(self, info: ModelInfo | None, deadline: float) -> None:
-        """Refuse at once, before more is done, what can't be answered in time."""
-        refusal = None if info is None else self._edge.engine.refusal(info.ref, deadline)
-        if refusal is not None:
-            raise refusal
 
     async def _packed(self, content: Content, accept: bytes) -> Content:
         encoding = wanted(accept) if self._edge.compress_answers else ""
@@ -313,34 +220,46 @@ class InferenceEndpoint:
         )
         return Content(body, content.type, headers)
 
-    def _finish(self, course: Course) -> None:
-        observer = self._edge.observer
-        if course.refusal:
-            observer.rejected(course.model, course.refusal)
-        queue, compute, _ = course.timing or (None, None, 0)
-        record = RequestRecord(
-            course.model, course.version, self._protocol.name, course.outcome,
-            perf_counter() - course.started, queue, compute, course.rows, course.decode,
-            course.encode,
-        )  # fmt: skip
-        observer.finished(record)
+
+class InferenceEndpoint(_Endpoint):
+    """A request is one inference: a codec reads it and writes the answer."""
+
+    def __init__(self, edge: Edge, binding: HttpBinding, codec: Codec) -> None:
+        super().__init__(edge, binding, codec.name, codec)
+        self.codec = codec
+
+    @property
+    def binding(self) -> HttpBinding:
+        """How it uses HTTP."""
+        return self._binding
+
+    async def _answered(self, request: Request, scope: Scope, receive: Receive) -> Content:
+        with DisconnectWatch(self._rounds, receive):
+            return await self._edge.exchange.answer(request)
 
 
-def _size(outputs: Tensors) -> int:
-    size = 0
-    for array in outputs.values():  # sum() of a generator takes twice as long
-        size += array.nbytes
-    return size
+class TaskEndpoint(_Endpoint):
+    """A request is a conversation with models: as many inferences as it needs."""
+
+    def __init__(self, edge: Edge, binding: HttpBinding, protocol: str, converse: Converse) -> None:
+        super().__init__(edge, binding, protocol)
+        self._converse = converse
+
+    async def _answered(self, request: Request, scope: Scope, receive: Receive) -> Content:
+        asked = TaskRequest(request, request.payload, scope["path_params"], scope["query_string"])
+        request.payload = None
+        with DisconnectWatch(self._rounds, receive):
+            return await self._edge.exchange.converse(request, self._converse(asked))
 
 
 async def _respond(
-    send: Send, status: int, content: Content, headers: Mapping[str, str], course: Course
+    send: Send, status: int, content: Content, headers: Mapping[str, str], request: Request
 ) -> None:
     body, content_type, more = content
     raw = [
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(body)),
-        (b"server-timing", course.server_timing()),
+        (b"server-timing", request.server_timing()),
     ]
     if more:
         raw += more
@@ -348,31 +267,3 @@ async def _respond(
         raw += [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
-
-
-@lru_cache(maxsize=1024)
-def parse_version(text: str | None, model: str) -> ModelRef:
-    """A model reference from a path. Raises ModelNotFound for a version that is no number."""
-    if text is None:
-        return ModelRef(model)
-    if not VERSION_FOLDER.match(text):
-        raise ModelNotFound(f"version '{text}' of model '{model}' is not a whole number")
-    return ModelRef(model, int(text))
-
-
-def lean_route(endpoint: ASGIApp) -> type[APIRoute]:
-    """A route class that FastAPI documents like any other and that calls ``endpoint`` directly."""
-
-    class LeanRoute(APIRoute):
-        lean_endpoint = staticmethod(endpoint)
-
-        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-            methods = self.methods or set()
-            check = getattr(endpoint, "check", None)
-            if check is not None:
-                check(scope)
-            if scope["method"] not in methods:
-                raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
-            await endpoint(scope, receive, send)
-
-    return LeanRoute

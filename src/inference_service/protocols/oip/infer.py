@@ -1,29 +1,19 @@
 """The inference endpoint of the Open Inference Protocol."""
 
-from typing import Any
-
 from fastapi import APIRouter
 
 from inference_service.core.errors import InvalidInput, quoted
-from inference_service.core.requests import ModelRef
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.oip import codec
-from inference_service.protocols.oip.parameters import ModelName, Version
 from inference_service.protocols.oip.schema import InferAnswer, InferBody
-from inference_service.web.body import BINARY, JSON_LENGTH_HEADER, Head
-from inference_service.web.endpoint import (
-    Call,
-    Content,
-    Edge,
-    InferenceEndpoint,
-    Protocol,
-    lean_route,
-    parse_version,
-)
+from inference_service.serving.codec import Call, Codec, Content, Encode, Head
+from inference_service.web.body import BINARY, JSON_LENGTH_HEADER
+from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint, check_tensors
 from inference_service.web.errors import ERRORS
+from inference_service.web.routing import ModelName, Version, add_lean_routes, by_path
 
 _LENGTH = JSON_LENGTH_HEADER.lower().encode()
 _PRIORITIES = {0: None, 1: Priority.HIGH, 2: Priority.NORMAL}
@@ -37,21 +27,22 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
         non_finite=head.non_finite is NonFinite.BARE,
         null=head.non_finite is not NonFinite.ERROR,
     )
-    return call(request, info, head.non_finite)
-
-
-def call(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> Call:
-    """What the engine is asked for, and the way to answer. Raises InvalidInput."""
-    reply = reply_to(request, info, non_finite)
-    inputs = info.signature.fitted(request.inputs)
-    if info.pipeline.before:  # its steps take the tensors to be right
-        info.signature.check(inputs)
+    reply = reply_to(request, info, head.non_finite)
 
     def encode(outputs: Tensors) -> Content:
         answer = reply.write(outputs)
         if answer.json_length is None:
             return Content(answer.body)
         return Content(answer.body, BINARY, ((_LENGTH, str(answer.json_length).encode()),))
+
+    return call(request, info, encode)
+
+
+def call(request: codec.Infer, info: ModelInfo, encode: Encode) -> Call:
+    """What the engine is asked for, and ``encode`` to answer. Raises InvalidInput."""
+    inputs = info.signature.fitted(request.inputs)
+    if info.pipeline.before:  # its steps take the tensors to be right
+        info.signature.check(inputs)
 
     return Call(
         inputs,
@@ -88,10 +79,6 @@ def needed(request: codec.Infer, info: ModelInfo) -> tuple[str, ...]:
     return () if len(found) == len(names) else tuple(name for name in names if name in found)
 
 
-def _choose(path_params: dict[str, Any]) -> ModelRef:
-    return parse_version(path_params.get("version"), path_params["model"])
-
-
 def infer_path(name: str, version: int | None = None) -> str:
     """Where inference with a model is asked for."""
     return f"/v2/models/{name}" + (f"/versions/{version}" if version is not None else "") + "/infer"
@@ -99,7 +86,8 @@ def infer_path(name: str, version: int | None = None) -> str:
 
 def add_infer(routes: APIRouter, edge: Edge) -> None:
     """The endpoint with and without a version."""
-    endpoint = InferenceEndpoint(edge, Protocol("oip", _decode, _choose, binary=True))
+    binding = HttpBinding(by_path, check_tensors)
+    endpoint = InferenceEndpoint(edge, binding, Codec("oip", _decode))
 
     async def infer(model: ModelName) -> None:
         """Tensors by name, as JSON or as bytes behind the JSON (binary tensor data extension)."""
@@ -107,24 +95,17 @@ def add_infer(routes: APIRouter, edge: Edge) -> None:
     async def infer_version(model: ModelName, version: Version) -> None:
         """The same with one version."""
 
-    for path, contract in (
-        ("/v2/models/{model}/infer", infer),
-        ("/v2/models/{model}/versions/{version}/infer", infer_version),
-    ):
-        routes.add_api_route(
-            path,
-            contract,
-            methods=["POST"],
-            route_class_override=lean_route(endpoint),
-            summary="Infer",
-            responses={200: {"model": InferAnswer, "content": {BINARY.decode(): {}}}, **ERRORS},
-            openapi_extra={
-                "requestBody": {
-                    "required": True,
-                    "content": {
-                        "application/json": {"schema": inlined(InferBody)},
-                        BINARY.decode(): {"schema": {"type": "string", "format": "binary"}},
-                    },
-                }
-            },
-        )
+    add_lean_routes(
+        routes,
+        {
+            "/v2/models/{model}/infer": infer,
+            "/v2/models/{model}/versions/{version}/infer": infer_version,
+        },
+        endpoint,
+        {
+            "application/json": {"schema": inlined(InferBody)},
+            BINARY.decode(): {"schema": {"type": "string", "format": "binary"}},
+        },
+        summary="Infer",
+        responses={200: {"model": InferAnswer, "content": {BINARY.decode(): {}}}, **ERRORS},
+    )

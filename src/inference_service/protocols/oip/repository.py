@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inference_service.core.errors import Forbidden, InvalidInput, TooLarge, Unauthorised
 from inference_service.core.lifecycle import State
 from inference_service.engine.interfaces import Engine
-from inference_service.protocols.oip.parameters import ModelName
 from inference_service.web.errors import ADMIN_ERRORS, ERRORS
+from inference_service.web.routing import ModelName
 
 _Body = TypeVar("_Body", bound=BaseModel)
 _LARGEST = 64 * 1024  # bytes of a request's body; files can't be sent

@@ -19,11 +19,11 @@ from inference_service.protocols.oip.extensions import (
     statistics,
 )
 from inference_service.protocols.oip.infer import add_infer
-from inference_service.protocols.oip.parameters import ModelName, Version
 from inference_service.protocols.oip.repository import RepositoryControl, add_repository
-from inference_service.web.endpoint import Edge, parse_version
+from inference_service.web.endpoint import Edge
 from inference_service.web.errors import ERRORS, ErrorBody
 from inference_service.web.health import Health
+from inference_service.web.routing import ModelName, Version, parse_version
 
 TAG = "Open Inference Protocol"
 

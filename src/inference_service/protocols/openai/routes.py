@@ -21,9 +21,10 @@ from inference_service.protocols.text import (
     embedder_of,
     embedding_model,
 )
-from inference_service.web.body import Head
-from inference_service.web.endpoint import Call, Edge, InferenceEndpoint, Protocol, lean_route
+from inference_service.serving.codec import Call, Codec, Head
+from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
 from inference_service.web.errors import ERRORS, ErrorAnswer, answer, words
+from inference_service.web.routing import add_lean_routes
 
 TAG = "Embeddings"
 FAILURES: dict[int | str, dict[str, Any]] = {
@@ -76,26 +77,17 @@ def router(edge: Edge) -> APIRouter:
     async def embeddings() -> None:
         """A vector for each text: normalised, as numbers or as base64 of float32."""
 
-    protocol = Protocol(
-        "openai", _decode, lambda _: None, failure=failure, named_in=partial(named, edge),
-        off_loop_from=OFF_LOOP_FROM,
-    )  # fmt: skip
-    endpoint = InferenceEndpoint(edge, protocol)
+    binding = HttpBinding(lambda _: None, failure=failure, named_in=partial(named, edge))
+    endpoint = InferenceEndpoint(edge, binding, Codec("openai", _decode, OFF_LOOP_FROM))
     routes = APIRouter(tags=[TAG])
     for path in ("/v1/embeddings", "/embeddings"):
-        routes.add_api_route(
-            path,
-            embeddings,
-            methods=["POST"],
-            route_class_override=lean_route(endpoint),
+        add_lean_routes(
+            routes,
+            {path: embeddings},
+            endpoint,
+            {"application/json": {"schema": inlined(EmbeddingsBody)}},
             summary="Embeddings",
             include_in_schema=path.startswith("/v1"),
             responses={200: {"model": EmbeddingsAnswer}, **FAILURES},
-            openapi_extra={
-                "requestBody": {
-                    "required": True,
-                    "content": {"application/json": {"schema": inlined(EmbeddingsBody)}},
-                }
-            },
         )
     return routes

@@ -13,9 +13,10 @@ from inference_service.engine.interfaces import Engine, ModelInfo
 from inference_service.protocols.json_tensors import parse, rules_for
 from inference_service.protocols.json_values import Rules
 from inference_service.protocols.predict import codec
-from inference_service.web.body import Head
-from inference_service.web.endpoint import Call, Edge, InferenceEndpoint, Protocol, lean_route
+from inference_service.serving.codec import Call, Codec, Head
+from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
 from inference_service.web.errors import ERRORS
+from inference_service.web.routing import add_lean_routes
 
 TAG = "Predict"
 
@@ -50,19 +51,16 @@ def router(edge: Edge, default_model: str, envelope: DecodeValue) -> APIRouter:
         Serving does.
         """
 
-    protocol = Protocol("predict", decode, choose)
+    endpoint = InferenceEndpoint(edge, HttpBinding(choose), Codec("predict", decode))
     routes = APIRouter(tags=[TAG])
     schema = {"description": "the input: an array, or an object with one key per input"}
-    routes.add_api_route(
-        "/predict",
-        predict,
-        methods=["POST"],
-        route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
+    add_lean_routes(
+        routes,
+        {"/predict": predict},
+        endpoint,
+        {"application/json": {"schema": schema}},
         summary="Predict with the default model",
         responses={200: {"description": "The outputs by name"}, **ERRORS},
-        openapi_extra={
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
-        },
     )
     return routes
 

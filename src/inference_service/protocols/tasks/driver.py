@@ -23,9 +23,10 @@ from inference_service.core.requests import (
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tasks import Inference, Payload, Steps, Task
 from inference_service.core.tensors import Tensors
-from inference_service.engine.interfaces import Engine, ModelInfo
+from inference_service.engine.awaiting import infer
+from inference_service.engine.interfaces import Engine, ModelHandle
 from inference_service.protocols.tasks.codec import Asked
-from inference_service.web.endpoint import Course, Edge, Received
+from inference_service.serving.request import Request
 
 _T = TypeVar("_T")
 _INLINE_BELOW = 256 * 1024  # bytes of JSON or of a form that are taken apart on the loop
@@ -39,29 +40,18 @@ _SOONER = {
 
 @dataclass(slots=True)
 class Conversation:
-    """One request's way through the engine, for all of its payloads.
+    """One request's way through the engine, for all of its payloads, and how it went.
 
-    ``decode`` is the time until the first inference, ``encode`` that after the last, in seconds.
+    The request is told: ``decode`` is the time until the first inference, ``encode`` that after the
+    last, ``timing`` that of the payload that took the longest; each of its inferences counts.
     """
 
     engine: Engine
-    info: ModelInfo
+    request: Request
     pool: Executor
-    deadline: float
-    client: str
-    priority: Priority
-    rows: int = 0
     queue: float = 0.0
     compute: float = 0.0
     batch: int = 0
-    decode: float = 0.0
-    encode: float = 0.0
-
-    @classmethod
-    def about(cls, edge: Edge, received: Received, pool: Executor) -> "Conversation":
-        """The conversation that a request begins."""
-        head = received.head
-        return cls(edge.engine, received.info, pool, received.deadline, head.client, head.priority)
 
     async def taken_apart(self, read: Callable[..., _T], body: bytes, *arguments: Any) -> _T:
         """What ``read`` makes of the body, in a thread if there is much of it."""
@@ -69,24 +59,12 @@ class Conversation:
             return read(body, *arguments)
         return await self.in_pool(read, body, *arguments)
 
-    @property
-    def timing(self) -> Timing:
-        """Of the payload that took the longest; each of its inferences counts."""
-        return Timing(self.queue, self.compute, self.batch)
-
-    async def results(self, task: Task, asked: Asked, parameters: Any, course: Course) -> list[Any]:
-        """A result for each payload. What is wrong with one of them is told with its place.
-
-        The course is told how it went.
-        """
-        try:
-            return await all_of([
-                self._result(task, payload, place, parameters)
-                for payload, place in zip(asked.payloads, asked.places, strict=True)
-            ])  # fmt: skip
-        finally:
-            course.decode, course.encode = self.decode, self.encode
-            course.rows, course.timing = self.rows, self.timing
+    async def results(self, task: Task, asked: Asked, parameters: Any) -> list[Any]:
+        """A result for each payload. What is wrong with one of them is told with its place."""
+        return await all_of([
+            self._result(task, payload, place, parameters)
+            for payload, place in zip(asked.payloads, asked.places, strict=True)
+        ])  # fmt: skip
 
     async def _result(self, task: Task, payload: Payload, place: Path, parameters: Any) -> Any:
         data = payload.data
@@ -105,31 +83,33 @@ class Conversation:
 
         Raises what they raise, and what the engine does.
         """
+        request = self.request
         queue = compute = 0.0
         begun = perf_counter()
         ended, value = await self._advance(steps, None, inline=inline)
-        self.decode = max(self.decode, perf_counter() - begun)
-        priority = self.priority
+        request.decode = max(request.decode, perf_counter() - begun)
+        priority = request.head.priority
         while not ended:
             responses = await all_of([self._infer(one, priority) for one in value])
             priority = _SOONER[priority]
             for response in responses:
-                self.rows += response.rows
+                request.rows += response.rows
             queue += max(response.timing.queue for response in responses)
             compute += max(response.timing.compute for response in responses)
             if queue + compute >= self.queue + self.compute:
                 self.queue, self.compute = queue, compute
                 self.batch = max(response.timing.batch_rows for response in responses)
+            request.timing = Timing(self.queue, self.compute, self.batch)
             begun = perf_counter()
             outputs = [response.outputs for response in responses]
             ended, value = await self._advance(steps, outputs, inline=quick)
-        self.encode = max(self.encode, perf_counter() - begun)
+        request.encode = max(request.encode, perf_counter() - begun)
         return value
 
     async def _advance(
         self, steps: Steps, outputs: Sequence[Tensors] | None, *, inline: bool
     ) -> tuple[bool, Any]:
-        if self.engine.clock() > self.deadline:
+        if self.engine.clock() > self.request.deadline:
             raise DeadlineExceeded("the deadline passed before the request was prepared")
         if inline:
             return _next(steps, outputs)
@@ -141,20 +121,25 @@ class Conversation:
         return await loop.run_in_executor(self.pool, function, *arguments)
 
     async def _infer(self, wanted: Inference, priority: Priority) -> InferenceResponse:
-        info = self.info
-        if wanted.model:
-            info = self._other(wanted.model)
+        asked = self.request
+        model = self._other(wanted.model) if wanted.model else asked.model
+        info = model.info
         inputs = info.pipeline.preprocess(wanted.inputs)
-        request = InferenceRequest(info.ref, inputs, (), "", self.deadline, self.client, priority)
-        return await self.engine.infer(request)
+        return await infer(
+            model,
+            InferenceRequest(
+                info.ref, inputs, deadline=asked.deadline, client=asked.head.client,
+                priority=priority,
+            ),
+        )  # fmt: skip
 
-    def _other(self, name: str) -> ModelInfo:
+    def _other(self, name: str) -> ModelHandle:
         """Another model that the task needs. Raises ModelNotReady where it isn't there (yet)."""
         try:
-            return self.engine.describe(ModelRef(name))
+            return self.engine.resolve(ModelRef(name))
         except NotFound as error:
             raise ModelNotReady(
-                f"model '{self.info.name}' needs the model '{name}', which isn't loaded"
+                f"model '{self.request.model_name}' needs the model '{name}', which isn't loaded"
             ) from error
 
 

@@ -1,12 +1,11 @@
 """POST /models/{model}/{task}: what the model's pipeline makes of it. GET /models lists them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from inference_service.core.errors import NotFound, UnsupportedContent, quoted
-from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import StreamingTask, Task
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_tensors import parse
@@ -27,25 +26,14 @@ from inference_service.protocols.tasks.schema import (
     encode,
 )
 from inference_service.protocols.tasks.streams import add_streams
-from inference_service.web.body import BINARY, PLAIN, Head, check_encoded, is_json
+from inference_service.serving.codec import Content, Head
+from inference_service.web.body import BINARY, PLAIN, check_encoded, is_json
 from inference_service.web.charset import as_utf8
-from inference_service.web.endpoint import (
-    Content,
-    Course,
-    Edge,
-    InferenceEndpoint,
-    Protocol,
-    Received,
-    lean_route,
-    no_decode,
-    parse_version,
-)
+from inference_service.web.endpoint import Edge, HttpBinding, TaskEndpoint, TaskRequest
 from inference_service.web.errors import ERRORS
+from inference_service.web.routing import ModelName, TaskName, Version, add_lean_routes, by_path
 
 TAG = "Tasks"
-ModelName = Annotated[str, Path(description="name of a loaded model")]
-TaskName = Annotated[str, Path(description="what it is asked for: classify, embed, …")]
-Version = Annotated[str, Path(description="version, a whole number")]
 _FORM = b"application/x-www-form-urlencoded"
 _FILE_TYPES = (b"image/", b"audio/", b"video/", b"application/", b"binary/")
 
@@ -106,29 +94,24 @@ def router(edge: Edge, pool: ThreadPoolExecutor, idle_timeout: float) -> APIRout
     A stream from which nothing comes for ``idle_timeout`` seconds is closed.
     """
 
-    async def converse(received: Received, course: Course) -> Content:
-        info = received.info
-        task = task_of(info, received.path_params["task"])
-        talk = Conversation.about(edge, received, pool)
-        asked = await talk.taken_apart(_asked, received.body, received.head, task)
-        query = codec.from_query(received.query)
+    async def converse(given: TaskRequest) -> Content:
+        info = given.info
+        task = task_of(info, given.path_params["task"])
+        talk = Conversation(edge.engine, given.request, pool)
+        asked = await talk.taken_apart(_asked, given.body, given.head, task)
+        query = codec.from_query(given.query)
         parameters = codec.read_parameters(task.parameters, query, asked.parameters)
-        results = await talk.results(task, asked, parameters, course)
+        results = await talk.results(task, asked, parameters)
         return Content(encode(info.name, info.version, results, task.result))
 
     routes = APIRouter(tags=[TAG])
-    protocol = Protocol("tasks", no_decode, _choose, check=_check, converse=converse)
-    _add_tasks(routes, InferenceEndpoint(edge, protocol))
+    _add_tasks(routes, TaskEndpoint(edge, HttpBinding(by_path, _check), "tasks", converse))
     _add_list(routes, edge)
     add_streams(routes, edge, pool, idle_timeout)
     return routes
 
 
-def _choose(path_params: dict[str, Any]) -> ModelRef:
-    return parse_version(path_params.get("version"), path_params["model"])
-
-
-def _add_tasks(routes: APIRouter, endpoint: InferenceEndpoint) -> None:
+def _add_tasks(routes: APIRouter, endpoint: TaskEndpoint) -> None:
     async def latest(model: ModelName, task: TaskName) -> None: ...
 
     async def by_version(model: ModelName, version: Version, task: TaskName) -> None: ...
@@ -137,17 +120,16 @@ def _add_tasks(routes: APIRouter, endpoint: InferenceEndpoint) -> None:
         ("/models/{model}/{task}", latest),
         ("/models/{model}/versions/{version}/{task}", by_version),
     ):
-        routes.add_api_route(
-            path,
-            contract,
-            methods=["POST"],
-            route_class_override=lean_route(endpoint),
+        add_lean_routes(
+            routes,
+            {path: contract},
+            endpoint,
+            request_content(None),
             summary="Ask a model",
             description="A file, a text or JSON is answered by the model's pipeline. Each loaded "
             "model's own paths, with their types, are above.",
             operation_id=f"task_{contract.__name__}",
             responses={200: {"model": TaskAnswer[AnyResult]}, **ERRORS},
-            openapi_extra={"requestBody": {"required": True, "content": request_content(None)}},
         )
 
 

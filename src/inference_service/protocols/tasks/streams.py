@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any, Literal
 
 import orjson
@@ -16,15 +15,16 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from inference_service.core.errors import InvalidInput, NotFound, Unavailable, quoted
+from inference_service.core.errors import InvalidInput, NotFound, quoted
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import PayloadStream, Steps, StreamingTask
-from inference_service.engine.interfaces import ModelInfo, RequestRecord
+from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
-from inference_service.web.body import Head, read_head
+from inference_service.serving.codec import Head
+from inference_service.web.body import read_head
 from inference_service.web.endpoint import Edge
-from inference_service.web.errors import answer, outcome, words
+from inference_service.web.errors import answer, words
 from inference_service.web.watches import gone
 
 PROTOCOL = "stream"
@@ -120,36 +120,34 @@ class StreamEndpoint:
             data = message.get("bytes")
             if data is None:
                 _check_end(message.get("text") or "")
-                events = await self._advance(stream, stream.payload.finish(), inline=True)
+                events = await self._advance(stream, stream.payload.finish(), 0, inline=True)
                 await _send(socket, events)
                 await socket.close(_NORMAL)
                 return
-            inline = len(data) < _OFF_LOOP_FROM
-            await _send(
-                socket, await self._advance(stream, stream.payload.push(data), inline=inline)
-            )
+            size = len(data)
+            steps = stream.payload.push(data)
+            events = await self._advance(stream, steps, size, inline=size < _OFF_LOOP_FROM)
+            await _send(socket, events)
 
-    async def _advance(self, stream: _Stream, steps: Steps, *, inline: bool) -> Sequence[BaseModel]:
-        """The events of a message; it is a request of its own to the engine and in the metrics."""
-        edge, info, head = self._edge, stream.info, stream.head
-        deadline = edge.engine.clock() + edge.request_timeout
-        talk = Conversation(edge.engine, info, self._pool, deadline, head.client, head.priority)
-        begun, ended = perf_counter(), "cancelled"
+    async def _advance(
+        self, stream: _Stream, steps: Steps, size: int, *, inline: bool
+    ) -> Sequence[BaseModel]:
+        """The events of a message of so many bytes: a request of its own, as of any transport."""
+        exchange = self._edge.exchange
+        request = exchange.open(PROTOCOL)
         try:
-            found: Sequence[BaseModel] = await talk.drive(steps, inline=inline, quick=inline)
-            ended = "ok"
+            exchange.resolve(request, stream.info.ref)
+            exchange.admit(request, stream.head)
+            exchange.permit(request, size)
+            talk = Conversation(self._edge.engine, request, self._pool)
+            work = talk.drive(steps, inline=inline, quick=inline)
+            found: Sequence[BaseModel] = await exchange.converse(request, work)
         except Exception as error:
-            ended = outcome(error)
-            if isinstance(error, Unavailable):
-                edge.observer.rejected(info.name, error.reason)
+            exchange.fail(request, error)
             raise
-        finally:
-            queue, compute, _ = talk.timing
-            record = RequestRecord(
-                info.name, str(info.version), PROTOCOL, ended, perf_counter() - begun, queue,
-                compute, talk.rows, talk.decode, talk.encode,
-            )  # fmt: skip
-            edge.observer.finished(record)
+        except asyncio.CancelledError:
+            exchange.cancelled(request)
+            raise
         return found
 
 

@@ -25,18 +25,11 @@ from inference_service.engine.interfaces import Engine, ModelInfo
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.protocols.tasks.openapi import MULTIPART
-from inference_service.web.body import Head, check_encoded
-from inference_service.web.endpoint import (
-    Content,
-    Course,
-    Edge,
-    InferenceEndpoint,
-    Protocol,
-    Received,
-    lean_route,
-    no_decode,
-)
+from inference_service.serving.codec import Content, Head
+from inference_service.web.body import check_encoded
+from inference_service.web.endpoint import Edge, HttpBinding, TaskEndpoint, TaskRequest
 from inference_service.web.errors import ErrorAnswer
+from inference_service.web.routing import add_lean_routes
 
 TAG = "Transcriptions"
 TASK = "transcribe"
@@ -223,33 +216,31 @@ def router(
 ) -> APIRouter:
     """The one path. ``failure`` tells errors in OpenAI's shape, which ``failures`` documents."""
 
-    async def converse(received: Received, course: Course) -> Content:
-        task = _task_of(received.info)
-        talk = Conversation.about(edge, received, pool)
-        asked, form = await talk.taken_apart(_asked, received.body, received.head.full_type)
+    async def converse(given: TaskRequest) -> Content:
+        task = _task_of(given.info)
+        talk = Conversation(edge.engine, given.request, pool)
+        asked, form = await talk.taken_apart(_asked, given.body, given.head.full_type)
         # "en-GB" (BCP 47) is English, too.
-        given = {} if form.language is None else {"language": form.language.partition("-")[0]}
-        parameters = codec.read_parameters(task.parameters, {}, given)
-        (result,) = await talk.results(task, asked, parameters, course)
+        wanted = {} if form.language is None else {"language": form.language.partition("-")[0]}
+        parameters = codec.read_parameters(task.parameters, {}, wanted)
+        (result,) = await talk.results(task, asked, parameters)
         told = result.model_dump()
         return as_events(told) if form.stream else written(told, form.response_format)
 
     async def transcriptions() -> None:
         """What is said in a file of sound: as text, with times, or as subtitles."""
 
-    protocol = Protocol(
-        "openai", no_decode, lambda _: None, failure=failure,
-        named_in=lambda body: _named_in(edge.engine, body), check=_check, converse=converse,
-    )  # fmt: skip
+    binding = HttpBinding(
+        lambda _: None, _check, failure, lambda body: _named_in(edge.engine, body)
+    )
     routes = APIRouter(tags=[TAG])
-    routes.add_api_route(
-        "/v1/audio/transcriptions",
-        transcriptions,
-        methods=["POST"],
-        route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
+    add_lean_routes(
+        routes,
+        {"/v1/audio/transcriptions": transcriptions},
+        TaskEndpoint(edge, binding, "openai", converse),
+        {MULTIPART.decode(): _form()},
         summary="Transcriptions",
         responses={200: {"model": PlainTranscription, "content": _STREAMED}, **failures},
-        openapi_extra={"requestBody": {"required": True, "content": {MULTIPART.decode(): _form()}}},
     )
     return routes
 

@@ -34,17 +34,11 @@ from inference_service.protocols.text import (
     embedder_of,
     embedding_model,
 )
-from inference_service.web.body import Head
-from inference_service.web.endpoint import (
-    Call,
-    Content,
-    Edge,
-    InferenceEndpoint,
-    Protocol,
-    lean_route,
-)
+from inference_service.serving.codec import Call, Codec, Content, Head
+from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
 from inference_service.web.errors import ERRORS, ErrorAnswer, answer, words
 from inference_service.web.health import Health
+from inference_service.web.routing import add_lean_routes
 
 TAG = "Embeddings"
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -150,18 +144,18 @@ def _add_embed(routes: APIRouter, edge: Edge) -> None:
     def choose(_: dict[str, Any]) -> ModelRef:
         return embedding_model(edge.engine, None)
 
-    protocol = Protocol("tei", _decode, choose, failure=failure, off_loop_from=OFF_LOOP_FROM)
+    binding = HttpBinding(choose, failure=failure)
+    endpoint = InferenceEndpoint(edge, binding, Codec("tei", _decode, OFF_LOOP_FROM))
     # TEI answers at its root, too: Hugging Face's InferenceClient posts to the URL it is given.
     for path in ("/embed", "/"):
-        routes.add_api_route(
-            path,
-            embed,
-            methods=["POST"],
-            route_class_override=lean_route(InferenceEndpoint(edge, protocol)),
+        add_lean_routes(
+            routes,
+            {path: embed},
+            endpoint,
+            _json(EmbedBody),
             summary="Embed",
             include_in_schema=path == "/embed",
             responses={200: {"model": Vectors}, **_RESPONSES},
-            openapi_extra=_json(EmbedBody),
         )
 
 
@@ -170,7 +164,7 @@ def _add_tokenize(routes: APIRouter, edge: Edge) -> None:
         "/tokenize",
         response_class=Response,
         responses={200: {"model": TokenLists}, **_RESPONSES},
-        openapi_extra=_json(TokenizeBody),
+        openapi_extra={"requestBody": {"required": True, "content": _json(TokenizeBody)}},
     )
     async def tokenize(request: Request) -> Response:
         """The tokens of each text."""
@@ -206,5 +200,4 @@ async def _tokenized(request: Request, edge: Edge) -> bytes:
 
 
 def _json(kind: type[BaseModel]) -> dict[str, Any]:
-    content = {"application/json": {"schema": inlined(kind)}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"application/json": {"schema": inlined(kind)}}

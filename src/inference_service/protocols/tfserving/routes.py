@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from time import time
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, HTTPException, Path
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,23 +29,19 @@ from inference_service.protocols.tfserving.schema import (
     PredictBody,
     RegressAnswer,
 )
-from inference_service.web.body import Head
-from inference_service.web.endpoint import (
-    Call,
-    Decode,
-    Edge,
-    InferenceEndpoint,
-    Protocol,
-    lean_route,
-    parse_version,
-)
+from inference_service.serving.codec import Call, Codec, Decode, Head
+from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
 from inference_service.web.errors import ERRORS, ErrorAnswer, answer
 from inference_service.web.errors import body as error_body
+from inference_service.web.routing import (
+    Label,
+    ModelName,
+    Version,
+    add_lean_routes,
+    parse_version,
+)
 
 TAG = "TensorFlow Serving API"
-ModelName = Annotated[str, Path(description="name of a loaded model")]
-Label = Annotated[str, Path(description="label of a version, from model.toml")]
-Version = Annotated[str, Path(description="version, a whole number")]
 
 
 def _file_task(body: bytes, info: ModelInfo) -> FileTask | None:
@@ -175,30 +171,28 @@ def _add_verbs(routes: APIRouter, edge: Edge) -> None:
 
     async def by_label(model: ModelName, label: Label) -> None: ...
 
+    binding = HttpBinding(choose, failure=_failure)
     for verb in _VERBS:
-        protocol = Protocol("tfserving", verb.decode, choose, failure=_failure, heavy=_holds_files)
-        endpoints[verb.name] = InferenceEndpoint(edge, protocol)
+        codec_ = Codec("tfserving", verb.decode, heavy=_holds_files)
+        endpoints[verb.name] = InferenceEndpoint(edge, binding, codec_)
         for place, contract in (
             ("", latest),
             ("/versions/{version}", by_version),
             ("/labels/{label}", by_label),
         ):
-            routes.add_api_route(
-                f"/v1/models/{{model}}{place}:{verb.name}",
-                contract,
-                methods=["POST"],
-                route_class_override=lean_route(endpoints[verb.name]),
+            add_lean_routes(
+                routes,
+                {f"/v1/models/{{model}}{place}:{verb.name}": contract},
+                endpoints[verb.name],
+                {"application/json": {"schema": inlined(verb.body)}},
                 summary=verb.summary,
                 description=verb.text,
                 operation_id=re.sub(r"\W+", "_", f"{verb.name}{place}").rstrip("_"),
                 responses={200: {"model": verb.reply}, **ERRORS},
-                openapi_extra={"requestBody": request_body(verb.body)},
             )
-    any_case = lean_route(AnyCase(endpoints))
-    routes.add_api_route(
-        "/v1/models/{rest:path}", latest, methods=["POST"], route_class_override=any_case,
-        include_in_schema=False,
-    )  # fmt: skip
+    add_lean_routes(
+        routes, {"/v1/models/{rest:path}": latest}, AnyCase(endpoints), include_in_schema=False
+    )
 
 
 class AnyCase:
@@ -241,14 +235,6 @@ def _ref(
             return info.ref
     engine.describe(ModelRef(model))  # an unknown model is told as such
     raise ModelNotFound(f"no loaded version of model '{model}' has the label '{label}'")
-
-
-def request_body(model: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI's description of a JSON body."""
-    return {
-        "required": True,
-        "content": {"application/json": {"schema": inlined(model)}},
-    }
 
 
 def _add_status(routes: APIRouter, engine: Engine) -> None:

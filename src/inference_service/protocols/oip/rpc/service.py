@@ -1,14 +1,14 @@
 """GRPCInferenceService on the engine: what a call asks for and what it is answered."""
 
 import asyncio
-import math
+import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import grpc
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from inference_service.core.errors import (
     BodyTimeout,
@@ -22,10 +22,10 @@ from inference_service.core.errors import (
     Unauthorised,
     Unavailable,
 )
-from inference_service.core.requests import InferenceRequest, ModelRef
+from inference_service.core.requests import ModelRef
 from inference_service.core.scheduling.entries import Priority
-from inference_service.core.tensors import NonFinite
-from inference_service.engine.interfaces import RequestRecord
+from inference_service.core.tensors import NonFinite, Tensors
+from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.oip.extensions import model_config, statistics
 from inference_service.protocols.oip.infer import call as call_of
 from inference_service.protocols.oip.infer import reply_to
@@ -33,10 +33,12 @@ from inference_service.protocols.oip.repository import check_admin, index_of
 from inference_service.protocols.oip.routes import Server, model_metadata_of
 from inference_service.protocols.oip.rpc import codec
 from inference_service.protocols.oip.rpc.messages import DESCRIPTOR, SERVICE, message
+from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Call, Codec, Head
 from inference_service.web.body import PRIORITY_HEADER
-from inference_service.web.endpoint import Edge, parse_version
-from inference_service.web.errors import answer, outcome, words
+from inference_service.web.endpoint import Edge
+from inference_service.web.errors import answer, words
 from inference_service.web.health import Health
+from inference_service.web.routing import parse_version
 
 _CODES: tuple[tuple[type[InferenceServiceError], grpc.StatusCode], ...] = (
     (InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
@@ -52,22 +54,8 @@ _CODES: tuple[tuple[type[InferenceServiceError], grpc.StatusCode], ...] = (
 _IN_STREAM = 64
 """Requests of one stream that are worked on at the same time; answers keep their order."""
 
+_Request, _StreamResponse = message("ModelInferRequest"), message("ModelStreamInferResponse")
 _Context = Any  # grpc.aio.ServicerContext, which has no types of its own
-
-
-@dataclass(slots=True)
-class _Course:
-    """How far a call has come."""
-
-    started: float
-    model: str = ""
-    version: str = ""
-    outcome: str = "ok"
-    queue: float | None = None
-    compute: float | None = None
-    rows: int = 0
-    decode: float = 0.0
-    encode: float = 0.0
 
 
 class InferenceService:
@@ -87,7 +75,6 @@ class InferenceService:
             "ModelReady": self._model_ready,
             "ServerMetadata": self._server_metadata,
             "ModelMetadata": self._model_metadata,
-            "ModelInfer": self._infer,
             "ModelConfig": self._config,
             "ModelStatistics": self._statistics,
             "RepositoryIndex": self._index,
@@ -102,12 +89,9 @@ class InferenceService:
                 request_deserializer=request.FromString,
                 response_serializer=response.SerializeToString,
             )
-        request, response = _types("ModelStreamInfer")
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
-            self._stream,
-            request_deserializer=request.FromString,
-            response_serializer=response.SerializeToString,
-        )
+        # Bytes in and out: large messages are parsed and written in threads (`_parsed`, `Codec`).
+        handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(_answering(self._infer))
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     async def _server_live(self, _: Any, __: _Context) -> dict[str, Any]:
@@ -173,63 +157,30 @@ class InferenceService:
         authorization = _metadata(context).get("authorization", "")
         check_admin(authorization, self._server.control.token)
 
-    async def _infer(self, request: Any, context: _Context) -> Any:
-        """One inference; the record is made whatever becomes of it."""
-        course = _Course(perf_counter())
+    async def _infer(self, data: bytes, context: _Context) -> bytes:
+        """One inference; ``data`` is a ModelInferRequest, what is returned a ModelInferResponse."""
+        return await self._inferred(data, context, _CODEC)
+
+    async def _inferred(self, data: bytes, context: _Context, codec_: Codec) -> bytes:
+        exchange = self._edge.exchange
+        request = exchange.open("grpc", codec_)
         try:
-            return await self._inferred(request, context, course)
+            exchange.permit(request, len(data))
+            request.begun = perf_counter()
+            message_ = request.payload = await _parsed(data)
+            exchange.resolve(request, _ref(message_.model_name, message_.model_version))
+            exchange.admit(request, self._head(context))
+            del message_, data  # they need not wait in the queue
+            return (await exchange.answer(request)).body
         except asyncio.CancelledError:
-            course.outcome = "cancelled"
+            exchange.cancelled(request)
             raise
         except Exception as error:
-            course.outcome = outcome(error)
-            if isinstance(error, Unavailable):
-                self._edge.observer.rejected(course.model, error.reason)
+            exchange.fail(request, error)
             raise
-        finally:
-            self._edge.observer.finished(
-                RequestRecord(
-                    course.model, course.version, "grpc", course.outcome,
-                    perf_counter() - course.started, course.queue, course.compute,
-                    course.rows, course.decode, course.encode,
-                )
-            )  # fmt: skip
 
-    async def _inferred(self, message_: Any, context: _Context, course: _Course) -> Any:
-        edge, engine = self._edge, self._engine
-        info = engine.describe(_ref(message_.model_name, message_.model_version))
-        course.model, course.version = info.name, str(info.version)
-        remaining = context.time_remaining()
-        deadline = math.inf
-        if remaining is not None and remaining < edge.request_timeout:
-            deadline = engine.clock() + max(remaining, 0.0)
-        refusal = engine.refusal(info.ref, deadline)
-        if refusal is not None:
-            raise refusal
-        with edge.admission.permit(message_.ByteSize()):
-            begun = perf_counter()
-            decoded = codec.decode(message_)
-            call = call_of(decoded, info, NonFinite.BARE)
-            inputs = info.pipeline.preprocess(call.inputs)
-            course.decode = perf_counter() - begun
-            if call.timeout < math.inf:
-                deadline = min(deadline, engine.clock() + min(call.timeout, edge.request_timeout))
-            client, priority = self._caller(context)
-            response = await engine.infer(
-                InferenceRequest(
-                    info.ref, inputs, call.outputs, deadline=deadline, client=client,
-                    priority=call.priority or priority,
-                )
-            )  # fmt: skip
-            course.queue, course.compute = response.timing.queue, response.timing.compute
-            course.rows = response.rows
-            begun = perf_counter()
-            reply = reply_to(decoded, info, NonFinite.BARE)
-            encoded = codec.encode(reply, info.pipeline.postprocess(response.outputs))
-            course.encode = perf_counter() - begun
-            return encoded
-
-    def _caller(self, context: _Context) -> tuple[str, Priority]:
+    def _head(self, context: _Context) -> Head:
+        """What the call says beside its message. A client that sets no deadline asks for none."""
         metadata = _metadata(context)
         text = metadata.get(PRIORITY_HEADER.lower(), Priority.NORMAL)
         try:
@@ -238,11 +189,18 @@ class InferenceService:
             known = ", ".join(f"'{priority}'" for priority in Priority)
             raise InvalidInput(f"metadata x-priority: expected {known}, got '{text}'") from None
         named = metadata.get(self._edge.client_header.decode("latin-1"), "")
-        return named or context.peer().rpartition(":")[0], priority
+        return Head(
+            timeout=context.time_remaining(),
+            priority=priority,
+            non_finite=NonFinite.BARE,
+            client=named or context.peer().rpartition(":")[0],
+        )
 
-    async def _stream(self, requests: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
+    async def _stream(
+        self, requests: AsyncIterator[bytes], context: _Context
+    ) -> AsyncIterator[bytes]:
         """Inferences in a stream: worked on side by side, answered in order, failures as texts."""
-        running: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(_IN_STREAM)
+        running: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(_IN_STREAM)
 
         async def read() -> None:
             try:
@@ -262,14 +220,50 @@ class InferenceService:
                 if left is not None:
                     left.cancel()
 
-    async def _in_stream(self, request: Any, context: _Context) -> Any:
-        response = message("ModelStreamInferResponse")
+    async def _in_stream(self, data: bytes, context: _Context) -> bytes:
         try:
-            return response(infer_response=await self._infer(request, context))
+            return await self._inferred(data, context, _STREAM_CODEC)
         except Exception as error:
-            failed = response(error_message=status_of(error)[1])
-            failed.infer_response.id = request.id
-            return failed
+            failed = _StreamResponse(error_message=status_of(error)[1])
+            with contextlib.suppress(InvalidInput):
+                failed.infer_response.id = (await _parsed(data)).id
+            return bytes(failed.SerializeToString())
+
+
+def _decode(request: Any, info: ModelInfo, head: Head) -> Call:
+    """A ModelInferRequest; it is answered with a ModelInferResponse."""
+    decoded = codec.decode(request)
+    reply = reply_to(decoded, info, head.non_finite)
+
+    def encode(outputs: Tensors) -> bytes:
+        return bytes(codec.encode(reply, outputs).SerializeToString())
+
+    return call_of(decoded, info, encode)
+
+
+def _decode_in_stream(request: Any, info: ModelInfo, head: Head) -> Call:
+    """The same, answered with a ModelStreamInferResponse."""
+    decoded = codec.decode(request)
+    reply = reply_to(decoded, info, head.non_finite)
+
+    def encode(outputs: Tensors) -> bytes:
+        answer = _StreamResponse(infer_response=codec.encode(reply, outputs))
+        return bytes(answer.SerializeToString())
+
+    return call_of(decoded, info, encode)
+
+
+_CODEC, _STREAM_CODEC = Codec("grpc", _decode), Codec("grpc", _decode_in_stream)
+
+
+async def _parsed(data: bytes) -> Any:
+    """The ModelInferRequest, parsed in a thread where it is large. Raises InvalidInput."""
+    try:
+        if len(data) < DECODE_OFF_LOOP_FROM:
+            return _Request.FromString(data)
+        return await asyncio.to_thread(_Request.FromString, data)
+    except DecodeError:
+        raise InvalidInput("the message is not a valid ModelInferRequest") from None
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
@@ -283,7 +277,7 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, 
     return grpc.StatusCode.INTERNAL, text, ()
 
 
-def _answering(method: Any, response: Any) -> Any:
+def _answering(method: Any, response: Any = None) -> Any:
     async def answering(request: Any, context: _Context) -> Any:
         try:
             found = await method(request, context)

@@ -1,0 +1,1 @@
+"""One way through the service for requests of every transport: see `exchange`."""
