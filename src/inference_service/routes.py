@@ -39,7 +39,7 @@ def add_predictions(
     edge: Edge,
     *,
     health: Health,
-    server: oip.Server,
+    server: oip.ServerInfo,
     pool: ThreadPoolExecutor,
 ) -> list[APIRoute]:
     """The paths of all protocols; returns the routes that hot paths may lead to.

@@ -99,7 +99,7 @@ class Service:
 
         edge = self._edge(observer)
         control = repository_control(settings, self.manager, self._models_changed)
-        server = oip.Server(NAME, __version__, sums.of, control)
+        server = oip.ServerInfo(NAME, __version__, sums.of, control)
         self._pool = ThreadPoolExecutor(cores(settings), thread_name_prefix="task")
         app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
         app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
@@ -238,7 +238,7 @@ def _address(settings: Settings) -> str:
 
 
 def _grpc(
-    settings: Settings, edge: Edge, health: Health, server: oip.Server
+    settings: Settings, edge: Edge, health: Health, server: oip.ServerInfo
 ) -> "GrpcServer | None":
     """The gRPC server, where there is to be one. Raises InvalidSettings without the extra."""
     if settings.grpc.port is None:

@@ -22,7 +22,7 @@ from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
 from inference_service.repository.layout import ModelEntry, names, scan
-from inference_service.repository.manifest import padding_of, pipeline_of
+from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
 from inference_service.runtime.findings import FindingsCache
 from inference_service.runtime.loader import LoadOptions, load
@@ -149,6 +149,8 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     batching, defaults = manifest.batching, settings.batching
     runtime = settings.runtime
     delay, hold = batching.max_queue_delay, batching.hold
+    default = batching.default_deadline or defaults.default_deadline
+    longest_time = settings.limits.request_timeout
     largest = batching.max_batch_size or defaults.max_batch_size
     padding, longest = padding_of(manifest)
     kept = runtime.profile_cache or user_cache()
@@ -160,8 +162,8 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
             max_batch_size=largest or 1,
             max_queue_rows=batching.max_queue_rows or defaults.max_queue_rows,
             max_queue_delay=defaults.max_queue_delay if delay is None else delay,
-            default_deadline=batching.default_deadline or defaults.default_deadline,
-            max_deadline=settings.limits.request_timeout,
+            default_deadline=None if default is None else min(default, longest_time),
+            max_deadline=longest_time,
             hold=defaults.hold if hold is None else hold,
             sizes=tuple(batching.allowed_batch_sizes),
         ),
@@ -192,7 +194,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         metadata=manifest.metadata,
         example=manifest.example,
         example_file=example_file(entry.versions[version].parent),
-        pipeline=pipeline_of(manifest),
+        transforms=transforms_of(manifest),
     )
 
 

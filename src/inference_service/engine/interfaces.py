@@ -8,7 +8,6 @@ from inference_service.core.errors import Overloaded
 from inference_service.core.guard import Guard
 from inference_service.core.lifecycle import State
 from inference_service.core.padding import Padding
-from inference_service.core.pipeline import Pipeline
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
 from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.layout import Layout, Profile
@@ -16,6 +15,7 @@ from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Signature, Tensors
 from inference_service.core.text import TextEmbedder
+from inference_service.core.transforms import Transforms
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class ModelInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
-    pipeline: Pipeline = field(default_factory=Pipeline)
+    transforms: Transforms = field(default_factory=Transforms)
     profiles: tuple[Profile, ...] = (Profile(Layout(1, 1)),)
     padding: Padding = field(default_factory=Padding)
     share_identical: bool = False
@@ -88,8 +88,8 @@ class ModelInfo:
 
     @property
     def served(self) -> Signature:
-        """The signature as clients see it: with the pipeline's outputs."""
-        return self.pipeline.served(self.signature)
+        """The signature as clients see it: with the outputs of the transforms."""
+        return self.transforms.served(self.signature)
 
 
 @dataclass(frozen=True, slots=True)

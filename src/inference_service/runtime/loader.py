@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from inference_service.core.padding import PaddedAxis, Padding
-from inference_service.core.pipeline import Pipeline
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline, labels_of
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
+from inference_service.core.transforms import Transforms
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.batching import Decision, checked, decide
 from inference_service.runtime.bounds import Bounds, Holds, Peak, Turned, guard_of, rows_within
@@ -79,7 +79,7 @@ class LoadOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     example_file: bytes = b""
-    pipeline: Pipeline = field(default_factory=Pipeline)
+    transforms: Transforms = field(default_factory=Transforms)
     payloads: Callable[[], PayloadPipeline] | None = None
     frame: Frame = field(default_factory=Frame)
     graph: Path | None = None
@@ -139,7 +139,7 @@ def described(
 ) -> LoadedModel:
     """With what pipelines and the analysis add. Raises InvalidModel."""
     info = loaded.info
-    options.pipeline.check(info.signature)
+    options.transforms.check(info.signature)
     if payloads is not None:
         tasks = payloads.tasks(info.signature)
         labels = {**info.labels, **labels_of(tasks)}
@@ -193,7 +193,7 @@ def info_of(
         row_shapes=options.row_shapes,
         example_file=options.example_file,
         warnings=decision.warnings,
-        pipeline=options.pipeline,
+        transforms=options.transforms,
         padding=padding,
         share_identical=options.share_identical,
         safety=decision.safety,

@@ -9,7 +9,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from inference_service.core.errors import Unavailable
-from inference_service.protocols.oip.routes import Server
+from inference_service.protocols.oip.routes import ServerInfo
 from inference_service.protocols.oip.rpc.messages import POOL, SERVICE
 from inference_service.protocols.oip.rpc.service import InferenceService
 from inference_service.web.endpoint import Edge
@@ -22,7 +22,7 @@ _STATUS = health_pb2.HealthCheckResponse
 class GrpcServer:
     """Listens from `start` to `stop`."""
 
-    def __init__(self, edge: Edge, health_: Health, server: Server) -> None:
+    def __init__(self, edge: Edge, health_: Health, server: ServerInfo) -> None:
         self._edge = edge
         self._health = health_
         self._service = InferenceService(edge, health_, server)

@@ -28,9 +28,9 @@ from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.oip.extensions import model_config, statistics
 from inference_service.protocols.oip.infer import call as call_of
-from inference_service.protocols.oip.infer import reply_to
+from inference_service.protocols.oip.infer import writer_of
 from inference_service.protocols.oip.repository import check_admin, index_of
-from inference_service.protocols.oip.routes import Server, model_metadata_of
+from inference_service.protocols.oip.routes import ServerInfo, model_metadata_of
 from inference_service.protocols.oip.rpc import codec
 from inference_service.protocols.oip.rpc.messages import DESCRIPTOR, SERVICE, message
 from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Call, Codec, Head
@@ -61,7 +61,7 @@ _Context = Any  # grpc.aio.ServicerContext, which has no types of its own
 class InferenceService:
     """One coroutine for each method of the service, with its messages."""
 
-    def __init__(self, edge: Edge, health: Health, server: Server) -> None:
+    def __init__(self, edge: Edge, health: Health, server: ServerInfo) -> None:
         self._edge = edge
         self._engine = edge.engine
         self._health = health
@@ -233,10 +233,10 @@ class InferenceService:
 def _decode(request: Any, info: ModelInfo, head: Head) -> Call:
     """A ModelInferRequest; it is answered with a ModelInferResponse."""
     decoded = codec.decode(request)
-    reply = reply_to(decoded, info, head.non_finite)
+    writer = writer_of(decoded, info, head.non_finite)
 
     def encode(outputs: Tensors) -> bytes:
-        return bytes(codec.encode(reply, outputs).SerializeToString())
+        return bytes(codec.encode(writer, outputs).SerializeToString())
 
     return call_of(decoded, info, encode)
 
@@ -244,10 +244,10 @@ def _decode(request: Any, info: ModelInfo, head: Head) -> Call:
 def _decode_in_stream(request: Any, info: ModelInfo, head: Head) -> Call:
     """The same, answered with a ModelStreamInferResponse."""
     decoded = codec.decode(request)
-    reply = reply_to(decoded, info, head.non_finite)
+    writer = writer_of(decoded, info, head.non_finite)
 
     def encode(outputs: Tensors) -> bytes:
-        answer = _StreamResponse(infer_response=codec.encode(reply, outputs))
+        answer = _StreamResponse(infer_response=codec.encode(writer, outputs))
         return bytes(answer.SerializeToString())
 
     return call_of(decoded, info, encode)

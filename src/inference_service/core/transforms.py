@@ -95,8 +95,8 @@ class TopK:
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
-    """Steps by the name of their input or output."""
+class Transforms:
+    """The [preprocess] and [postprocess] of model.toml: steps by their input or output."""
 
     before: Mapping[str, Affine] = field(default_factory=dict)
     after: Mapping[str, TopK] = field(default_factory=dict)
