@@ -156,7 +156,7 @@ class Desk:
 
     def _encode_together(self, writer: Writer, requests: list[HotRequest]) -> None:
         bodies = None
-        if len(requests) > 1 and not requests[0].model.info.transforms.after:
+        if len(requests) > 1 and not requests[0].model.info.transforms.changes_outputs:
             begun = perf_counter()
             try:
                 bodies = writer.together(
