@@ -92,8 +92,13 @@ def start_server(path: Path, *options: str, **environment: str) -> RunningServer
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Verdicts are kept in a cache of the tests' own, not in the user's."""
+    """Findings are kept in a cache of the tests' own, not in the user's.
+
+    Models are loaded without the helper process, which takes a second to start, but for the tests
+    of it and of the shipped models.
+    """
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["INFERENCE_SERVICE_RUNTIME__HELPER_PROCESS"] = "false"
 
 
 @contextmanager
@@ -120,7 +125,9 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
     """The shipped models, served for the whole session."""
-    with serving(MODELS, INFERENCE_SERVICE_GRPC__PORT="0") as running:
+    environment = {"GRPC__PORT": "0", "RUNTIME__HELPER_PROCESS": "true"}
+    given = {f"INFERENCE_SERVICE_{name}": value for name, value in environment.items()}
+    with serving(MODELS, **given) as running:
         yield running
 
 

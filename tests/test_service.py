@@ -240,7 +240,7 @@ async def test_a_stream_below_a_path_reaches_its_task() -> None:
     service = Service(Settings(models=MODELS / "speech", runtime=RuntimeSettings(warm_up=False)))
     host = FastAPI()
     host.mount("/ml", service.asgi)
-    pieces = [
+    pieces: list[dict[str, Any]] = [
         {"type": "websocket.connect"},
         {"type": "websocket.receive", "bytes": bytes(16_000 * 4)},
         {"type": "websocket.receive", "text": '{"event": "end"}'},

@@ -1,5 +1,6 @@
 """External tools: a test that needs one says so, and is never silently skipped."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -22,6 +23,11 @@ def need(*names: str) -> None:
 def need_file(path: Path) -> None:
     """The same for a file that scripts/install-test-tools makes."""
     _check([] if path.exists() else [str(path.relative_to(TOOLS.parent))])
+
+
+def need_package(*names: str) -> None:
+    """The same for Python packages of requirements-dev.lock or of scripts/import-tests."""
+    _check([name for name in names if importlib.util.find_spec(name) is None])
 
 
 def _check(missing: list[str]) -> None:

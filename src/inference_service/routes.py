@@ -24,12 +24,15 @@ from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.settings import Settings
 from inference_service.telemetry.prometheus import exposition
+from inference_service.web.access import Failure
 from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
 from inference_service.web.document import Document
 from inference_service.web.endpoint import Edge
+from inference_service.web.errors import answer
 from inference_service.web.health import Health
 from inference_service.web.hot_paths import Target, resolve
 
+_OPENAI_PATHS = frozenset({"/v1/embeddings", "/embeddings", "/v1/audio/transcriptions"})
 _HOME = files("inference_service.web").joinpath("home.html").read_text("utf-8")
 
 
@@ -39,7 +42,7 @@ def add_predictions(
     edge: Edge,
     *,
     health: Health,
-    server: oip.Server,
+    server: oip.ServerInfo,
     pool: ThreadPoolExecutor,
 ) -> list[APIRoute]:
     """The paths of all protocols; returns the routes that hot paths may lead to.
@@ -89,6 +92,11 @@ def add_pages(
         route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url
     ]
     app.add_route(str(app.openapi_url), document.answer, include_in_schema=False)
+
+
+def failure_at(path: str) -> Failure:
+    """How errors of a path are written: OpenAI's have a shape of their own."""
+    return openai.failure if path.rstrip("/") in _OPENAI_PATHS else answer
 
 
 def hot_paths(routes: list[APIRoute], engine: Engine) -> dict[str, Target]:

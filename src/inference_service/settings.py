@@ -77,10 +77,17 @@ class RepositorySettings(_Section):
     follow_links: bool = Field(
         False, description="follow symbolic links out of the model repository, too"
     )
+    locked: bool = Field(
+        False,
+        description="serve only models that are in models.lock; unset: where there is one, too",
+    )
+    public_key: Path | None = Field(
+        None, description="PEM file of the Ed25519 key that models.lock must be signed with"
+    )
     run_pipeline_code: bool = Field(
         False,
-        description="run the pipeline.py of models whose model.toml names it: whoever writes into "
-        "the repository runs code here",
+        description="run the pipeline.py of models whose model.toml names it: write access to the "
+        "repository is then the right to run code",
     )
 
 
@@ -118,8 +125,15 @@ class RuntimeSettings(_Section):
     )
     profile_cache: Path | None = Field(
         None,
-        description="a folder that keeps measured costs, and verdicts on batching, between starts; "
-        "unset: verdicts alone, in the user's cache folder if there is one",
+        description="a folder that keeps what was found out about models between starts: batching, "
+        "costs, the optimised graph; unset: the user's cache folder, if there is one",
+    )
+    helper_process: bool = Field(
+        True, description="read, check and measure models in a process of their own"
+    )
+    max_load_bytes: PositiveInt | None = Field(
+        None,
+        description="memory that this process may take; unset: as much as the service may use",
     )
     max_run_bytes: PositiveInt | None = Field(
         None,
@@ -167,8 +181,11 @@ class GrpcSettings(_Section):
 
 
 class HttpSettings(_Section):
-    """What browsers may do."""
+    """What browsers may do, and which way requests take."""
 
+    front: bool = Field(
+        True, description="answer small requests on a shortcut past ASGI, which answers alike"
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may call the service; `*`: all"
     )
@@ -196,12 +213,6 @@ class AdminSettings(_Section):
         le=65535,
         description="a port of its own for what needs the scope admin; unset: the same",
     )
-
-    @model_validator(mode="after")
-    def _needs_token(self) -> Self:
-        if self.repository and self.token is None:
-            raise ValueError("admin.repository needs admin.token: loading models needs an admin")
-        return self
 
 
 class ShutdownSettings(_Section):
@@ -242,6 +253,15 @@ class Settings(BaseSettings):
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
+
+    @model_validator(mode="after")
+    def _admin_is_known(self) -> Self:
+        if self.admin.repository and not self.admin.token and not self.security.access_control:
+            raise ValueError(
+                "admin.repository needs admin.token, or access control (security.keys_file): "
+                "loading models needs an admin"
+            )
+        return self
 
 
 class _FileSettings(Settings):

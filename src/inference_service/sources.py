@@ -23,9 +23,19 @@ from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
 from inference_service.repository.layout import ModelEntry, names, scan
-from inference_service.repository.manifest import padding_of, pipeline_of
-from inference_service.runtime.loader import LoadOptions, load
+from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
+from inference_service.repository.manifest import padding_of, transforms_of
+from inference_service.runtime import apart
+from inference_service.runtime.findings import FindingsCache
+from inference_service.runtime.loader import load
 from inference_service.runtime.memory import memory_limit
+from inference_service.runtime.options import (
+    Description,
+    Kept,
+    LoadOptions,
+    Machine,
+    RowOptions,
+)
 from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
@@ -76,11 +86,12 @@ def model_sources(settings: Settings, name: str) -> list[VersionSource]:
         raise InvalidInput(f"failed to load model '{name}': {told}") from error
     for entry in found:
         if entry.name == name:
-            return _sources(settings, entry)
+            return _sources(settings, entry, beside=True)
     raise ModelNotFound(f"there is no model '{name}' in the repository")
 
 
-def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
+def _sources(settings: Settings, entry: ModelEntry, *, beside: bool = False) -> list[VersionSource]:
+    """``beside``: other models are being served, and come first."""
     if entry.problem:
         return [VersionSource(entry.name, max(entry.versions, default=1), _broken(entry.problem))]
     wanted = entry.manifest.versions.aspired(entry.versions)
@@ -91,7 +102,7 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
         VersionSource(
             entry.name,
             version,
-            partial(_load, settings, entry, version),
+            partial(_load, settings, entry, version, beside),
             [entry.manifest, entry.stamps.get(version)],
         )
         for version in sorted(wanted, reverse=True)
@@ -99,11 +110,16 @@ def _sources(settings: Settings, entry: ModelEntry) -> list[VersionSource]:
 
 
 def _load(
-    settings: Settings, entry: ModelEntry, version: int, warming: Callable[[], None]
+    settings: Settings, entry: ModelEntry, version: int, beside: bool, warming: Callable[[], None]
 ) -> tuple[ModelInfo, Runner]:
     def attempt(options: LoadOptions) -> tuple[ModelInfo, Runner]:
-        return in_words(entry, lambda: load(options, warming))
+        runtime = settings.runtime
+        if not runtime.helper_process:
+            return in_words(entry, lambda: load(options, warming))
+        bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
+        return in_words(entry, lambda: apart.load(options, warming, bounds, beside=beside))
 
+    in_words(entry, lambda: _check_lock(settings, entry, version))
     (info, runner), why = with_pipeline_if_it_fits(
         entry, load_options(settings, entry, version), attempt
     )
@@ -113,8 +129,8 @@ def _load(
 
 def _with_names(info: ModelInfo) -> ModelInfo:
     """What documents say of the tensors, by the names that clients use."""
-    name = info.pipeline.name
-    if not info.pipeline.names:
+    name = info.transforms.name
+    if not info.transforms.names:
         return info
     example = info.example and {name(own): value for own, value in info.example.items()}
     return replace(
@@ -130,8 +146,8 @@ def with_pipeline_if_it_fits(
 ) -> tuple[T, tuple[str, ...]]:
     """The attempt, and what is to be said of it.
 
-    A pipeline that nobody has asked for, as files beside the model suggest it, must not be the
-    reason why a model is not served: it is then served without.
+    A pipeline that is only derived from files beside the model must not be the reason why a model
+    is not served: it is then served without.
     """
     try:
         return attempt(options), ()
@@ -140,6 +156,23 @@ def with_pipeline_if_it_fits(
             raise
         why = f"it takes tensors only, no pipeline is made of its config.json: {error}"
         return attempt(replace(options, payloads=None)), (why,)
+
+
+def _check_lock(settings: Settings, entry: ModelEntry, version: int) -> None:
+    """Raises InvalidModel where models.lock, or its signature, says that files are others."""
+    repository = settings.repository
+    root = settings.models if settings.models.is_dir() else settings.models.parent
+    public_key = repository.public_key.read_bytes() if repository.public_key is not None else None
+    locked = read_lock(root, public_key)
+    if locked is None:
+        if repository.locked or public_key is not None:
+            raise InvalidModel(f"there is no {LOCK_FILE}: run inference-service lock")
+        return
+    others = [
+        path.parent.name for number, path in entry.versions.items()
+        if number != version and path.parent != entry.folder
+    ]  # fmt: skip
+    check_model(entry.folder or entry.versions[version], root, locked, others)
 
 
 def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
@@ -187,8 +220,10 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     batching, defaults = manifest.batching, settings.batching
     runtime = settings.runtime
     delay, hold = batching.max_queue_delay, batching.hold
+    default = batching.default_deadline or defaults.default_deadline
+    longest_time = settings.limits.request_timeout
     largest = batching.max_batch_size or defaults.max_batch_size
-    padding, longest = padding_of(manifest)
+    kept = runtime.profile_cache or user_cache()
     return LoadOptions(
         name=entry.name,
         version=version,
@@ -197,38 +232,50 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
             max_batch_size=largest or 1,
             max_queue_rows=batching.max_queue_rows or defaults.max_queue_rows,
             max_queue_delay=defaults.max_queue_delay if delay is None else delay,
-            default_deadline=batching.default_deadline or defaults.default_deadline,
-            max_deadline=settings.limits.request_timeout,
+            default_deadline=None if default is None else min(default, longest_time),
+            max_deadline=longest_time,
             hold=defaults.hold if hold is None else hold,
             sizes=tuple(batching.allowed_batch_sizes),
         ),
-        layouts=layouts(
-            cores(settings),
-            manifest.runtime.slots or runtime.slots,
-            manifest.runtime.intra_op_threads or runtime.intra_op_threads,
-        ),
         derive_max_batch_size=largest is None,
-        allow_spinning=runtime.allow_spinning,
-        profiles=ProfileCache(runtime.profile_cache),
-        verdicts=VerdictCache(runtime.profile_cache or user_cache()),
-        max_run_bytes=runtime.max_run_bytes or memory_limit() // 2,
-        mode=batching.mode,
-        warm_up=runtime.warm_up and manifest.warmup.enabled,
         share_identical=batching.share_identical,
-        row_shapes=manifest.warmup.shapes,
-        padding=padding,
-        longest=longest,
+        transforms=transforms_of(manifest),
         payloads=_payloads(settings, entry, version),
-        frame=Frame(batching.axes, manifest.runtime.constants),
-        description=manifest.description,
-        labels=manifest.labels,
-        version_labels=tuple(
-            label for label, to in manifest.version_labels.items() if to == version
+        rows=RowOptions(
+            batching.mode,
+            manifest.warmup.shapes,
+            *padding_of(manifest),
+            Frame(batching.axes, manifest.runtime.constants),
         ),
-        metadata=manifest.metadata,
-        example=manifest.example,
-        example_file=example_file(entry.versions[version].parent),
-        pipeline=pipeline_of(manifest),
+        machine=_machine(settings, entry),
+        kept=Kept(ProfileCache(runtime.profile_cache), VerdictCache(kept), FindingsCache(kept)),
+        about=_description(entry, version),
+    )
+
+
+def _machine(settings: Settings, entry: ModelEntry) -> Machine:
+    runtime, own = settings.runtime, entry.manifest.runtime
+    return Machine(
+        layouts(
+            cores(settings),
+            own.slots or runtime.slots,
+            own.intra_op_threads or runtime.intra_op_threads,
+        ),
+        runtime.allow_spinning,
+        runtime.max_run_bytes or memory_limit() // 2,
+        runtime.warm_up and entry.manifest.warmup.enabled,
+    )
+
+
+def _description(entry: ModelEntry, version: int) -> Description:
+    manifest = entry.manifest
+    return Description(
+        manifest.description,
+        manifest.labels,
+        tuple(label for label, to in manifest.version_labels.items() if to == version),
+        manifest.metadata,
+        manifest.example,
+        example_file(entry.versions[version].parent),
     )
 
 

@@ -161,7 +161,7 @@ def test_the_image_serves_under_a_read_only_root_without_rights_and_stops_cleanl
     port = free_port()
     name = containers.tool(
         "podman", "run", "--detach", "--network", "host", "--read-only", "--tmpfs", "/tmp",
-        "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "768m",
+        "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "512m",
         "--cpus", "1", "--env", f"INFERENCE_SERVICE_PORT={port}",
         "--env", "INFERENCE_SERVICE_HOST=127.0.0.1", "inference-service",
     ).strip()  # fmt: skip

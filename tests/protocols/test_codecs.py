@@ -246,7 +246,7 @@ def test_golden_messages_of_grpc() -> None:
     )
     decoded = rpc.decode(request)
     assert decoded.inputs["x"].tolist() == [[1, 2]]
-    answer = rpc.encode(oip.Reply("m", 3, decoded), {"y": Y})
+    answer = rpc.encode(oip.AnswerWriter("m", 3, decoded), {"y": Y})
     assert answer.SerializeToString() == (
         b"\x0a\x01m\x12\x013\x1a\x017"
         b"\x2a\x0c\x0a\x01y\x12\x04FP32\x1a\x01\x02"

@@ -159,7 +159,7 @@ def decode_oip(body: bytes, signature: Signature) -> tuple[Tensors, Any]:
 
 
 def encode_oip(outputs: Tensors, _: Signature, request: oip.Infer) -> oip.Answer:
-    return oip.Reply("m", 1, request).write(outputs)
+    return oip.AnswerWriter("m", 1, request).write(outputs)
 
 
 def read_oip(answer: oip.Answer, _: Signature) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def decode_rpc(request: Any, _: Signature) -> tuple[Tensors, Any]:
 
 
 def encode_rpc(outputs: Tensors, _: Signature, request: oip.Infer) -> Any:
-    return rpc.encode(oip.Reply("m", 1, request), outputs)
+    return rpc.encode(oip.AnswerWriter("m", 1, request), outputs)
 
 
 def read_rpc(response: Any, _: Signature) -> dict[str, Any]:

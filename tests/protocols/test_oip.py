@@ -13,7 +13,7 @@ from inference_service.core.errors import ExecutionFailed, InvalidInput
 from inference_service.core.tensors import Array, BatchMode, DType, NonFinite, Signature, TensorSpec
 from inference_service.protocols.oip import codec
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.codec import Infer, Reply, Wanted, decode
+from inference_service.protocols.oip.codec import AnswerWriter, Infer, Wanted, decode
 from inference_service.protocols.oip.rpc import codec as rpc
 from inference_service.protocols.oip.rpc.messages import message
 
@@ -66,7 +66,7 @@ def test_the_golden_request_in_binary() -> None:
 def test_the_golden_answers() -> None:
     words: Array = np.array(["é", ""], object)
     outputs: dict[str, Array] = {"y": np.array([0.5, 1.5], np.float32), "word": words}
-    answer = Reply("m", 3, Infer({}, id="7")).write(outputs)
+    answer = AnswerWriter("m", 3, Infer({}, id="7")).write(outputs)
     assert answer == (
         b'{"model_name":"m","model_version":"3","id":"7","outputs":['
         b'{"name":"y","datatype":"FP32","shape":[2],"data":[0.5,1.5]},'
@@ -79,13 +79,13 @@ def test_the_golden_answers() -> None:
         b'{"name":"word","datatype":"BYTES","shape":[2],"parameters":{"binary_data_size":10}}]}'
     )
     tail = b"\x00\x00\x00\x3f\x00\x00\xc0\x3f\x02\x00\x00\x00\xc3\xa9\x00\x00\x00\x00"
-    assert Reply("m", 3, Infer({}, binary=True)).write(outputs) == (head + tail, len(head))
+    assert AnswerWriter("m", 3, Infer({}, binary=True)).write(outputs) == (head + tail, len(head))
 
 
 def test_outputs_come_in_the_order_and_the_form_they_are_asked_for() -> None:
     outputs: dict[str, Array] = {"a": np.array([1], np.int64), "b": np.array([], np.float32)}
     wanted = (Wanted("b", binary=True), Wanted("a"))
-    answer = Reply("m", 1, Infer({}, outputs=wanted)).write(outputs)
+    answer = AnswerWriter("m", 1, Infer({}, outputs=wanted)).write(outputs)
     assert answer.json_length == len(answer.body), "a tensor without elements has no bytes"
     assert json.loads(answer.body)["outputs"] == [
         {"name": "b", "datatype": "FP32", "shape": [0], "parameters": {"binary_data_size": 0}},
@@ -99,7 +99,7 @@ def test_every_type_passes_both_ways(data: st.DataObject, dtype: DType, binary: 
     elements = npst.from_dtype(dtype.numpy, allow_nan=finite, allow_infinity=finite)
     shape = npst.array_shapes(max_dims=3, max_side=4)
     array = data.draw(npst.arrays(dtype.numpy, shape, elements=elements))
-    answer = Reply("m", 1, Infer({}, binary=binary)).write({"x": array})
+    answer = AnswerWriter("m", 1, Infer({}, binary=binary)).write({"x": array})
     sent = json.loads(answer.body[: answer.json_length])
     request = json.dumps({"inputs": sent["outputs"]}).encode()
     tail = answer.body[answer.json_length :] if binary else b""
@@ -113,7 +113,7 @@ def test_strings_pass_both_ways(texts: list[str], binary: bool) -> None:
     texts = [text.encode("utf-8", "ignore").decode() for text in texts]
     array = np.empty(len(texts), object)
     array[:] = texts
-    answer = Reply("m", 1, Infer({}, binary=binary)).write({"word": array})
+    answer = AnswerWriter("m", 1, Infer({}, binary=binary)).write({"word": array})
     sent = json.loads(answer.body[: answer.json_length])
     request = json.dumps({"inputs": sent["outputs"]}).encode()
     tail = answer.body[answer.json_length :] if binary else b""
@@ -164,7 +164,9 @@ def test_parameters_are_read() -> None:
 def test_a_classification_has_the_best_classes_with_their_labels() -> None:
     scores = np.array([[0.25, 0.5, 0.125], [1, 1, -2]], np.float32)
     wanted = (Wanted("y", classes=2),)
-    answer = Reply("m", 1, Infer({}, outputs=wanted), {"y": ("cat", "dog")}).write({"y": scores})
+    answer = AnswerWriter("m", 1, Infer({}, outputs=wanted), {"y": ("cat", "dog")}).write(
+        {"y": scores}
+    )
     assert json.loads(answer.body)["outputs"] == [
         {
             "name": "y", "datatype": "BYTES", "shape": [2, 2],
@@ -172,7 +174,7 @@ def test_a_classification_has_the_best_classes_with_their_labels() -> None:
         }
     ]  # fmt: skip
     with pytest.raises(InvalidInput, match="a classification needs numbers"):
-        Reply("m", 1, Infer({}, outputs=wanted)).write({"y": np.array(["a"], object)})
+        AnswerWriter("m", 1, Infer({}, outputs=wanted)).write({"y": np.array(["a"], object)})
 
 
 BINARY = {"binary_data_size": 16}
@@ -245,14 +247,14 @@ def test_nan_is_null_an_error_or_bare_as_asked() -> None:
     outputs = {"y": np.array([np.nan, np.inf, 0.1], np.float32)}
 
     def data(policy: NonFinite) -> bytes:
-        answer = Reply("m", 1, Infer({}), non_finite=policy).write(outputs).body
+        answer = AnswerWriter("m", 1, Infer({}), non_finite=policy).write(outputs).body
         return answer[answer.index(b'"data":') :]
 
     assert data(NonFinite.NULL) == b'"data":[null,null,0.1]}]}'
     assert data(NonFinite.BARE) == b'"data":[NaN,Infinity,0.1]}]}'
     with pytest.raises(ExecutionFailed, match="the model's answer holds NaN or Infinity"):
         data(NonFinite.ERROR)
-    binary = Reply("m", 1, Infer({}, binary=True), non_finite=NonFinite.ERROR).write(outputs)
+    binary = AnswerWriter("m", 1, Infer({}, binary=True), non_finite=NonFinite.ERROR).write(outputs)
     assert binary.body.endswith(outputs["y"].tobytes()), "bytes have every number"
     sent = b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[NaN,-Infinity]}]}'
     taken = decode(sent, ONE, non_finite=True).inputs["x"]
@@ -295,7 +297,7 @@ def test_a_tensor_without_rows_is_classified_as_one_row() -> None:
         BatchMode.WHOLE,
     )
     wanted = (Wanted("y", classes=2),)
-    reply = Reply("m", 1, Infer({}, outputs=wanted), row_axes=signature.row_axes)
+    reply = AnswerWriter("m", 1, Infer({}, outputs=wanted), row_axes=signature.row_axes)
     found = json.loads(reply.write({"y": scores}).body)["outputs"][0]
     assert (found["datatype"], found["shape"]) == ("BYTES", [2])
     order = np.argsort(-scores, kind="stable")[:2]
@@ -351,6 +353,6 @@ def test_raw_contents_beside_an_empty_message_are_raw() -> None:
 def test_rows_on_another_axis_are_classified_by_row() -> None:
     scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.4]], np.float32)
     wanted = (Wanted("y", classes=1),)
-    reply = Reply("m", 1, Infer({}, outputs=wanted), row_axes={"y": 1})
+    reply = AnswerWriter("m", 1, Infer({}, outputs=wanted), row_axes={"y": 1})
     found = json.loads(reply.write({"y": scores}).body)["outputs"][0]
     assert found["data"] == ["0.800000:1", "0.900000:0"]

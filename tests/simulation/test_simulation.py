@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference_service.core.scheduling.entries import Entry
 from inference_service.simulation.arrivals import OPEN, Closed, arrivals, poisson
 from inference_service.simulation.lengths import run_lengths
 from inference_service.simulation.oracle import least_mean_latency, most_in_time
@@ -91,7 +92,7 @@ def test_cork_drops_who_would_be_late_and_trains_with_what_comes() -> None:
     assert trained == [(2.0 * n, 1) for n in range(12)]
     assert cork.decide(100.0, 1).run == []
     for n in range(3):
-        cork.offer(n, key=0, rows=1, now=96.5 + n / 2)
+        cork.offer(Entry(n, 0), 96.5 + n / 2)
     decisions = cork.decide(99.0, 1)
     assert [drop.entry.item for drop in decisions.drop] == [0]
     assert [batch.rows for batch in decisions.run] == [2]

@@ -9,8 +9,8 @@ import requests
 from tritonclient import grpc, http
 
 from inference_service.core.errors import InvalidModel
-from inference_service.core.pipeline import Pipeline
 from inference_service.core.tensors import DType, Signature, TensorSpec
+from inference_service.core.transforms import Transforms
 from tests import onnx_models
 from tests.conftest import RunningServer, start_server
 
@@ -104,8 +104,8 @@ SIGNATURE = Signature(
 )
 def test_names_that_can_not_be_told_apart_are_refused(names: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidModel, match=message):
-        Pipeline(names=names).check(SIGNATURE)
+        Transforms(names=names).check(SIGNATURE)
 
 
 def test_without_names_the_signature_is_the_same_object() -> None:
-    assert Pipeline().served(SIGNATURE) is SIGNATURE
+    assert Transforms().served(SIGNATURE) is SIGNATURE

@@ -60,7 +60,7 @@ def _tried(task: Task, info: ModelInfo, model: Any) -> str:
             others = sorted({one.model for one in wanted if one.model})
             if others:
                 return f"prepared with {what}; it goes on with the model {', '.join(others)}"
-            outputs = [model.run(info.pipeline.preprocess(one.inputs)) for one in wanted]
+            outputs = [model.run(info.transforms.preprocess(one.inputs)) for one in wanted]
     except StopIteration as stop:
         text = (
             stop.value.model_dump_json() if hasattr(stop.value, "model_dump_json") else stop.value

@@ -40,7 +40,7 @@ class Guard:
 
     def alone(self, inputs: Tensors) -> bool:
         """Whether a request with these inputs may not share a run. Raises InvalidInput."""
-        key = tuple((name, inputs[name].shape) for name in sorted(inputs))
+        key = tuple([(name, array.shape) for name, array in inputs.items()])
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _REMEMBERED:

@@ -8,7 +8,6 @@ from inference_service.core.errors import Overloaded
 from inference_service.core.guard import Guard
 from inference_service.core.lifecycle import State
 from inference_service.core.padding import Padding
-from inference_service.core.pipeline import Pipeline
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
 from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.layout import Layout, Profile
@@ -16,6 +15,7 @@ from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Signature, Tensors
 from inference_service.core.text import TextEmbedder
+from inference_service.core.transforms import Transforms
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class ModelInfo:
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
     what its pipeline can be asked for. ``guard`` decides by shapes which requests are refused or
     run alone; None: none. ``row_shapes`` are shapes of rows that the graph is known to take, by
-    input, and ``example_file`` is one that its tasks are.
+    input, and ``example_file`` is one that its tasks are. ``memory_bytes`` is an estimate of the
+    memory that it takes; 0: none is known.
     """
 
     name: str
@@ -70,7 +71,7 @@ class ModelInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
-    pipeline: Pipeline = field(default_factory=Pipeline)
+    transforms: Transforms = field(default_factory=Transforms)
     profiles: tuple[Profile, ...] = (Profile(Layout(1, 1)),)
     padding: Padding = field(default_factory=Padding)
     share_identical: bool = False
@@ -80,14 +81,15 @@ class ModelInfo:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     example_file: bytes = b""
+    memory_bytes: int = 0
     ref: ModelRef = field(init=False)
     """Name and version."""
     served: Signature = field(init=False)
-    """The signature as clients see it: with the pipeline's outputs, by the clients' names."""
+    """The signature for clients: with the outputs of the transforms, by the clients' names."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", ModelRef(self.name, self.version))
-        object.__setattr__(self, "served", self.pipeline.served(self.signature))
+        object.__setattr__(self, "served", self.transforms.served(self.signature))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ _BY_BYTES = 1024
 _LARGEST_HASHED = 2**20
 """Bytes; hashing more on the event loop would cost more than the batch brings."""
 
+_REMEMBERED = 1024  # kinds of shapes and outputs
+
 
 class Kind(NamedTuple):
     """A request's batch key, the numbers in a row of it (quantised), and its rows' length where
@@ -34,21 +36,35 @@ class BatchKeys:
         self._padding = info.padding
         self._unique = count()
         self._layout = info.signature.rows
+        self._whole = info.signature.mode is BatchMode.WHOLE
+        self._known: dict[Hashable, Kind] = {}
         self.row_elements = _row_elements(info) if info.signature.has_fixed_rows else 0
+        self._usual = Kind(((), ()), self.row_elements)
 
     def of(self, request: InferenceRequest, *, alone: bool) -> Kind:
         """The kind of a request; one that runs alone has a key of its own."""
-        signature = self._signature
-        if alone or signature.mode is BatchMode.WHOLE:
+        if alone or self._whole:
             return Kind(next(self._unique), quantised(_numbers(request.inputs)))
-        equal = self._layout.equal
-        shared: Hashable = ()
-        if equal:
-            shared = equal_key([request.inputs.get(name) for name in equal])
+        if self._layout.equal:
+            shared = equal_key([request.inputs.get(name) for name in self._layout.equal])
             if shared is None:
                 return Kind(next(self._unique), quantised(_numbers(request.inputs)))
+            return self._kind(request, shared)
+        if self.row_elements and not request.outputs:
+            return self._usual
+        known = (request.outputs, *[(name, array.shape) for name, array in request.inputs.items()])
+        kind = self._known.get(known)
+        if kind is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            kind = self._known[known] = self._kind(request, ())
+        return kind
+
+    def _kind(self, request: InferenceRequest, shared: Hashable) -> Kind:
+        """The kind of a request by its shapes and outputs, and the inputs that must be equal."""
         if self.row_elements:
-            return Kind((request.outputs, shared) if equal else request.outputs, self.row_elements)
+            return Kind((request.outputs, shared), self.row_elements)
+        signature = self._signature
         shapes = self._row_shapes(request.inputs)
         numbers = sum(math.prod(shape) for shape in shapes)
         padding = self._padding

@@ -107,10 +107,12 @@ class Worker:
             raise DeadlineExceeded("the deadline passed before the request could be queued")
         reply = Reply(request, on_done, self._answers, rows, info.signature.rows, alone=alone)
         key, row_elements, length = self._keys.of(request, alone=alone)
-        reply.entry = self.scheduler.offer(
-            reply, key=key, rows=rows, now=now, deadline=request.deadline, client=request.client,
-            priority=request.priority, row_elements=row_elements, length=length,
+        entry = Entry(
+            reply, key, rows, client=request.client, priority=request.priority,
+            deadline=request.deadline, row_elements=row_elements, length=length,
         )  # fmt: skip
+        self.scheduler.offer(entry, now)
+        reply.entry = entry
         self._dispatcher.mark(self)
         return reply
 
@@ -142,8 +144,8 @@ class Worker:
 
     def refusal(self, deadline: float) -> Overloaded | None:
         """See `Engine.refusal`."""
-        if deadline == math.inf and not self.scheduler.queue.rows:
-            return None  # nothing waits: it is enough to judge it when it is queued
+        if deadline == math.inf:
+            return None  # best effort is judged once, when it is queued and its client is known
         row_elements = self._keys.row_elements or None
         return self.scheduler.refusal(self._dispatcher.clock(), deadline, row_elements)
 
@@ -265,7 +267,7 @@ class Worker:
                 continue
             timing = Timing(batch.started - entry.arrival, result.seconds, batch.rows)
             entry.item.deliver(start, stop - start, outcome, timing)
-            if entry.item.settled:  # after a failure its other rows need not run any more
+            if isinstance(outcome, Exception):  # its other rows need not run any more
                 self.scheduler.finish(entry)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
         now = self._dispatcher.clock()

@@ -23,8 +23,9 @@ _EXACT_FLOAT = 2.0**53  # from it on a float no longer holds every integer
 _NUMBERS = frozenset({int, float})
 _BOOLEANS = frozenset({bool})
 _NULLABLE = frozenset({int, float, NoneType})
-_FEW = 4096  # numbers, for which one pass over their squares is cheaper than smallest and largest
-_SQUARES = {d: d.largest if d is DType.FP64 else d.largest**2 for d in DType if d.is_float}
+FEW_NUMBERS = 4096
+"""For which one pass over their squares is cheaper than smallest and largest."""
+SQUARES = {d: d.largest if d is DType.FP64 else d.largest**2 for d in DType if d.is_float}
 """What a sum of squares may be if every number is to fit the type; NaN and Infinity don't."""
 
 
@@ -206,7 +207,7 @@ def _float(raw: Array, dtype: DType, *, non_finite: bool) -> Array | None:
     target, largest = dtype.numpy, dtype.largest
     if raw.dtype.kind != "f" and dtype is not DType.FP16:
         return raw.astype(target)  # there is no integer that is too large
-    if raw.size <= _FEW and raw.dtype.kind == "f" and _square(raw) <= _SQUARES[dtype]:
+    if raw.size <= FEW_NUMBERS and raw.dtype.kind == "f" and _square(raw) <= SQUARES[dtype]:
         return raw.astype(target)
     smallest = np.minimum.reduce(raw, axis=None)
     if smallest >= -largest and np.maximum.reduce(raw, axis=None) <= largest:

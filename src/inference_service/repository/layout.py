@@ -205,10 +205,15 @@ def _checked(entry: ModelEntry, counts: Mapping[str, int]) -> ModelEntry:
     if counts[name] > 1:
         problem = f"there are both {name}/ and {name}.onnx: a model's name can be there once"
         return ModelEntry(name, problem=problem)
-    if not _NAME.fullmatch(name) or name in _TAKEN:
+    if not is_name(name):
         problem = "this can't be a model's name, which stands in paths: take letters and digits"
         return replace(entry, problem=problem)
     return entry
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a model's name."""
+    return _NAME.fullmatch(text) is not None and text not in _TAKEN
 
 
 def _printable(name: str) -> str:

@@ -20,8 +20,8 @@ from pydantic import (
 
 from inference_service.core.errors import InvalidModel, render_path
 from inference_service.core.padding import PaddedAxis
-from inference_service.core.pipeline import Affine, Pipeline, TopK
 from inference_service.core.tensors import BatchMode
+from inference_service.core.transforms import Affine, TopK, Transforms
 from inference_service.core.versions import Latest, VersionPolicy
 from inference_service.faults import first_fault
 from inference_service.repository.files import read_small
@@ -156,9 +156,9 @@ class Manifest(_Section):
     example: dict[str, Any] | None = None
 
 
-def pipeline_of(manifest: Manifest) -> Pipeline:
+def transforms_of(manifest: Manifest) -> Transforms:
     """The manifest's steps around the run."""
-    return Pipeline(
+    return Transforms(
         before={
             name: Affine(_numbers(step.scale), _numbers(step.offset), step.axis)
             for name, step in manifest.preprocess.items()

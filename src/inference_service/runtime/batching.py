@@ -11,7 +11,7 @@
 model.toml may set another mode. Then rows are where the verdict has found them, or on axis 0.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from inference_service.core.guard import Shapes
 from inference_service.core.rows import OutputRows, RowLayout
 from inference_service.core.tensors import BatchMode, Tensors, TensorSpec
 from inference_service.engine.interfaces import BatchSafety
+from inference_service.runtime.bounds import Bounds, rows_within
 from inference_service.runtime.probe import Sample, sample
 from inference_service.runtime.session import OpenModel, failed_node
-from inference_service.runtime.trial import Tried, refuted
+from inference_service.runtime.trial import ROWS, Tried, refuted
 from inference_service.runtime.verdicts import Analysis, VerdictCache
 from inference_service.safety.verdict import Status, Verdict
 
@@ -84,15 +85,16 @@ def checked(
     model: OpenModel,
     path: Path,
     cache: VerdictCache,
-    conditions: Sequence[Callable[[Shapes], bool]],
+    bounds: Bounds,
 ) -> Decision:
     """What is merged is tried on real rows first: where they depend on each other, it is whole."""
     row = decision.row
     if decision.mode is not BatchMode.MERGE or row is None:
         return decision
-    if decision.proven and not all(holds(shapes_of(row)) for holds in conditions):
+    if decision.proven and not all(holds(shapes_of(row)) for holds in bounds.conditions):
         return decision  # a request of this shape runs alone
-    tried = Tried(model, path, decision.rows, decision.sizes, row, decision.proven)
+    most = rows_within(bounds.peak, decision.rows, row, ROWS)
+    tried = Tried(model, path, decision.rows, decision.sizes, row, decision.proven, most)
     about = repr(
         (decision.proven, decision.rows, decision.sizes, sorted(shapes_of(row).items()), model.axes)
     )

@@ -1,22 +1,19 @@
 """From a file to a warm model whose batching is decided, and that can be served."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inference_service.core.guard import Guard, Shapes
-from inference_service.core.padding import PaddedAxis, Padding
-from inference_service.core.pipeline import Pipeline
-from inference_service.core.rows import RowLayout
-from inference_service.core.scheduling.layout import Layout, Profile
+from inference_service.core.padding import Padding
+from inference_service.core.scheduling.layout import Profile
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.tasks import BoundedPipeline, PayloadPipeline, labels_of
-from inference_service.core.tensors import BatchMode, Shape, Signature, Tensors, TensorSpec
+from inference_service.core.tasks import PayloadPipeline, labels_of
+from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.batching import Decision, checked, decide
+from inference_service.runtime.bounds import Bounds, Holds, Peak, Turned, guard_of, rows_within
 from inference_service.runtime.declared import (
     check_labels,
     check_row_shapes,
@@ -24,15 +21,13 @@ from inference_service.runtime.declared import (
     plain_row,
 )
 from inference_service.runtime.memory import Trimmer, resident
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.probe_padding import verified_padding
-from inference_service.runtime.profile import LARGEST, ProfileCache, derived_max_batch_size
+from inference_service.runtime.profile import LARGEST, derived_max_batch_size
 from inference_service.runtime.runner import OrtRunner, Shaping
-from inference_service.runtime.session import Frame, OpenModel, RuntimeOptions, open_model
+from inference_service.runtime.session import OpenModel, open_model
 from inference_service.runtime.verdicts import (
-    Analyse,
     Analysis,
-    VerdictCache,
-    analysed,
     analysis_of,
 )
 from inference_service.runtime.warmup import (
@@ -42,54 +37,8 @@ from inference_service.runtime.warmup import (
     typical_row,
     worth_inlining,
 )
-from inference_service.safety.ranges import LONGEST
 
 _UNMEASURED = 64  # rows; the largest batch of a model whose costs are not known
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """One model version's place, bounds and descriptions.
-
-    ``layouts`` are the ways to use the cores that may be chosen from, the first for the check.
-    ``policy.max_batch_size`` None is derived: the knee of the measured costs. ``analyse`` gives the
-    verdict on the file. ``max_run_bytes`` bounds the memory of a run, as far as shapes tell it.
-    """
-
-    name: str
-    version: int
-    path: Path
-    policy: BatchPolicy
-    layouts: tuple[Layout, ...] = (Layout(1, 1),)
-    derive_max_batch_size: bool = False
-    allow_spinning: bool = False
-    profiles: ProfileCache = field(default_factory=lambda: ProfileCache(None))
-    verdicts: VerdictCache = field(default_factory=lambda: VerdictCache(None))
-    analyse: Analyse = analysed
-    max_run_bytes: int | None = None
-    mode: BatchMode | None = None
-    warm_up: bool = True
-    share_identical: bool = False
-    row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    padding: Mapping[str, PaddedAxis] = field(default_factory=dict)
-    longest: int | None = None
-    description: str = ""
-    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    version_labels: tuple[str, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    example: Mapping[str, Any] | None = None
-    example_file: bytes = b""
-    pipeline: Pipeline = field(default_factory=Pipeline)
-    payloads: Callable[[], PayloadPipeline] | None = None
-    frame: Frame = field(default_factory=Frame)
-
-    def runtime(self, layout: Layout) -> RuntimeOptions:
-        """How onnxruntime uses the machine in this layout."""
-        # Declared padding, a pipeline or warm-up shapes imply inputs of several shapes.
-        one_shape = not (self.padding or self.payloads or self.row_shapes)
-        return RuntimeOptions(
-            layout.threads, self.allow_spinning, one_shape=one_shape, frame=self.frame
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +51,22 @@ class LoadedModel:
     analysis: Analysis
 
 
-def inspect(options: LoadOptions) -> LoadedModel:
+def inspect(options: LoadOptions, save: Path | None = None) -> LoadedModel:
     """Open a model, decide how it is batched and check that, without a warm-up.
 
-    Raises InvalidModel.
+    With ``save`` its optimised graph is written there. Raises InvalidModel.
     """
-    model = open_model(options.path, options.runtime(options.layouts[0]))
-    check_row_shapes(options.row_shapes, model.inputs)
+    runtime = replace(options.runtime(options.machine.layouts[0]), save=save)
+    model = open_model(options.path, runtime)
+    check_row_shapes(options.rows.shapes, model.inputs)
     payloads = None if options.payloads is None else options.payloads()
-    model = _with_example(model, options, payloads)
-    analysis = analysis_of(options.path, model.constants, options.verdicts, options.analyse)
-    decision = decide(model, analysis, options.mode, options.row_shapes)
-    turned = _Turned(options.frame.axes, {name: a.shape for name, a in model.constants.items()})
-    conditions = tuple(_Holds(turned, one.holds) for one in analysis.verdict.conditions)
-    decision = checked(decision, model, options.path, options.verdicts, conditions)
+    model = with_example(model, options, payloads)
+    analysis = analysis_of(
+        options.path, model.constants, options.kept.verdicts, options.kept.analyse
+    )
+    decision = decide(model, analysis, options.rows.mode, options.rows.shapes)
+    bounds = _bounds(options, model, analysis)
+    decision = checked(decision, model, options.path, options.kept.verdicts, bounds)
     warnings = list(decision.warnings)
     if model.maps:
         warnings.append(
@@ -123,29 +74,46 @@ def inspect(options: LoadOptions) -> LoadedModel:
             "[rows, classes]; exporting with zipmap=False is faster"
         )
     padding, why = _padding(options, payloads, model, decision)
-    warnings += why
-    info = _info(options, model, decision, padding, warnings)
-    options.pipeline.check(info.signature)
-    if options.labels:
+    decision = replace(decision, warnings=(*warnings, *why))
+    info = info_of(options, model, decision, padding)
+    loaded = described(options, payloads, LoadedModel(info, model, decision, analysis))
+    if options.about.labels:
         outputs = {} if decision.row is None else model.run(decision.row)
-        check_labels(options.labels, info.signature, outputs)
+        check_labels(options.about.labels, loaded.info.signature, outputs)
+    return loaded
+
+
+def described(
+    options: LoadOptions, payloads: PayloadPipeline | None, loaded: LoadedModel
+) -> LoadedModel:
+    """With what pipelines and the analysis add. Raises InvalidModel."""
+    info = loaded.info
+    options.transforms.check(info.signature)
     if payloads is not None:
         tasks = payloads.tasks(info.signature)
         labels = {**info.labels, **labels_of(tasks)}
         info = replace(info, tasks=tasks, text=payloads.embedder, labels=labels)
+    bounds = _bounds(options, loaded.model, loaded.analysis)
+    guard = guard_of(options, payloads, info, loaded.found, bounds)
+    return replace(loaded, info=replace(info, guard=guard))
+
+
+def _bounds(options: LoadOptions, model: OpenModel, analysis: Analysis) -> Bounds:
+    turned = Turned(options.rows.frame.axes, {name: a.shape for name, a in model.constants.items()})
+    conditions = tuple(Holds(turned, one.holds) for one in analysis.verdict.conditions)
     peak = analysis.verdict.cost.peak_bytes
-    bounds = _Bounds(conditions, None if peak is None else _Peak(turned, peak))
-    guard = _guard(options, payloads, info, decision, bounds)
-    return LoadedModel(replace(info, guard=guard), model, decision, analysis)
+    return Bounds(conditions, None if peak is None else Peak(turned, peak))
 
 
-def _with_example(
+def with_example(
     model: OpenModel, options: LoadOptions, payloads: PayloadPipeline | None
 ) -> OpenModel:
     """Rows may be made of the owner's example. Raises InvalidModel."""
     signature = Signature(model.inputs, model.outputs)
-    tasks = payloads.tasks(signature).values() if payloads is not None and options.example else ()
-    row = example_row(options.example or {}, signature, [task.noun for task in tasks])
+    tasks = (
+        payloads.tasks(signature).values() if payloads is not None and options.about.example else ()
+    )
+    row = example_row(options.about.example or {}, signature, [task.noun for task in tasks])
     return replace(model, known=model.known.with_row(row))
 
 
@@ -156,27 +124,27 @@ def _known_example(row: Tensors | None, model: OpenModel) -> Mapping[str, Any] |
     return plain_row(row, Signature(model.inputs, model.outputs))
 
 
-def _info(
+def info_of(
     options: LoadOptions,
     model: OpenModel,
     decision: Decision,
     padding: Padding,
-    warnings: Sequence[str],
 ) -> ModelInfo:
+    """What was decided, for all who ask for it."""
     return ModelInfo(
         name=options.name,
         version=options.version,
         signature=_signature(model, decision),
         policy=_policy(options, decision, padding.sizes),
-        description=options.description,
-        labels={**model.labels, **options.labels},
-        version_labels=options.version_labels,
-        metadata=options.metadata,
-        example=options.example or _known_example(decision.row, model),
-        row_shapes=options.row_shapes,
-        example_file=options.example_file,
-        warnings=tuple(warnings),
-        pipeline=options.pipeline,
+        description=options.about.description,
+        labels={**model.labels, **options.about.labels},
+        version_labels=options.about.version_labels,
+        metadata=options.about.metadata,
+        example=options.about.example or _known_example(decision.row, model),
+        row_shapes=options.rows.shapes,
+        example_file=options.about.example_file,
+        warnings=decision.warnings,
+        transforms=options.transforms,
         padding=padding,
         share_identical=options.share_identical,
         safety=decision.safety,
@@ -192,12 +160,12 @@ def _padding(
     """How rows and batches are padded, and what is to be said of it."""
     padding = Padding()
     why: list[str] = []
-    declared = options
-    if payloads is not None and not options.padding:
+    declared = options.rows
+    if payloads is not None and not options.rows.padding:
         # Texts are of any length: without another word their pipeline says how they are padded.
         names = {spec.name for spec in model.inputs}
         known = {name: axis for name, axis in payloads.padding.items() if name in names}
-        declared = replace(options, padding=known, longest=payloads.longest)
+        declared = replace(declared, padding=known, longest=payloads.longest)
     if declared.padding:
         if decision.rows.trivial:
             padding, why = verified_padding(model, decision.mode, declared)
@@ -239,109 +207,6 @@ def _policy(options: LoadOptions, decision: Decision, sizes: tuple[int, ...]) ->
     return replace(policy, max_batch_size=largest, sizes=sizes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Turned:
-    """Shapes of requests as the graph gets them: declared axes in their place, constants added."""
-
-    axes: Mapping[str, int]
-    constants: Shapes
-
-    def __call__(self, shapes: Shapes) -> Shapes:
-        if not self.axes and not self.constants:
-            return shapes
-        turned = dict(shapes)
-        for name in self.axes.keys() & turned.keys():
-            first, *rest = turned[name]
-            rest.insert(self.axes[name], first)
-            turned[name] = tuple(rest)
-        return {**turned, **self.constants}
-
-
-@dataclass(frozen=True, slots=True)
-class _Holds:
-    turned: _Turned
-    holds: Callable[[Shapes], bool]
-
-    def __call__(self, shapes: Shapes) -> bool:
-        return self.holds(self.turned(shapes))
-
-
-@dataclass(frozen=True, slots=True)
-class _Peak:
-    turned: _Turned
-    peak: Callable[[Shapes], int]
-
-    def __call__(self, shapes: Shapes) -> int:
-        return self.peak(self.turned(shapes))
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    """What the analysis says of the shapes of requests."""
-
-    conditions: tuple[_Holds, ...]
-    peak: _Peak | None
-
-
-def _guard(
-    options: LoadOptions,
-    payloads: PayloadPipeline | None,
-    info: ModelInfo,
-    decision: Decision,
-    bounds: _Bounds,
-) -> Guard | None:
-    """The bounds on requests; None where their shapes say nothing: there is one shape of rows."""
-    signature = info.signature
-    longest = _longest(options, payloads, signature)
-    merged = decision.mode is BatchMode.MERGE
-    conditions: tuple[Callable[[Shapes], bool], ...] = ()
-    if merged and decision.proven:
-        free = () if signature.has_fixed_rows else (_is_short,)
-        conditions = (*bounds.conditions, *free)
-        if decision.max_rows is not None:  # the graph may answer more rows otherwise
-            conditions = (*conditions, partial(_has_at_most, decision.max_rows, signature.rows))
-    one_shape = signature.has_fixed_rows and decision.mode is not BatchMode.WHOLE
-    peak = None if one_shape or options.max_run_bytes is None else bounds.peak
-    if not conditions and not longest and peak is None:
-        return None
-    return Guard(
-        conditions,
-        longest,
-        peak,
-        options.max_run_bytes,
-        signature.rows,
-        None if decision.mode is BatchMode.WHOLE else info.policy.max_batch_size,
-    )
-
-
-def _has_at_most(rows: int, layout: RowLayout, shapes: Shapes) -> bool:
-    """Whether a request has no more rows than those for which the proof holds."""
-    axes = ((name, layout.axis(name)) for name in shapes)
-    return all(axis is None or shapes[name][axis] <= rows for name, axis in axes)
-
-
-def _is_short(shapes: Shapes) -> bool:
-    """Whether the lengths are among those for which a proof computes with them."""
-    return all(length <= LONGEST for shape in shapes.values() for length in shape)
-
-
-def _longest(
-    options: LoadOptions, payloads: PayloadPipeline | None, signature: Signature
-) -> dict[str, Shape]:
-    """The longest axes of inputs, by model.toml and the pipeline."""
-    padding, limit = options.padding, options.longest
-    if payloads is not None and not padding:
-        padding, limit = payloads.padding, payloads.longest
-    names = {spec.name for spec in signature.inputs}
-    longest: dict[str, Shape] = {}
-    if limit is not None:
-        for name in names & padding.keys():
-            longest[name] = (*[None] * padding[name].axis, limit)
-    if isinstance(payloads, BoundedPipeline):
-        longest |= payloads.bounds(signature)
-    return longest
-
-
 def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, OrtRunner]:
     """Open, decide, check and warm up. Raises InvalidModel, or what a run raises."""
     loaded = inspect(options)
@@ -351,41 +216,71 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
 
 def warmed(loaded: LoadedModel, options: LoadOptions) -> tuple[ModelInfo, OrtRunner]:
     """Warm up and measure: the model as it is served. Raises what a run raises."""
-    models = {options.layouts[0].threads: loaded.model}
-    profiles: tuple[Profile, ...] = (Profile(options.layouts[0]),)
+    return warm(loaded, options).served()
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A model whose costs are measured.
+
+    ``models`` are its sessions by their threads, ``row`` is the smallest input that runs (None:
+    none is known), ``inline``: its runs are shorter than a hop to a thread. ``usual`` is what the
+    largest of its usual runs takes, in bytes.
+    """
+
+    info: ModelInfo
+    models: Mapping[int, OpenModel]
+    row: Tensors | None
+    inline: bool = False
+    usual: int = 0
+
+    def served(self) -> tuple[ModelInfo, OrtRunner]:
+        """The model as it is served."""
+        info, trimmer = self.info, None
+        if self.row is not None:
+            smallest = info.signature.rows.repeated(self.row, min(info.policy.sizes, default=1))
+            for model in self.models.values():  # larger batches were measured than will ever run
+                model.trim(smallest)
+            trimmer = Trimmer(smallest, self.usual)
+        runner = OrtRunner(
+            info.name,
+            self.models,
+            Shaping(info.signature.mode, info.signature.rows, info.padding),
+            max(profile.layout.instances for profile in info.profiles),
+            inline=self.inline,
+            trimmer=trimmer,
+        )
+        return info, runner
+
+
+def warm(loaded: LoadedModel, options: LoadOptions) -> Warm:
+    """Run growing batches and measure what they cost. Raises what a run raises."""
+    models = {options.machine.layouts[0].threads: loaded.model}
+    profiles: tuple[Profile, ...] = (Profile(options.machine.layouts[0]),)
     info, row = loaded.info, loaded.found.row
-    cheap, trimmer = False, None
-    if options.warm_up and row is not None:
-        before = resident()
-        typical = typical_row(loaded.model, info, row, options)
-        profiles = chosen(measured(info, typical, options, models), info, options)
-        usual = resident() - before
-        if options.derive_max_batch_size and not info.policy.sizes:
-            largest = min(derived_max_batch_size(profiles), info.policy.max_batch_size)
-            if info.signature.has_fixed_rows:
-                largest = worth_inlining(profiles, largest)
-            growth = info.policy.max_batch_size
-            derived = replace(info.policy, max_batch_size=largest, max_growth=growth)
-            info = replace(info, policy=derived)
-        cheap = loaded.analysis.verdict.cost.by_shape and is_cheap(info, profiles)
-        if cheap:  # longer runs would block the event loop
-            info = replace(info, policy=replace(info.policy, max_growth=0))
-        used = {profile.layout.threads for profile in profiles}
-        models = {threads: model for threads, model in models.items() if threads in used}
-        # Larger batches have been measured than are ever going to run.
-        smallest = info.signature.rows.repeated(row, min(info.policy.sizes, default=1))
-        for model in models.values():
-            model.trim(smallest)
-        trimmer = Trimmer(smallest, max(0, usual))
-    elif options.derive_max_batch_size and info.signature.mode is BatchMode.MERGE:
-        largest = min(_UNMEASURED, info.policy.max_batch_size)
-        info = replace(info, policy=replace(info.policy, max_batch_size=largest))
-    runner = OrtRunner(
-        info.name,
-        models,
-        Shaping(info.signature.mode, info.signature.rows, info.padding),
-        max(profile.layout.instances for profile in profiles),
-        inline=cheap,
-        trimmer=trimmer,
-    )
-    return replace(info, profiles=profiles), runner
+    if not options.machine.warm_up or row is None:
+        if options.derive_max_batch_size and info.signature.mode is BatchMode.MERGE:
+            largest = min(_UNMEASURED, info.policy.max_batch_size)
+            info = replace(info, policy=replace(info.policy, max_batch_size=largest))
+        return Warm(replace(info, profiles=profiles), models, None)
+    before = resident()
+    typical = typical_row(loaded.model, info, row, options)
+    if options.derive_max_batch_size and not info.policy.sizes:
+        peak = _bounds(options, loaded.model, loaded.analysis).peak
+        most = rows_within(peak, info.signature.rows, typical, info.policy.max_batch_size)
+        info = replace(info, policy=replace(info.policy, max_batch_size=most))
+    profiles = chosen(measured(info, typical, options, models), info, options)
+    usual = resident() - before
+    if options.derive_max_batch_size and not info.policy.sizes:
+        largest = min(derived_max_batch_size(profiles), info.policy.max_batch_size)
+        if info.signature.has_fixed_rows:
+            largest = worth_inlining(profiles, largest)
+        growth = info.policy.max_batch_size
+        derived = replace(info.policy, max_batch_size=largest, max_growth=growth)
+        info = replace(info, policy=derived)
+    cheap = loaded.analysis.verdict.cost.by_shape and is_cheap(info, profiles)
+    if cheap:  # longer runs would block the event loop
+        info = replace(info, policy=replace(info.policy, max_growth=0))
+    used = {profile.layout.threads for profile in profiles}
+    models = {threads: model for threads, model in models.items() if threads in used}
+    return Warm(replace(info, profiles=profiles), models, row, cheap, max(0, usual))

@@ -4,6 +4,8 @@ onnxruntime's arena keeps what the largest run has needed: a single long request
 gigabytes for as long as the process lives.
 """
 
+import contextlib
+import ctypes
 import logging
 import os
 from pathlib import Path
@@ -40,6 +42,12 @@ def resident() -> int:
             return int(file.read().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def give_back() -> None:
+    """Return freed memory to the system, which glibc keeps otherwise: loads free a lot at once."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Trimmer:

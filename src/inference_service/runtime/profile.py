@@ -23,6 +23,7 @@ from inference_service.core.scheduling.cost import CostTable, Points, knee
 from inference_service.core.scheduling.layout import Layout, Profile
 from inference_service.core.scheduling.policy import DEFAULTS
 from inference_service.core.tensors import Tensors
+from inference_service.runtime.memory import resident
 from inference_service.runtime.session import OpenModel
 from inference_service.runtime.verdicts import file_digest
 
@@ -35,6 +36,7 @@ LARGEST = 1024
 """Rows. The search for the knee ends here."""
 
 SLOW_RUN = 0.25
+_MOST_GROWTH = 128 * 2**20  # bytes; the next size takes twice as much
 _PER_SIZE = 0.03
 _RUNS = (3, 50)
 _AGAIN = 0.12  # seconds in all
@@ -68,14 +70,15 @@ class Measurement:
         self._slow = slow
         self._points: list[tuple[int, float]] = []
         self._best, self._stale = 0.0, 0
+        self._base = resident()
         self.ended = False
 
     def add(self, batch: Tensors, size: int) -> None:
         """The median seconds of a batch of this size.
 
         It is the last one when the budget is used up, after a run that took more than ``slow``
-        seconds, and with ``stop_at_knee`` when two sizes in a row have brought less than 3 % more
-        rows per second.
+        seconds, when the process has grown by much, and with ``stop_at_knee`` when two sizes in a
+        row have brought less than 3 % more rows per second.
         """
         begun = perf_counter()
         with ThreadPoolExecutor(self._layout.instances) as pool:
@@ -87,7 +90,8 @@ class Measurement:
         self._best = max(self._best, rate)
         self._left -= perf_counter() - begun
         at_knee = self._stop_at_knee and self._stale >= 2
-        self.ended = seconds > self._slow or self._left <= 0 or at_knee
+        large = resident() - self._base > _MOST_GROWTH
+        self.ended = seconds > self._slow or self._left <= 0 or at_knee or large
 
     @property
     def doubtful(self) -> list[int]:

@@ -106,6 +106,10 @@ class OrtRunner:
 
     async def aclose(self) -> None:
         """See `Runner.aclose`."""
+        self.shut_down()
+
+    def shut_down(self) -> None:
+        """End the threads; runs in progress go on to their end."""
         self._pool.shutdown(wait=False)
         self._audits.shutdown(wait=False)
 

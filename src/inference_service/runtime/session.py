@@ -81,6 +81,10 @@ class RuntimeOptions:
     one_shape: bool = True
     """Memory is planned ahead, which is kept for each shape: not for rows of unlike lengths."""
     frame: "Frame" = field(default_factory=lambda: Frame())  # noqa: PLW0108 - it is defined below
+    graph: Path | None = None
+    """The file's optimised graph, where it is kept: see `save`."""
+    save: Path | None = None
+    """Where the optimised graph is written, with its weights in a file beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +240,14 @@ class OpenModel:
 
 
 def open_model(
-    source: Path | bytes, options: RuntimeOptions, data: Path | None = None
+    source: Path | bytes,
+    options: RuntimeOptions,
+    data: Path | None = None,
+    known: KnownValues | None = None,
 ) -> OpenModel:
     """Open a file, or the bytes of one with its folder of external data.
+
+    ``known`` are the values that its nodes know, where they have been read before.
 
     Raises InvalidModel where onnxruntime can't read it or where a tensor is of an unsupported kind.
     """
@@ -267,7 +276,8 @@ def open_model(
         if arg.type in _DTYPES and arg.name not in frame.constants
     )
     constants = {spec.name: frame.array(spec) for spec in whole if spec.name in frame.constants}
-    known = known_values(source, inputs)
+    if known is None:
+        known = known_values(source, inputs)
     return OpenModel(session, inputs, outputs, maps, frame.axes, constants, optional, known)
 
 
@@ -286,8 +296,12 @@ def _session(
         settings.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(data)
         )
-    if not options.optimise:
+    if not options.optimise or options.graph is not None:
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if options.graph is not None:
+        source = options.graph
+    elif options.save is not None:
+        _save_to(settings, options.save)
     try:
         return ort.InferenceSession(
             source if isinstance(source, bytes) else str(source),
@@ -303,6 +317,21 @@ def _session(
             folder = source.parent if isinstance(source, Path) else data
             return _session(changed, options, folder)
         raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
+
+
+def _save_to(settings: ort.SessionOptions, path: Path) -> None:
+    """Let a session write its optimised graph, and its weights as its kernels want them.
+
+    A session of that graph maps the weights into memory: they are read when a run needs them, are
+    shared by all sessions of the graph, and count as the file's pages, which the system may drop.
+    """
+    settings.optimized_model_filepath = str(path)
+    for name, value in (
+        ("optimized_model_external_initializers_file_name", f"{path.name}.weights"),
+        ("optimized_model_external_initializers_min_size_in_bytes", "1024"),
+        ("save_external_prepacked_constant_initializers", "1"),
+    ):
+        settings.add_session_config_entry(f"session.{name}", value)
 
 
 def _declared(source: Path | bytes, session: ort.InferenceSession) -> Declared:

@@ -49,7 +49,8 @@ _SCALES = (1.0, 1e-3, 1e4)
 @dataclass(frozen=True, slots=True)
 class Tried:
     """A model that is to be tried: its session, file, rows, the one batch size that it runs (if it
-    is one), a row that runs, and whether independence is proven."""
+    is one), a row that runs, whether independence is proven, and how many rows there is memory
+    for."""
 
     model: OpenModel
     path: Path
@@ -57,6 +58,7 @@ class Tried:
     sizes: tuple[int, ...]
     row: Tensors
     proven: bool = False
+    most: int = ROWS
 
 
 class _Refuted(Exception):  # noqa: N818
@@ -87,7 +89,7 @@ def _try_outputs(tried: Tried, budget: float) -> float:
     answers = [alone.run(tried.row)]
     rows = [tried.row]
     seconds = perf_counter() - started
-    most = max(_FEWEST, min(ROWS, int(budget / (5 * seconds + 1e-6))))
+    most = max(_FEWEST, min(tried.most, int(budget / (5 * seconds + 1e-6))))
     until = perf_counter() + 2 * budget
     largest, failing = _integers(tried, alone)
     for candidate in unlike_rows(tried, most, largest):

@@ -99,7 +99,7 @@ def file_digest(path: Path) -> str:
 
 
 @lru_cache(maxsize=1)
-def _analysis_digest() -> str:
+def analysis_digest() -> str:
     """Changes with the analysis and with the check on load: verdicts of an older one are void."""
     digest = hashlib.sha256()
     for package in (Path(safety.__file__).parent, Path(__file__).parent):
@@ -135,7 +135,7 @@ class VerdictCache:
             for other in siblings
             if other != path and other.is_file() and (stat := other.stat())
         ]
-        about = repr((file_digest(path), data, ort.__version__, _analysis_digest()))
+        about = repr((file_digest(path), data, ort.__version__, analysis_digest()))
         return hashlib.sha256(about.encode()).hexdigest()[:32]
 
     def read(self, key: str) -> dict[str, Any]:
@@ -185,15 +185,16 @@ def analysis_of(path: Path, constants: Tensors, cache: VerdictCache, analyse: An
     values = repr(sorted((name, array.tolist()) for name, array in constants.items()))
     name = "analysis" + hashlib.sha256(values.encode()).hexdigest()[:16] * bool(constants)
     try:
-        return _read(cache.read(key)[name])
+        return analysis_read(cache.read(key)[name])
     except (KeyError, TypeError, ValueError):
         found = analyse(path, constants)
     with contextlib.suppress(TypeError):
-        cache.write(key, {name: _written(found)})
+        cache.write(key, {name: analysis_written(found)})
     return found
 
 
-def _written(found: Analysis) -> dict[str, Any]:
+def analysis_written(found: Analysis) -> dict[str, Any]:
+    """Raises TypeError for a verdict with functions that are not the analysis's."""
     return {
         "verdict": _verdict_written(found.verdict),
         "by_row": None if found.by_row is None else _verdict_written(found.by_row),
@@ -240,7 +241,7 @@ def _verdict_written(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _read(content: Mapping[str, Any]) -> Analysis:
+def analysis_read(content: Mapping[str, Any]) -> Analysis:
     """Raises KeyError, TypeError or ValueError for what was not written here."""
     by_row = content["by_row"]
     return Analysis(

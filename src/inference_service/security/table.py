@@ -39,7 +39,6 @@ HTTP: tuple[Row, ...] = (
     Row("GET", "/docs", Scope.READ),
     Row("GET", "/docs/oauth2-redirect", Scope.READ),
     Row("GET", "/openapi.json", Scope.READ),
-    Row("GET", "/static-offline-docs", Scope.READ),
     Row("GET", "/static-offline-docs/*", Scope.READ),
     Row("GET", "/models", Scope.READ),
     Row("GET", "/info", Scope.READ),

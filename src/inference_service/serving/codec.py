@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
+
+if TYPE_CHECKING:
+    from inference_service.serving.quick import Quick
 
 DECODE_OFF_LOOP_FROM = 256 * 1024
 ENCODE_OFF_LOOP_FROM = 128 * 1024
@@ -66,15 +69,21 @@ Decode = Callable[[Any, ModelInfo, Head], Call]
 and other ClientErrors."""
 
 
+def no_quick(_: ModelInfo) -> None:
+    """The `Codec.quick` of a protocol that has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How a protocol reads a request for one inference; its `Call` writes the answer.
 
     ``name`` is the protocol in the metrics. Payloads of ``off_loop_from`` bytes and more are
-    decoded in a thread, and ``heavy`` ones of any size.
+    decoded in a thread, and ``heavy`` ones of any size. ``quick`` makes a codec for one model, of
+    requests in the plainest form: see `serving.quick`.
     """
 
     name: str
     decode: Decode
     off_loop_from: int = DECODE_OFF_LOOP_FROM
     heavy: Callable[[Any, ModelInfo], bool] | None = None
+    quick: "Quick" = no_quick

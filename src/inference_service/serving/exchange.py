@@ -252,7 +252,7 @@ class Flight:
         model, head, deadline = request.model, request.head, request.deadline
         info = model.info
         try:
-            inputs = info.pipeline.preprocess(call.inputs)
+            inputs = info.transforms.preprocess(call.inputs)
             request.decode = perf_counter() - self._begun
             if call.timeout < math.inf:
                 seconds = min(call.timeout, request.limit)
@@ -275,7 +275,7 @@ class Flight:
         request.timing, request.rows = answer.timing, answer.rows
         self._begun = perf_counter()
         try:
-            outputs = request.model.info.pipeline.postprocess(answer.outputs)
+            outputs = request.model.info.transforms.postprocess(answer.outputs)
             if _size(outputs) >= ENCODE_OFF_LOOP_FROM:
                 self._off_loop(self._succeed, self._call.encode, outputs)
                 return

@@ -1,8 +1,6 @@
 """A mark to measure the scheduler by: EDF-max that knows what runs really cost."""
 
-import math
 from bisect import insort
-from collections.abc import Hashable
 from operator import attrgetter
 from typing import Any
 
@@ -12,22 +10,22 @@ from inference_service.core.scheduling.entries import (
     Drop,
     DropReason,
     Entry,
-    EntryState,
-    Priority,
     Release,
 )
+from inference_service.simulation.rivals import Fifo
 from inference_service.simulation.truths import LARGEST, Seconds
 
 _LOOK_AHEAD = 4
 _deadline = attrgetter("deadline")
 
 
-class EdfMax:
+class EdfMax(Fifo):
     """Requests of one row, by deadline; of the sets in time that with the most rows per second."""
 
     name = "EDF-max that knows the truth"
 
     def __init__(self, seconds: Seconds, largest: int = LARGEST) -> None:
+        super().__init__(largest, seconds)
         self._curve = [0.0, *(seconds(rows) for rows in range(1, largest + 1))]
         self._queue: list[Entry[Any]] = []
 
@@ -36,23 +34,10 @@ class EdfMax:
         """Rows that wait."""
         return len(self._queue)
 
-    def offer(
-        self,
-        item: Any,
-        *,
-        key: Hashable,
-        rows: int,
-        now: float,
-        deadline: float = math.inf,
-        client: Hashable = None,
-        priority: Priority = Priority.NORMAL,
-        row_elements: int = 0,
-        length: int = 0,
-    ) -> Entry[Any]:
+    def offer(self, entry: Entry[Any], now: float) -> None:
         """See `Batching.offer`."""
-        entry = Entry(item, key, rows, now, client=client, deadline=deadline)
+        entry.arrival = now
         insort(self._queue, entry, key=_deadline)
-        return entry
 
     def decide(self, now: float, slots: int) -> Decisions[Any]:
         """See `Batching.decide`."""
@@ -62,7 +47,7 @@ class EdfMax:
             return decisions
         while queue and now + self._curve[1] > queue[0].deadline:
             entry = queue.pop(0)
-            entry.move(EntryState.ENDED)
+            entry.end()
             decisions.drop.append(Drop(entry, DropReason.SHED, dispatched=False))
         if queue:
             first = self._first_of_all_in_time(now)
@@ -72,14 +57,6 @@ class EdfMax:
             parts = tuple(entry.dispatch(1) for entry in chosen)
             decisions.run.append(Batch(parts, count, Release.SLOT_FREE, now))
         return decisions
-
-    def finish(self, entry: Entry[Any]) -> bool:
-        """See `Batching.finish`."""
-        entry.move(EntryState.ENDED)
-        return False
-
-    def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
-        """See `Batching.ended`."""
 
     def _first_of_all_in_time(self, now: float) -> int:
         """Rows of the first of the next runs if all of these are in time; 0: they are not."""

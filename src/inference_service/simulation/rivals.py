@@ -8,7 +8,7 @@ differ in when they form a batch and of what.
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from inference_service.core.scheduling.entries import (
@@ -17,8 +17,6 @@ from inference_service.core.scheduling.entries import (
     Drop,
     DropReason,
     Entry,
-    EntryState,
-    Priority,
     Release,
 )
 
@@ -43,23 +41,10 @@ class Fifo:
         """Rows that wait."""
         return len(self.queue)
 
-    def offer(
-        self,
-        item: Any,
-        *,
-        key: Hashable,
-        rows: int,
-        now: float,
-        deadline: float = math.inf,
-        client: Hashable = None,
-        priority: Priority = Priority.NORMAL,
-        row_elements: int = 0,
-        length: int = 0,
-    ) -> Entry[Any]:
+    def offer(self, entry: Entry[Any], now: float) -> None:
         """See `Batching.offer`."""
-        entry = Entry(item, key, rows, now, client=client, deadline=deadline)
+        entry.arrival = now
         self.queue.append(entry)
-        return entry
 
     def decide(self, now: float, slots: int) -> Decisions[Any]:
         """See `Batching.decide`."""
@@ -91,7 +76,7 @@ class Fifo:
     def drop(self, decisions: Decisions[Any]) -> None:
         """The head is given up."""
         entry = self.queue.popleft()
-        entry.move(EntryState.ENDED)
+        entry.end()
         decisions.drop.append(Drop(entry, DropReason.EXPIRED, dispatched=False))
 
     def wake_at(self, slots: int) -> float:
@@ -100,11 +85,6 @@ class Fifo:
 
     def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
         """See `Batching.ended`."""
-
-    def finish(self, entry: Entry[Any]) -> bool:
-        """See `Batching.finish`."""
-        entry.move(EntryState.ENDED)
-        return False
 
 
 class Timer(Fifo):

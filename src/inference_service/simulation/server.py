@@ -24,7 +24,7 @@ from inference_service.core.scheduling.entries import (
 @dataclass(slots=True, eq=False)
 class Arrival:
     """A request of a simulated load. ``timeout`` is its deadline in seconds after its arrival;
-    ``length`` and ``row_elements`` are those of `Scheduler.offer`."""
+    ```length`` and ``row_elements`` are those of `Entry`."""
 
     time: float
     rows: int = 1
@@ -56,26 +56,11 @@ class Batching(Protocol):
     def rows(self) -> int:
         """Rows that wait."""
 
-    def offer(
-        self,
-        item: Any,
-        *,
-        key: Hashable,
-        rows: int,
-        now: float,
-        deadline: float = math.inf,
-        client: Hashable = None,
-        priority: Priority = Priority.NORMAL,
-        row_elements: int = 0,
-        length: int = 0,
-    ) -> Entry[Any]:
+    def offer(self, entry: Entry[Any], now: float) -> None:
         """Queue a request. Raises Overloaded."""
 
     def decide(self, now: float, slots: int) -> Decisions[Any]:
         """What to run on the free slots, what is dropped, and when to decide again."""
-
-    def finish(self, entry: Entry[Any]) -> bool:
-        """A request has ended."""
 
     def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
         """A batch has run."""
@@ -131,18 +116,13 @@ class VirtualServer:
             self._decide()
 
     def _arrive(self, arrival: Arrival) -> None:
+        entry = Entry(
+            arrival, arrival.key, arrival.rows, client=arrival.client, priority=arrival.priority,
+            deadline=self.now + arrival.timeout, row_elements=arrival.row_elements,
+            length=arrival.length,
+        )  # fmt: skip
         try:
-            self.policy.offer(
-                arrival,
-                key=arrival.key,
-                rows=arrival.rows,
-                now=self.now,
-                deadline=self.now + arrival.timeout,
-                client=arrival.client,
-                priority=arrival.priority,
-                row_elements=arrival.row_elements,
-                length=arrival.length,
-            )
+            self.policy.offer(entry, self.now)
         except Overloaded:
             self._end(arrival, "refused")
 
@@ -150,7 +130,6 @@ class VirtualServer:
         self.free += 1
         for entry, _, stop in batch.parts:
             if stop == entry.rows and not entry.ended:
-                self.policy.finish(entry)
                 entry.item.batch_rows = batch.rows
                 self._end(entry.item, "ok")
         self.policy.ended(batch, seconds, self.now)

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,7 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inference_service.core.errors import ModelNotReady
 from inference_service.web import errors
 from inference_service.web.hot_paths import HotPaths, Target
-from inference_service.web.requests import PageSecurity, UsualRequests
+from inference_service.web.page_security import PageSecurity
+from inference_service.web.requests import UsualRequests
 from inference_service.web.timing import ServerTiming
 
 
@@ -79,6 +81,7 @@ class Application:
         self.hot_paths: dict[str, Target] = {}
         self._surrounding = list(surrounding)
         self._own = list(app.user_middleware)
+        self._watchers: list[Callable[[], None]] = []
         self._build_inner = app.build_middleware_stack
         app.build_middleware_stack = self._build  # type: ignore[method-assign]
 
@@ -97,6 +100,20 @@ class Application:
         """From now on these paths lead straight to their endpoints, and no others."""
         self.hot_paths.clear()
         self.hot_paths.update(targets)
+        for watcher in self._watchers:
+            watcher()
+
+    def watch_hot_paths(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` after each change of `hot_paths`."""
+        self._watchers.append(watcher)
+
+    @property
+    def passes_plainly(self) -> bool:
+        """Whether a request without an Origin comes to its hot path through no middleware that
+        does anything: a server may then take it there on its own."""
+        added = len(self.fastapi.user_middleware) - len(self._own)
+        kinds: set[Any] = {one.cls for one in self._surrounding}
+        return not added and kinds <= {CORSMiddleware}
 
     def _build(self) -> ASGIApp:
         """Called by FastAPI at its first request; later it accepts no more middleware."""

@@ -39,6 +39,11 @@ def as_utf8(body: bytes, content_type: bytes) -> bytes:
     return body if name in _UTF8 else _recoded(body, name)
 
 
+def is_utf8(content_type: bytes) -> bool:
+    """Whether a text of this type is taken as it comes. Raises UnsupportedContent."""
+    return _charset(content_type) in _UTF8
+
+
 @lru_cache(maxsize=64)
 def _charset(content_type: bytes) -> str:
     for parameter in content_type.decode("latin-1").split(";")[1:]:

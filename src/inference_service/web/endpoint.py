@@ -229,6 +229,11 @@ class InferenceEndpoint(_Endpoint):
         self.codec = codec
 
     @property
+    def edge(self) -> Edge:
+        """What it shares with all endpoints."""
+        return self._edge
+
+    @property
     def binding(self) -> HttpBinding:
         """How it uses HTTP."""
         return self._binding

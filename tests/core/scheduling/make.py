@@ -19,7 +19,9 @@ def make(
 
 
 def offer(scheduler: Scheduler[str], item: str, now: float = 0.0, **request: Any) -> Entry[str]:
-    return scheduler.offer(item, now=now, **{"key": 0, "rows": 1, **request})
+    entry = Entry(item, **{"key": 0, **request})
+    scheduler.offer(entry, now)
+    return entry
 
 
 def items(batch: Batch[str]) -> list[str]:
@@ -28,9 +30,6 @@ def items(batch: Batch[str]) -> list[str]:
 
 def end(scheduler: Scheduler[str], batch: Batch[str], now: float) -> None:
     """The batch has run until now, its requests are answered."""
-    for entry, _, stop in batch.parts:
-        if stop == entry.rows:
-            scheduler.finish(entry)
     scheduler.ended(batch, now - batch.started, now)
 
 

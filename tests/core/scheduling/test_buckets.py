@@ -12,7 +12,7 @@ from inference_service.core.scheduling.cost import CostModel
 from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.scheduler import Scheduler
-from tests.core.scheduling.make import items
+from tests.core.scheduling.make import items, offer
 
 
 @given(st.integers(1, 100_000))
@@ -66,9 +66,7 @@ def test_rows_of_unlike_length_are_parted_where_padding_would_cost_more(deadline
     policy = BatchPolicy(8, default_deadline=1e6)
     scheduler: Scheduler[str] = Scheduler(policy, CostModel(points, 10, policy))
     for name, length in (("short1", 10), ("long", 400), ("short2", 11)):
-        scheduler.offer(
-            name, key=0, rows=1, now=0.0, row_elements=1, length=length, deadline=deadline
-        )
+        offer(scheduler, name, row_elements=1, length=length, deadline=deadline)
     (batch,) = scheduler.decide(0.0, 1).run
     assert (items(batch), batch.length) == (["short1", "short2"], 11)
     assert batch.reason in {Release.LENGTH, Release.DEADLINE}

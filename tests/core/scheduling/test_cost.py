@@ -61,14 +61,6 @@ def test_a_size_between_two_is_added_where_the_line_is_off_by_a_tenth() -> None:
     assert model.seconds(32) == pytest.approx(1.0, rel=0.05)
 
 
-def test_an_added_size_is_forgotten_if_it_is_not_run_for_long() -> None:
-    model = CostModel([(1, 1.0), (32, 1.0), (64, 2.0)])
-    model.observe(33, 2.0)
-    for _ in range(700):
-        model.observe(1, 1.0)
-    assert [rows for rows, _ in model.tables[1]] == [1, 32, 64]
-
-
 @pytest.mark.parametrize("slow", [3.0, 8.0, 20.0])
 def test_a_slow_spell_is_known_after_five_runs_and_over_after_five(slow: float) -> None:
     model = CostModel(POINTS)

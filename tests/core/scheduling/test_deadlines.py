@@ -1,14 +1,15 @@
 """Tables of cases for the choice among deadlines; S(b) = 1 + 0.1 b unless it says otherwise."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.scheduling.deadlines import Choice, Feasibility, Run, choose
+from inference_service.core.scheduling.deadlines import Run, choose, late
 from inference_service.core.scheduling.entries import DropReason, Entry, Priority
-from inference_service.core.scheduling.groups import DeadlineList
 from inference_service.core.scheduling.policy import DEFAULTS
+from inference_service.core.scheduling.queue import EntryList
 from tests.core.scheduling.make import items, make, occupy, offer, runs
 
 CURVE = [0.0] + [1 + 0.1 * rows for rows in range(1, 9)]
@@ -16,55 +17,75 @@ STEP = [0.0] + [1.0] * 4 + [2.5] * 4
 """Five rows take more than twice as long as four."""
 
 
+@dataclass
+class Next:
+    """What happens to these deadlines when a slot is free."""
+
+    lost: list[int]
+    chosen: list[int]
+    rows: int
+    latest_end: float
+    all_in_time: bool
+
+
 def decided(
     deadlines: list[float], *, most: int = 8, curve: list[float] = CURVE, idle: bool = False,
-    margin: float = 1.0, ends: tuple[float, ...] = (0.0,),
-) -> Choice[int]:  # fmt: skip
-    listed: DeadlineList[int] = DeadlineList()
-    for index, deadline in enumerate(deadlines):
-        listed.add(Entry(index, 0, 1, 0.0, deadline=deadline))
-    run = Run(0.0, curve, 1.0, margin, most, most, ends, idle)
-    return choose([listed], run, DEFAULTS)
+    margin: float = 1.0, ends: tuple[float, ...] = (0.0,), rows: tuple[int, ...] = (),
+) -> Next:  # fmt: skip
+    listed: EntryList[int] = EntryList()
+    entries = [
+        Entry(index, 0, rows[index] if rows else 1, deadline=deadline)
+        for index, deadline in enumerate(deadlines)
+    ]
+    for entry in entries:
+        listed.add(entry)
+    run = Run(0.0, curve, 1.0, margin, most, most, ends)
+    lost = late([listed], run, probe=idle)
+    for entry in lost:
+        entry.end()
+    if listed.first() is None:
+        return Next([entry.item for entry in lost], [], 0, 0.0, all_in_time=False)
+    choice = choose([listed], run, DEFAULTS)
+    return Next([entry.item for entry in lost], [entry.item for entry in choice.chosen],
+                choice.rows, choice.latest_end, choice.all_in_time)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("deadlines", "most", "chosen", "feasibility"),
+    ("deadlines", "most", "lost", "chosen", "all_in_time"),
     [
-        ([5, 6, 7], 8, [0, 1, 2], Feasibility.ALL_IN_TIME),
-        ([7, 5, 6], 2, [1, 2], Feasibility.ALL_IN_TIME),
-        ([1.15, 9, 9], 8, [0], Feasibility.ALL_IN_TIME),
-        ([1.15, 1.25, 1.25], 8, [1, 2], Feasibility.SOME_IN_TIME),
-        ([1.3] * 6, 8, [0, 1, 2], Feasibility.SOME_IN_TIME),
-        ([0.5, 0.6], 8, [], Feasibility.NONE),
+        ([5, 6, 7], 8, [], [0, 1, 2], True),
+        ([7, 5, 6], 2, [], [1, 2], True),
+        ([1.15, 9, 9], 8, [], [0], True),
+        ([1.15, 1.25, 1.25], 8, [], [1, 2], False),
+        ([1.3] * 6, 8, [], [3, 4, 5], False),
+        ([0.5, 0.6], 8, [0, 1], [], False),
+        ([0.5, 2.0, 2.0], 8, [0], [1, 2], True),
+        ([1.05, 1.09, 9.0], 8, [0, 1], [2], True),
     ],
     ids=["all in one run", "nearest first", "a small run for the first", "the latest together",
-         "as many as are in time", "none"],
+         "as many as are in time", "none", "the nearest is late", "late even alone"],
 )  # fmt: skip
 def test_the_choice(
-    deadlines: list[float], most: int, chosen: list[int], feasibility: Feasibility
+    deadlines: list[float], most: int, lost: list[int], chosen: list[int], *, all_in_time: bool
 ) -> None:
-    choice = decided(deadlines, most=most)
-    assert choice.feasibility is feasibility
-    if feasibility is Feasibility.ALL_IN_TIME:
-        assert [entry.item for entry in choice.chosen] == chosen
-    else:
-        assert len(choice.chosen) == len(chosen)
-        assert min((e.deadline for e in choice.chosen), default=9) >= 1.25 or not chosen
-    assert choice.rows == len(choice.chosen)
-
-
-def test_what_is_late_even_alone_is_lost_and_so_is_what_the_chosen_run_leaves_no_chance() -> None:
-    choice = decided([0.9, 1.15, 1.25, 1.25, 9.0])
-    assert {entry.item for entry in choice.lost} >= {0}
-    assert all(entry.deadline < 2.2 for entry in choice.lost)
-    assert not {entry.item for entry in choice.lost} & {entry.item for entry in choice.chosen}
+    found = decided(deadlines, most=most)
+    assert (found.lost, sorted(found.chosen)) == (lost, chosen)
+    assert found.all_in_time is all_in_time
+    assert found.rows == len(chosen)
 
 
 def test_an_idle_model_probes_with_the_latest_deadline() -> None:
-    choice = decided([0.5, 0.6], idle=True)
-    assert [entry.item for entry in choice.chosen] == [1]
-    assert [entry.item for entry in choice.lost] == [0]
-    assert choice.feasibility is Feasibility.DOUBTFUL
+    found = decided([0.5, 0.6, 0.4], idle=True)
+    assert (found.lost, found.chosen) == ([2, 0], [1])
+
+
+def test_no_probe_where_another_class_can_be_in_time() -> None:
+    scheduler = make(4, one=1.0)
+    offer(scheduler, "hopeless", deadline=0.5, priority=Priority.HIGH)
+    offer(scheduler, "fine", deadline=5.0, priority=Priority.LOW)
+    decisions = scheduler.decide(0.0, 1)
+    assert [drop.entry.item for drop in decisions.drop] == ["hopeless"]
+    assert items(decisions.run[0]) == ["fine"]
 
 
 def test_of_the_sets_in_time_that_with_the_most_rows_per_second_runs() -> None:
@@ -72,44 +93,27 @@ def test_of_the_sets_in_time_that_with_the_most_rows_per_second_runs() -> None:
 
 
 def test_the_margin_bounds_the_set_but_drops_nothing() -> None:
-    choice = decided([1.2] * 3, margin=1.5)
-    assert choice.feasibility is Feasibility.DOUBTFUL
-    assert (choice.rows, len(choice.lost)) == (1, 0)
+    found = decided([1.2] * 3, margin=1.5)
+    assert (found.rows, found.lost, found.all_in_time) == (1, [], False)
 
 
-def test_a_cut_request_is_replaced_by_no_more_rows_than_a_run_has() -> None:
-    listed: DeadlineList[int] = DeadlineList()
-    for index, (rows, deadline) in enumerate([(8, 9.0), (4, 2.5), (4, 2.5), (1, 1.3), (1, 1.3)]):
-        listed.add(Entry(index, 0, rows, 0.0, deadline=deadline))
-    choice = choose([listed], Run(0.0, CURVE, 1.0, 1.0, 5, 5, (0.0,), False), DEFAULTS)
-    assert sum(min(entry.left, 5) for entry in choice.chosen) == choice.rows <= 5
-
-
-def test_a_request_is_kept_if_a_run_that_is_filled_up_ends_in_time_for_the_next() -> None:
-    falling = [0.0, 1.0, 1.0, 1.0, 1.0, 0.4]  # five rows were found to take less than four
-    listed: DeadlineList[int] = DeadlineList()
-    for index, deadline in enumerate([1.3, 1.3, 1.3, 1.3, 1.45]):
-        listed.add(Entry(index, 0, 1 if index < 4 else 4, 0.0, deadline=deadline))
-    run = Run(0.0, falling, 1.0, 1.0, 4, 5, (0.0,), False)
-    choice = choose([listed], run, DEFAULTS)
-    assert choice.feasibility is Feasibility.SOME_IN_TIME
-    kept = {entry.item for entry in choice.chosen}
-    assert 4 in kept or 4 not in {entry.item for entry in choice.lost}
+def test_rows_of_a_cut_request_count_up_to_a_run() -> None:
+    found = decided([9.0, 2.5, 2.5, 1.3, 1.3], rows=(8, 4, 4, 1, 1), most=5)
+    own = (8, 4, 4, 1, 1)
+    assert sum(min(own[i], 5) for i in found.chosen) == found.rows <= 5
 
 
 def test_of_those_surely_in_time_the_nearest_go_first() -> None:
-    choice = decided([1.5] * 8 + [4.0] * 8 + [9.0] * 40, curve=[0.0] + [1.4] * 8)
-    assert choice.feasibility is Feasibility.ALL_IN_TIME
-    choice = decided([1.5] * 12 + [4.0] * 8 + [9.0] * 40, curve=[0.0] + [1.4] * 8)
-    assert choice.feasibility is Feasibility.SOME_IN_TIME
-    assert {entry.deadline for entry in choice.chosen} == {4.0}
+    curve, deadlines = [0.0] + [1.4] * 8, [4.0] * 8 + [9.0] * 40
+    assert decided([1.5] * 8 + deadlines, curve=curve).chosen == list(range(8))
+    found = decided([1.5] * 12 + deadlines, curve=curve)
+    assert not found.all_in_time
+    assert found.chosen == list(range(12, 20)), "those of 4.0"
 
 
 def test_other_slots_are_counted_in() -> None:
-    assert decided([1.5, 1.5, 2.2, 2.2], most=2, ends=(0.0, 1.0)).feasibility is (
-        Feasibility.ALL_IN_TIME
-    )
-    assert decided([1.5, 1.5, 2.2, 2.2], most=2).feasibility is Feasibility.SOME_IN_TIME
+    assert decided([1.5, 1.5, 2.2, 2.2], most=2, ends=(0.0, 1.0)).all_in_time
+    assert not decided([1.5, 1.5, 2.2, 2.2], most=2).all_in_time
 
 
 def test_other_rows_may_join_as_long_as_all_runs_are_in_time() -> None:
@@ -140,7 +144,6 @@ def test_high_priority_is_chosen_first_in_an_overload_of_deadlines() -> None:
     for i in range(8):
         priority = Priority.HIGH if i % 2 else Priority.LOW
         offer(scheduler, f"{priority}{i}", deadline=2.5, priority=priority)
-    scheduler.finish(running.parts[0].entry)
     scheduler.ended(running, 1.0, 1.0)
     decisions = scheduler.decide(1.0, 1)
     assert {name[:4] for name in items(decisions.run[0])} == {"high"}
@@ -175,6 +178,6 @@ def test_best_effort_of_another_shape_waits_for_a_full_batch_or_an_eighth_of_its
 
 def test_a_large_request_with_a_deadline_is_due_earlier_by_the_runs_that_follow() -> None:
     scheduler = make(2)
-    assert offer(scheduler, "a", rows=6, deadline=10.0).due == pytest.approx(8.0)
+    assert offer(scheduler, "a", rows=6, deadline=10.0).order_key == pytest.approx(8.0)
     assert runs(scheduler, 0.0) == [["a"]] * 3
     assert math.isinf(scheduler.nearest_deadline())

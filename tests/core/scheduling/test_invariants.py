@@ -91,11 +91,12 @@ class World(RuleBasedStateMachine):
         idle = not self.running and not self.scheduler.rows
         length = self.LENGTHS[(number + key) % len(self.LENGTHS)]
         foreseen = self.scheduler.refusal(self.now, deadline)
+        entry = Entry(
+            number, key, min(rows, self.MOST_ROWS), client=client, priority=priority,
+            deadline=deadline, row_elements=1 if length else 0, length=length,
+        )  # fmt: skip
         try:
-            entry = self.scheduler.offer(
-                number, key=key, rows=min(rows, self.MOST_ROWS), now=self.now, deadline=deadline,
-                client=client, priority=priority, length=length, row_elements=1 if length else 0,
-            )  # fmt: skip
+            self.scheduler.offer(entry, self.now)
         except Overloaded as refusal:
             assert not idle, "an idle model refuses nothing"
             assert refusal.retry_after >= 0
@@ -162,7 +163,7 @@ class World(RuleBasedStateMachine):
             if len(self.running) == self.slots:
                 start = min(batch.started + batch.predicted for _, batch, _ in self.running)
             assert not entry.best_effort
-            assert self.LENGTHS != (0,) or max(start, self.now) + alone > entry.due - EPS
+            assert self.LENGTHS != (0,) or max(start, self.now) + alone > entry.order_key - EPS
         else:
             assert entry.expires_at <= self.now
         assert drop.dispatched == (self.covered[entry.item] > 0)
@@ -205,14 +206,15 @@ class World(RuleBasedStateMachine):
 
     def _complete(self, when: float, batch: Batch[int], idle: bool) -> None:
         self.running.remove((when, batch, idle))
-        for entry, start, stop in batch.parts:
-            if not entry.ended and stop == entry.rows:
+        running = [entry for entry, _, _ in batch.parts if not entry.ended]
+        self.scheduler.ended(batch, when - batch.started, self.now)
+        for entry, start, _ in batch.parts:
+            if entry in running and entry.ended:
                 # 8: with exact costs only a probe of an idle model is late
                 in_time = when <= entry.deadline + EPS
                 assert self.NOISE or start or in_time or (idle and len(batch.parts) == 1)
-                self.scheduler.finish(entry)
+                assert entry.done == entry.rows
                 self._end(entry, "answered")
-        self.scheduler.ended(batch, when - batch.started, self.now)
 
     def _end(self, entry: Entry[int], how: str) -> None:
         assert entry.item not in self.how, "a request ends once"
@@ -235,7 +237,7 @@ class World(RuleBasedStateMachine):
             sum(group.work for group in queue.groups.values()),
             abs_tol=1e-6,
         )
-        flows = {id(e.lane.flow): e.lane.flow.weight for e in waiting if e.lane is not None}
+        flows = {id(e.flow): e.flow.weight for e in waiting if e.flow is not None}
         assert queue.weight == sum(flows.values())
         self._queries_change_nothing()
 

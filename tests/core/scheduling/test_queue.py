@@ -24,6 +24,14 @@ def test_4_first_in_first_out_within_a_client() -> None:
     assert flat(runs(scheduler, 0.0)) == list("012345678")
 
 
+def test_4_also_while_a_key_is_new() -> None:
+    scheduler = make(1)
+    offer(scheduler, "other", key="other")
+    for i in range(3):
+        offer(scheduler, str(i), key="new")
+    assert flat(runs(scheduler, 0.0)) == ["other", "0", "1", "2"]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "shares"),
     [

@@ -4,8 +4,7 @@ Reading order. The plain path first, an evening's reading:
 
     entries      the values: an entry of the queue and its states, a batch, the decisions
     scheduler    offer, decide, finish, ended: the one driving sequence
-    groups       flows, lanes, lists by deadline: the parts of the queue
-    queue        the fair order of what waits
+    queue        groups, flows and lists of entries: the order of what waits
     forming      the work-conserving batch of a free slot
 
 then what it asks:

@@ -38,38 +38,33 @@ class Admission(Generic[T]):
         """Raise Overloaded where the entry is refused."""
         estimates = self._estimates
         limit, queued = estimates.policy.max_queue_rows, estimates.queue.rows
+        if not queued and not estimates.running:
+            return
         if limit is not None and queued and queued + entry.rows > limit:
             raise Overloaded(
                 f"{queued} rows are queued for this model, the limit is {limit}",
                 reason="queue_full",
                 retry_after=estimates.drain(queued, row_elements),
             )
-        if not estimates.busy:
-            return
-        if entry.best_effort:
-            self._check_wait(entry, row_elements, now, large=large)
+        if entry.deadline == math.inf:
+            bound = estimates.policy.wait_bounds[entry.rank] * (entry.expires_at - now)
+            self._check_wait(entry, 0 if large else entry.rows, row_elements, now, bound)
         else:
-            end = estimates.residual(now) + estimates.drain(entry.rows, row_elements)
-            if now + end > entry.deadline:
-                raise self._late(end, entry.deadline - now)
+            self._check_end(entry.rows, row_elements, now, entry.deadline)
 
     def refusal(self, now: float, deadline: float, row_elements: int | None) -> Overloaded | None:
-        """Why a request of one row, of unknown client and class, would be refused now.
+        """Why a request with this deadline would be refused now, whatever else it is.
 
-        For the edge, before a body is decoded. None does not mean that it will be accepted.
+        For the edge, before a body is decoded: rows and client are not known, so best effort is
+        judged when it is offered. None does not mean that it will be accepted.
         """
-        if not self._estimates.busy:
+        estimates = self._estimates
+        if deadline == math.inf or not (estimates.running or estimates.queue.rows):
             return None
-        entry: Entry[None] = Entry(
-            None, _UNKNOWN, 1, now, client=_UNKNOWN, rank=0, deadline=deadline
-        )
-        if deadline < math.inf and row_elements is None:
-            end = self._estimates.residual(now)
-            return self._late(end, deadline - now) if now + end > deadline else None
         try:
-            self.check(entry, row_elements or 0, now, large=False)  # type: ignore[arg-type]
+            self._check_end(0 if row_elements is None else 1, row_elements or 0, now, deadline)
         except Overloaded as refusal:
-            return refusal if refusal.reason != "queue_full" else None
+            return refusal
         return None
 
     def state(self, now: float) -> OverloadState:
@@ -84,31 +79,48 @@ class Admission(Generic[T]):
             return OverloadState.SHED_NORMAL
         return OverloadState.SHED_LOW if share > low else OverloadState.NONE
 
-    def _check_wait(self, entry: Entry[T], row_elements: int, now: float, *, large: bool) -> None:
-        """A request larger than a batch is judged by what is ahead of it, with its own deadline."""
+    def _check_end(self, rows: int, row_elements: int, now: float, deadline: float) -> None:
+        """The next run must end before the deadline; 0 rows: their cost is not known yet."""
         estimates = self._estimates
-        bound = estimates.policy.wait_bounds[entry.rank] * (entry.expires_at - now)
-        residual = estimates.residual(now)
-        if residual + estimates.queued_seconds <= bound and not large:
-            own = estimates.seconds(min(entry.rows, estimates.max_batch_size), row_elements)
-            if residual + estimates.queued_seconds + own <= bound:
-                return
-        wait = residual + estimates.wait(entry, row_elements, ahead_only=large)
-        if wait > bound:
-            raise Overloaded(
-                f"the wait would be about {wait:.3g} s, more than the {bound:.3g} s that "
-                "requests without a deadline may wait",
-                reason="overload",
-                retry_after=wait - bound + estimates.seconds(estimates.max_batch_size),
-            )
-
-    def _late(self, seconds: float, left: float) -> Overloaded:
-        estimates = self._estimates
-        return Overloaded(
+        seconds = estimates.residual(now)
+        if rows:
+            seconds += estimates.drain(rows, row_elements)
+        if now + seconds <= deadline:
+            return
+        left = deadline - now
+        raise Overloaded(
             f"the answer would take about {seconds:.3g} s, more than the {left:.3g} s there are",
             reason="deadline",
             retry_after=max(seconds - left, 0.0) + estimates.seconds(estimates.max_batch_size),
         )
 
+    def _check_wait(
+        self, entry: Entry[T], own: int, row_elements: int, now: float, bound: float
+    ) -> None:
+        """The wait of a best-effort entry is within the bound: what all queued work takes, or less
+        where its flow's fair share gets there sooner.
 
-_UNKNOWN = object()
+        A request larger than a batch is judged by what is ahead of it alone: ``own`` is 0.
+        """
+        estimates, queue = self._estimates, self._estimates.queue
+        residual = estimates.residual(now)
+        total = estimates.queued_seconds + (estimates.work(own, row_elements) if own else 0.0)
+        wait = residual + total / estimates.slots
+        if wait <= bound:
+            return
+        rank, (rows, weight) = entry.rank, queue.flow_rows(entry.client, entry.key)
+        weights = estimates.policy.weights
+        others = queue.weight - weight
+        if queue.deadline_rows:  # half of the service is theirs
+            others += max(queue.weight, weights[rank])
+        size = estimates.max_batch_size
+        unit = estimates.row_seconds or estimates.seconds(size) / size
+        share = (rows + own) * (1 + others / weights[rank]) * unit
+        wait = min(wait, residual + share / estimates.slots)
+        if wait > bound:
+            raise Overloaded(
+                f"the wait would be about {wait:.3g} s, more than the {bound:.3g} s that "
+                "requests without a deadline may wait",
+                reason="overload",
+                retry_after=wait - bound + estimates.seconds(size),
+            )

@@ -42,8 +42,6 @@ class _Point:
     seconds: float
     runs: int = 0
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=4))
-    added: bool = False
-    last_run: int = 0
 
 
 class CostTable:
@@ -114,8 +112,8 @@ class CostTable:
         near = point.rows == rows or (index > 0 and self._points[index - 1].runs > 0)
         return near and point.runs > 0
 
-    def observe(self, rows: int, seconds: float, run: int = 0) -> None:
-        """Move the table towards a measured run, the ``run``-th of the model."""
+    def observe(self, rows: int, seconds: float) -> None:
+        """Move the table towards a measured run."""
         self.version += 1
         if not self._points:
             unit = seconds / rows
@@ -134,19 +132,9 @@ class CostTable:
                 self._move_neighbours(index, rows, seconds)
                 return
             self._insert(index, rows, self.seconds(rows))
-        self._learn(self._points[index], seconds, run)
+        self._learn(self._points[index], seconds)
         self._interpolate(index, index + 1)
         self._cap_from(index + 1)
-
-    def forget(self, run: int) -> None:
-        """Drop added sizes that were not run for a while: the straight line gets a new chance."""
-        oldest = run - self._policy.forget_after
-        for index in range(len(self._points) - 2, 0, -1):
-            point = self._points[index]
-            if point.added and point.last_run < oldest:
-                del self._points[index], self._rows[index]
-                self._interpolate(index, index + 1)
-                self.version += 1
 
     def scale(self, factor: float) -> None:
         """The usual speed has changed."""
@@ -168,13 +156,12 @@ class CostTable:
         return abs(seconds - self.seconds(rows)) > self._policy.new_size_error * self.seconds(rows)
 
     def _insert(self, index: int, rows: int, seconds: float) -> None:
-        self._points.insert(index, _Point(rows, seconds, added=True))
+        self._points.insert(index, _Point(rows, seconds))
         self._rows.insert(index, rows)
 
-    def _learn(self, point: _Point, seconds: float, run: int) -> None:
+    def _learn(self, point: _Point, seconds: float) -> None:
         policy = self._policy
         point.runs += 1
-        point.last_run = run
         point.recent.append(seconds)
         # Slow runs may be stalls, so they count up to a bound. Quick ones tell the truth.
         most = policy.largest_step if point.runs <= 3 else policy.speed_band
@@ -278,7 +265,7 @@ class CostModel:
         table = self.table(row_elements)
         usual = table.seconds(rows)
         if usual <= 0.0:
-            table.observe(rows, seconds, self._runs)
+            table.observe(rows, seconds)
             if not self._tables[self._usual].points:  # there was no warm-up
                 self._usual = row_elements
             return
@@ -288,15 +275,13 @@ class CostModel:
             self._watch(seconds / usual)
         if self.speed == 1.0:
             self._off = 0
-            table.observe(rows, seconds, self._runs)
+            table.observe(rows, seconds)
         else:
             self._off += 1
             if not measured:
-                table.observe(rows, seconds / self.speed, self._runs)
+                table.observe(rows, seconds / self.speed)
             if self._off >= self._policy.lasting:
                 self._settle()
-        if self._runs % self._policy.margin_window == 0:
-            table.forget(self._runs)
 
     def _watch(self, ratio: float) -> None:
         policy, latest, ratios = self._policy, self._latest, self._ratios

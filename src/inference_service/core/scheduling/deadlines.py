@@ -12,33 +12,17 @@ The safety margin counts for the choice of the set alone: what may be in time is
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from itertools import accumulate, chain
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from inference_service.core.scheduling.entries import Entry
-from inference_service.core.scheduling.groups import DeadlineList, nearest
 from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.scheduling.queue import EntryList, nearest
 
 T = TypeVar("T")
 
 
-class Feasibility(Enum):
-    """What the next runs can do for the entries with deadlines."""
-
-    ALL_IN_TIME = auto()
-    """Every one of them, as far as was looked ahead."""
-    SOME_IN_TIME = auto()
-    """The chosen ones, the others are left for later or lost."""
-    DOUBTFUL = auto()
-    """None with the safety margin: the chosen one may be, or is a probe of an idle model."""
-    NONE = auto()
-    """None: all are dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """The run that is to start: it takes ``curve[rows]`` seconds at the usual speed.
 
     ``slot_ends`` are the times at which the slots get free; one is now.
@@ -53,69 +37,58 @@ class Run:
     most: int
     """max_batch_size: a request with more rows is cut."""
     slot_ends: Sequence[float]
-    idle: bool
-    """Nothing runs: then something must, for the table may be wrong."""
-
-    def end(self, rows: int) -> float:
-        """When it is over, without the margin."""
-        return self.now + self.curve[rows] * self.speed
 
 
-@dataclass(slots=True)
-class Choice(Generic[T]):
-    """``chosen`` entries with ``rows`` rows in all; other rows may join up to ``latest_end``."""
+class Choice(NamedTuple, Generic[T]):
+    """``chosen`` entries with ``rows`` rows in all; other rows may join up to ``latest_end``.
 
-    feasibility: Feasibility
-    chosen: list[Entry[T]] = field(default_factory=list)
-    rows: int = 0
-    latest_end: float = math.inf
-    lost: list[Entry[T]] = field(default_factory=list)
+    ``all_in_time``: so are all others, in the runs that follow.
+    """
 
-
-def choose(lists: Sequence[DeadlineList[T]], run: Run, policy: BatchPolicy) -> Choice[T]:
-    """What runs now, out of one list for each class, the highest first."""
-    lost = _late_after(lists, run, run.now, set())
-    horizon = policy.look_ahead * run.most
-    ahead = nearest(lists, len(lost) + horizon)[len(lost) :]
-    choice = _all_in_time(ahead, run, policy.look_ahead)
-    if choice is None:
-        choice = _most_in_time(lists, run, policy.safe_end)
-    kept = {*choice.lost, *choice.chosen}
-    choice.lost += [entry for entry in lost if entry not in kept]
-    if choice.feasibility is Feasibility.SOME_IN_TIME:
-        kept.update(choice.lost)
-        ends = list(run.slot_ends)
-        ends.remove(min(ends))
-        # Best-effort rows may fill the run up, and where costs fall with the rows it ends earlier.
-        filled = run.now + min(run.curve[choice.rows : run.most + 1]) * run.speed
-        choice.lost += _late_after(lists, run, min([*ends, filled]), kept)
-    return choice
+    chosen: list[Entry[T]]
+    rows: int
+    latest_end: float
+    all_in_time: bool = False
 
 
-def _late_after(
-    lists: Sequence[DeadlineList[T]], run: Run, start: float, kept: set[Entry[T]]
-) -> list[Entry[T]]:
-    """Of the nearest deadlines, those that even a run from ``start`` would answer too late."""
+def late(lists: Sequence[EntryList[T]], run: Run, *, probe: bool) -> list[Entry[T]]:
+    """Of the nearest deadlines, the entries that this run would answer too late even alone.
+
+    ``probe``: one is kept, the latest, as a table that says no to all would never be corrected.
+    """
     lost: list[Entry[T]] = []
-    known = 0
-    while True:
-        entries = nearest(lists, 2 * known + run.most)[known:]
-        for entry in entries:
-            if entry in kept:
-                continue
-            if start + run.curve[min(entry.left, run.most)] * run.speed <= entry.due:
-                return lost
+    curve, speed, most, waits = run.curve, run.speed, run.most, False
+    for listed in lists:
+        for entry in listed:
+            if run.now + curve[min(entry.left, most)] * speed <= entry.order_key:
+                waits = True
+                break
             lost.append(entry)
-        if not entries:
-            return lost
-        known += len(entries)
+    if probe and lost and not waits:
+        lost.remove(max(lost, key=lambda entry: entry.order_key))
+    return lost
+
+
+def choose(lists: Sequence[EntryList[T]], run: Run, policy: BatchPolicy) -> Choice[T]:
+    """What runs now, out of one list for each class, the highest first; one has an entry."""
+    lists = [listed for listed in lists if listed.first() is not None]
+    entries = nearest(lists, run.most + 1)
+    seconds = run.curve[run.full] * run.speed * run.margin
+    later = (policy.look_ahead - 1) * seconds
+    choice = _all_in_time(entries, run, 1)
+    if choice is not None and entries[0].order_key >= run.now + seconds + later:
+        return choice._replace(latest_end=choice.latest_end - later)  # nothing is tight
+    # Where even the first run is late for some of its entries, there is no need to look further.
+    if choice is not None and len(choice.chosen) < len(entries):
+        choice = _all_in_time(nearest(lists, policy.look_ahead * run.most), run, policy.look_ahead)
+    return choice or _most_in_time(lists, run, policy.safe_end)
 
 
 def _all_in_time(entries: list[Entry[T]], run: Run, look_ahead: int) -> Choice[T] | None:
     """The first of the runs that are in time for all of these, the nearest first; None: not all.
 
-    Also None without entries. A later end of the first run delays all others as much, so that it
-    may take as long as the tightest of them allows.
+    A later end of the first run delays all others as much, so that it may take as long as the
+    tightest of them allows.
     """
     curve, factor, most = run.curve, run.speed * run.margin, run.most
     totals = list(accumulate([min(entry.left, most) for entry in entries]))
@@ -125,7 +98,7 @@ def _all_in_time(entries: list[Entry[T]], run: Run, look_ahead: int) -> Choice[T
     for _ in range(look_ahead):
         if index == len(entries):
             break
-        due = entries[index].due
+        due = entries[index].order_key
         budget = (due - start) / factor
         rows = min(
             bisect_right(curve, budget, 1, most + 1) - 1, max(run.full, totals[index] - done)
@@ -139,52 +112,48 @@ def _all_in_time(entries: list[Entry[T]], run: Run, look_ahead: int) -> Choice[T
         end = start + curve[rows] * factor
         slack = min(slack, due - end)
         if first is None:
-            first = Choice(Feasibility.ALL_IN_TIME, entries[:stop], rows, end)
+            first = Choice(entries[:stop], rows, end, all_in_time=True)
         ends.remove(min(ends))
         ends.append(end)
         index, done, start = stop, totals[stop - 1], min(ends)
-    if first is not None:
-        first.latest_end += slack
-    return first
+    return None if first is None else first._replace(latest_end=first.latest_end + slack)
 
 
-def _most_in_time(lists: Sequence[DeadlineList[T]], run: Run, safe_end: float) -> Choice[T]:
+def _most_in_time(lists: Sequence[EntryList[T]], run: Run, safe_end: float) -> Choice[T]:
     """The set in time with the most rows per second, of the latest deadlines class by class.
 
     The largest set is not it where costs have knees: 33 rows may take twice as long as 32.
     """
     now, curve, factor, most = run.now, run.curve, run.speed * run.margin, run.most
     members: list[Entry[T]] = []
-    choice: Choice[T] = Choice(Feasibility.SOME_IN_TIME)
     rows, due, best, size = 0, math.inf, 0.0, 0
-    for entry in chain.from_iterable(listed.latest(most) for listed in lists):
-        own = min(entry.left, most)
-        if run.end(own) > entry.due:
-            choice.lost.append(entry)
-            continue
+    found = 0, math.inf
+    for entry in chain.from_iterable([listed.latest(most) for listed in lists]):
+        own = min(most, entry.left)
+        if now + curve[own] * run.speed > entry.order_key:
+            continue  # too many rows for this run
         if rows and rows + own > run.full:
             break
         members.append(entry)
         rows += own
-        due = min(due, entry.due)
+        due = min(due, entry.order_key)
         seconds = curve[rows] * factor
         if now + seconds <= due:
             if rows >= best * seconds:
-                best, size = rows / seconds, len(members)
-                choice.rows, choice.latest_end = rows, due
+                best, size, found = rows / seconds, len(members), (rows, due)
         elif now + seconds / 2 > due:
             break  # much too late: costs do not fall so far with more rows
     if not size:
-        _doubtful(choice, members, run)
-        return choice
-    safe = now + safe_end * curve[choice.rows] * factor
-    choice.chosen = _safest(lists, members[:size], safe, most)
-    choice.latest_end = min(choice.latest_end, *(entry.due for entry in choice.chosen))
-    return choice
+        # None is in time with the margin: the latest, which may be in time without it, or a probe.
+        chosen = members[:1] or nearest(lists, 1)
+        return Choice(chosen, min(chosen[0].left, most), now)
+    rows, due = found
+    chosen = _safest(lists, members[:size], now + safe_end * curve[rows] * factor, most)
+    return Choice(chosen, rows, min(due, *[entry.order_key for entry in chosen]))
 
 
 def _safest(
-    lists: Sequence[DeadlineList[T]], members: list[Entry[T]], safe: float, most: int
+    lists: Sequence[EntryList[T]], members: list[Entry[T]], safe: float, most: int
 ) -> list[Entry[T]]:
     """As many rows of each class, of the nearest deadlines that are after ``safe``.
 
@@ -192,7 +161,8 @@ def _safest(
     it; taken latest first, it would be lost (+5 % goodput).
     """
     chosen: list[Entry[T]] = []
-    for rank, listed in enumerate(lists):
+    for listed in lists:
+        rank = listed.nearest(1)[0].rank
         own = [entry for entry in members if entry.rank == rank] if len(lists) > 1 else members
         rows = sum([min(entry.left, most) for entry in own])  # larger requests are cut
         found: list[Entry[T]] = []
@@ -205,14 +175,3 @@ def _safest(
                 break
         chosen += found if found and not rows else own
     return chosen
-
-
-def _doubtful(choice: Choice[T], members: list[Entry[T]], run: Run) -> None:
-    """None is in time with the margin. The latest runs alone where it may be in time without it, or
-    where nothing runs: a table that says no to everything would never be corrected."""
-    if not members and run.idle and choice.lost:
-        members = [choice.lost.pop(0)]
-    choice.chosen = members[:1]
-    choice.feasibility = Feasibility.DOUBTFUL if members else Feasibility.NONE
-    choice.rows = sum(min(entry.left, run.most) for entry in choice.chosen)
-    choice.latest_end = run.now

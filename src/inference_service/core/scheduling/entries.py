@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from inference_service.core.scheduling.groups import Lane
+    from inference_service.core.scheduling.queue import Flow
 
 T = TypeVar("T")
 
@@ -63,37 +63,47 @@ MOVES: dict[EntryState, frozenset[EntryState]] = {
 
 
 class Entry(Generic[T]):
-    """A request's place in the queue.
+    """A request, and its place in the queue.
 
-    Times are absolute, in seconds. ``deadline`` is the client's own; inf: it gave none, and the
-    entry is *best effort*. ``expires_at`` is that deadline or the derived default. ``due`` is when
-    the next run of its rows has to end: the deadline, less the runs that come after that one.
-    ``order_key`` is its start tag in the fair queue. ``taken`` rows are dispatched, ``left`` rows
-    wait (0 once it has ended). ``length`` is the number of elements along the padded axis.
+    The first arguments describe the request: entries of one ``key`` may share a batch, ``deadline``
+    is the client's own (absolute, in seconds; inf: it gave none, and the entry is *best effort*),
+    ``row_elements`` chooses the cost table, per unit of ``length`` where rows have one (elements
+    along the padded axis). Raises ValueError for a request without rows or sense.
+
+    The rest is the scheduler's. ``expires_at`` is the deadline or the derived default. With a
+    deadline ``order_key`` is when the next run of its rows is *due* (has to end): the deadline,
+    less the runs that come after that one. For best effort it is the start tag in the fair queue;
+    ``flow`` and ``unit``, the seconds of service that a row is charged with, are of use there
+    alone. ``taken`` rows are dispatched, ``left`` rows wait (0 once it has ended), and ``done``
+    rows have run.
     """
 
     __slots__ = (
-        "arrival", "client", "deadline", "due", "expires_at", "item", "key", "lane", "left",
-        "length", "order_key", "rank", "rows", "state", "taken",
+        "arrival", "client", "deadline", "done", "expires_at", "flow", "item", "key", "left",
+        "length", "order_key", "rank", "row_elements", "rows", "state", "taken", "unit",
     )  # fmt: skip
 
     def __init__(
-        self, item: T, key: Hashable, rows: int, arrival: float, *,
-        client: Hashable = None, rank: int = 1, deadline: float = math.inf, length: int = 0,
+        self, item: T, key: Hashable, rows: int = 1, *, client: Hashable = None,
+        priority: Priority = Priority.NORMAL, deadline: float = math.inf, row_elements: int = 0,
+        length: int = 0,
     ) -> None:  # fmt: skip
+        if rows < 1:
+            raise ValueError("a request has at least one row")
+        if math.isnan(deadline):
+            raise ValueError("a deadline is a time")
         self.item = item
         self.key = key
-        self.rows = rows
-        self.arrival = arrival
+        self.rows = self.left = rows
         self.client = client
-        self.rank = rank
-        self.deadline = self.due = self.expires_at = deadline
+        self.rank = RANK[priority]
+        self.deadline = self.order_key = self.expires_at = deadline
+        self.row_elements = row_elements
         self.length = length
-        self.order_key = 0.0
-        self.taken = 0
-        self.left = rows
+        self.arrival = self.unit = 0.0
+        self.flow: Flow | None = None
+        self.taken = self.done = 0
         self.state = EntryState.QUEUED
-        self.lane: Lane[T] | None = None
 
     @property
     def ended(self) -> bool:
@@ -114,13 +124,12 @@ class Entry(Generic[T]):
         self.state = EntryState.PARTIAL if self.left else EntryState.RUNNING
         return Part(self, start, stop)
 
-    def move(self, to: EntryState) -> None:
-        """Change the state. Raises ValueError for a move that `MOVES` doesn't have."""
-        if to not in MOVES[self.state]:
-            raise ValueError(f"an entry can't go from {self.state} to {to}")
-        self.state = to
-        if to is EntryState.ENDED:
-            self.left = 0
+    def end(self) -> None:
+        """No row of it is of use any more. Raises ValueError if it has ended (`MOVES`)."""
+        if EntryState.ENDED not in MOVES[self.state]:
+            raise ValueError("an entry ends once")
+        self.state = EntryState.ENDED
+        self.left = 0
 
 
 class Part(NamedTuple, Generic[T]):
@@ -164,8 +173,7 @@ class DropReason(StrEnum):
     """An overload of deadlines: even a run that starts now would end after its deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drop(Generic[T]):
+class Drop(NamedTuple, Generic[T]):
     """Decision: this entry gets no answer. ``dispatched``: some of its rows were run."""
 
     entry: Entry[T]

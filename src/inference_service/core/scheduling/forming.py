@@ -8,13 +8,14 @@ room.
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling import deadlines
 from inference_service.core.scheduling.buckets import cheapest_cut, quantised
 from inference_service.core.scheduling.entries import Batch, Entry, Part, Release
 from inference_service.core.scheduling.estimates import Estimates
-from inference_service.core.scheduling.groups import DeadlineList, Group, nearest
+from inference_service.core.scheduling.queue import EntryList, Group, nearest
 from inference_service.core.scheduling.sizes import Sizes
 
 T = TypeVar("T")
@@ -26,114 +27,84 @@ class Former(Generic[T]):
     def __init__(self, estimates: Estimates[T]) -> None:
         self._estimates = estimates
         self._queue = estimates.queue
-        self.sizes = Sizes(estimates)
+        self._sizes = Sizes(estimates)
+        self._delayed = estimates.policy.max_queue_delay > 0
 
     def best_effort(self, group: Group[T], now: float) -> Batch[T]:
-        """As much as fits, in fair order."""
-        delayed = self._estimates.policy.max_queue_delay > 0
-        reason = Release.DELAY if delayed else Release.SLOT_FREE
-        if group.has_lengths:
-            head = self.head(group)
-            bounds = self._cut(group, head) if head is not None else None
+        """As much as fits, in fair order. The first entry runs even if the full size is smaller."""
+        queued, most = group.rows, self._estimates.max_batch_size
+        head = group.fair.first()
+        if head is not None and group.has_lengths:
+            bounds = self._cut(group, head)
             if bounds is not None:
-                parts = self._take_within(group, bounds)
-                return self._batch(group, parts, now, Release.LENGTH)
-        limit = self.sizes.limit(group.rows, group.row_elements)
-        if limit < group.rows or limit == group.rows == self._estimates.max_batch_size:
-            reason = Release.FULL
-        return self._batch(group, self._fair(group, limit), now, reason)
+                return self._batch(group, self._take_within(group, bounds), now, Release.LENGTH)
+        limit = self._sizes.limit(queued, group.row_elements)
+        full = limit < queued or limit == queued == most
+        reason = Release.FULL if full else Release.DELAY if self._delayed else Release.SLOT_FREE
+        if head is not None:
+            limit = max(limit, min(head.left, most))
+        parts = self._queue.take(group, group.fair.nearest(limit), limit)
+        return self._batch(group, parts, now, reason)
 
-    def choose(self, group: Group[T], now: float) -> deadlines.Choice[T]:
-        """Which entries with deadlines of this group would run now."""
+    def candidates(
+        self, group: Group[T], now: float
+    ) -> tuple[Sequence[EntryList[T]], deadlines.Run]:
+        """The entries with deadlines of this group that may share a run, and the run."""
         estimates = self._estimates
-        lists, elements = group.deadlines, group.row_elements
+        lists: Sequence[EntryList[T]] = group.deadlines
+        elements = group.row_elements
         if group.has_lengths:
             lists, longest = self._within_lengths(group)
             elements *= longest
         cost = estimates.cost
         run = deadlines.Run(
-            now=now,
-            curve=estimates.curve(elements),
-            speed=cost.speed,
-            margin=cost.margin,
-            full=self.sizes.full(elements),
-            most=estimates.max_batch_size,
-            slot_ends=estimates.slot_ends(now),
-            idle=not estimates.running,
-        )
-        return deadlines.choose(lists, run, estimates.policy)
+            now, estimates.curve(elements), cost.speed, cost.margin, self._sizes.full(elements),
+            estimates.max_batch_size, estimates.slot_ends(now),
+        )  # fmt: skip
+        return lists, run
 
     def deadlines(self, group: Group[T], choice: deadlines.Choice[T], now: float) -> Batch[T]:
         """The chosen entries, filled up with best-effort rows as far as they delay nothing."""
         estimates, queue = self._estimates, self._queue
-        unit, most = estimates.unit(group.row_elements), estimates.max_batch_size
-        parts = []
+        most, elements = estimates.max_batch_size, group.row_elements
+        parts = queue.take(group, choice.chosen, choice.rows)
         for entry in choice.chosen:
-            parts.append(queue.dispatch(group, entry, min(entry.left, most), unit))
             if entry.left:
                 length = quantised(entry.length) if entry.length else 1
-                queue.set_due(group, entry, estimates.due(entry, group.row_elements * length))
-        rows = sum([stop - start for _, start, stop in parts])
+                queue.set_due(entry, estimates.due(entry, elements * length))
+        rows = choice.rows
         if group.rows > group.deadline_rows and rows < most and not group.has_lengths:
-            curve, factor = estimates.curve(group.row_elements), estimates.cost.speed
-            budget = (choice.latest_end - now) / (factor * estimates.cost.margin)
-            room = bisect_right(curve, budget, rows + 1, most + 1) - 1 - rows
-            filling = queue.take_fair(group, room, most, unit) if room > 0 else []
-            parts += filling
-            rows += sum([stop - start for _, start, stop in filling])
+            budget = (choice.latest_end - now) / (estimates.cost.speed * estimates.cost.margin)
+            room = bisect_right(estimates.curve(elements), budget, rows + 1, most + 1) - 1 - rows
+            if room > 0:
+                parts += queue.take(group, group.fair.nearest(room), room)
         reason = Release.DEADLINE if group.deadline_rows else Release.SLOT_FREE
-        reason = Release.FULL if rows >= most else reason
         batch = self._batch(group, parts, now, reason)
+        if batch.rows >= most:
+            batch.reason = Release.FULL
         queue.charge_deadlines(group, batch.predicted)
         return batch
 
-    def head(self, group: Group[T]) -> Entry[T] | None:
-        """The best-effort entry that goes first, or the nearest deadline."""
-        lane = group.head_lane()
-        if lane is not None:
-            return lane.head()
-        return nearest(group.deadlines, 1)[0] if group.deadline_rows else None
-
-    def _fair(self, group: Group[T], room: int) -> list[Part[T]]:
-        """Best-effort rows in fair order. The first entry runs even if the full size is smaller."""
-        most = self._estimates.max_batch_size
-        lane = group.head_lane()
-        head = lane.head() if lane is not None else None
-        if head is not None and lane is not None and not lane.large:
-            room = max(room, head.left)
-        return self._queue.take_fair(group, room, most, self._estimates.unit(group.row_elements))
-
-    def _within_lengths(self, group: Group[T]) -> tuple[tuple[DeadlineList[T], ...], int]:
+    def _within_lengths(self, group: Group[T]) -> tuple[Sequence[EntryList[T]], int]:
         """The entries with deadlines that run with the nearest of them, and their padded length."""
-        entries = nearest(group.deadlines, group.deadline_rows)
-        head = entries[0]
+        head = nearest(group.deadlines, 1)[0]
         low, high = self._cut(group, head) or (0, math.inf)
-        within: DeadlineList[T] = DeadlineList()
+        lists: list[EntryList[T]] = []
         longest = 0
-        for entry in entries:
-            length = quantised(entry.length)
-            if low <= length <= high:
-                within.add(entry)
-                longest = max(longest, length)
-        return (within,), longest
+        for listed in group.deadlines:
+            lists.append(EntryList())
+            for entry in listed:
+                length = quantised(entry.length)
+                if low <= length <= high:
+                    lists[-1].add(entry)
+                    longest = max(longest, length)
+        return lists, longest
 
     def _take_within(self, group: Group[T], bounds: tuple[int, int]) -> list[Part[T]]:
         """Best-effort rows whose padded length is within these bounds, by their tags."""
         low, high = bounds
-        unit, room = self._estimates.unit(group.row_elements), self._estimates.max_batch_size
-        chosen = [e for lane in group.lanes.values() for e in lane.entries
-                  if e.left and low <= quantised(e.length) <= high]  # fmt: skip
-        chosen.sort(key=lambda entry: entry.order_key)
-        parts: list[Part[T]] = []
-        for entry in chosen:
-            large = entry.lane is not None and entry.lane.large
-            if entry.left > room and not large:
-                break
-            parts.append(self._queue.dispatch(group, entry, min(entry.left, room), unit))
-            room -= parts[-1].rows
-            if room == 0:
-                break
-        return parts
+        within = [e for e in group.fair if low <= quantised(e.length) <= high]
+        return self._queue.take(group, within, self._estimates.max_batch_size)
 
     def _cut(self, group: Group[T], head: Entry[T]) -> tuple[int, int] | None:
         """The padded lengths that run with the head, where lengths should be parted."""

@@ -47,7 +47,6 @@ class BatchPolicy:
     largest_margin: float = _constant(1.5, "x", "2 % of runs that take 4 x must not cost 35 % of the goodput")
     runs_believed: int = _constant(2, "runs", "a size is avoided only after it was slow twice itself")
     retry_every: int = _constant(64, "decisions", "a size that is avoided gets a new chance")
-    forget_after: int = _constant(512, "runs", "an added size that was not run for so long is forgotten; flat")
     # Batches
     knee: float = _constant(0.97, "share", "of the best rows per second: a larger batch is not worth its latency; flat")
     least_max_batch: int = _constant(32, "rows", "a derived max_batch_size is no smaller: a busy moment at the start made it 2")

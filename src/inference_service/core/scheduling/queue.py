@@ -1,4 +1,4 @@
-"""The queue of one model version: groups that may share a batch, and the fair order in them.
+"""The queue of one model version: groups that may share a batch, and the order in them.
 
 Order of best-effort entries: start-time fair queueing (SFQ; Goyal, Vin, Cheng 1997, doi
 10.1109/90.649569). A *flow* is the work of one client, one key and one class. An entry gets its
@@ -9,21 +9,218 @@ would starve a client with a backlog.
 
 Order of entries with deadlines: by deadline, in one list for each class.
 
-Nothing here knows costs or the time.
+Heaps are lazy: a record that no longer matches its owner's tag is dropped or corrected when it
+comes up. Nothing here knows costs or the time.
 """
 
 import heapq
-from collections.abc import Hashable
-from itertools import count
+import math
+from bisect import bisect_left, insort
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import chain, count, islice
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from inference_service.core.scheduling.entries import Entry, EntryState, Part
-from inference_service.core.scheduling.groups import DeadlineList, Flow, Group, Lane
 from inference_service.core.scheduling.policy import BatchPolicy
 
 T = TypeVar("T")
 
+_COMPACT_AT = 64
 _sequence = count()
+_order = attrgetter("order_key")
+
+
+class Flow:
+    """The unit of fair share: what one client has queued in one class, of one key or of rare ones.
+
+    ``finish`` is the tag at which all of its work has been served, in seconds of virtual time.
+    Requests larger than a batch, which are cut (``large``), are in a flow of their own.
+    """
+
+    __slots__ = ("finish", "large", "rows", "weight")
+
+    def __init__(self, weight: float, *, large: bool) -> None:
+        self.weight = weight
+        self.large = large
+        self.finish = 0.0
+        self.rows = 0
+
+
+class EntryList(Generic[T]):
+    """Entries by their ``order_key``: start tags of best effort, or deadlines of one class.
+
+    Most come at the end. They leave at both ends: the nearest are run or dropped, the latest
+    deadlines are run in an overload. A record is stale once its entry has left or has another key.
+    """
+
+    __slots__ = ("_records", "_start")
+
+    def __init__(self) -> None:
+        self._records: list[tuple[float, int, Entry[T]]] = []
+        self._start = 0
+
+    def add(self, entry: Entry[T]) -> None:
+        """At its place, behind equal ones."""
+        records, record = self._records, (entry.order_key, next(_sequence), entry)
+        if not records or records[-1] < record:
+            records.append(record)
+        else:
+            insort(records, record, lo=self._start)
+
+    def first(self) -> Entry[T] | None:
+        """The entry with the least key."""
+        records, start, stop = self._records, self._start, len(self._records)
+        while start < stop:
+            key, _, entry = records[start]
+            if entry.left and entry.order_key == key:
+                self._start = start
+                return entry
+            start += 1
+        self._start = start
+        return None
+
+    def trim(self) -> None:
+        """Forget what has left at both ends, and in between where it is the most."""
+        first, records = self.first(), self._records
+        if first is None:
+            records.clear()
+            self._start = 0
+            return
+        while not (records[-1][2].left and records[-1][2].order_key == records[-1][0]):
+            records.pop()
+        if self._start > _COMPACT_AT and 2 * self._start > len(records):
+            del records[: self._start]
+            self._start = 0
+
+    def compact(self) -> None:
+        """Forget all that has left."""
+        self._records = [r for r in self._records if r[2].left and r[2].order_key == r[0]]
+        self._start = 0
+
+    def __len__(self) -> int:
+        """Records, with the stale ones."""
+        return len(self._records) - self._start
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        """The nearest first."""
+        for key, _, entry in islice(self._records, self._start, None):
+            if entry.left and entry.order_key == key:
+                yield entry
+
+    def nearest(self, most: int, after: float = -math.inf) -> list[Entry[T]]:
+        """Up to so many entries, the nearest first, of those whose key is at least ``after``."""
+        records, first = self._records, self._start
+        if after > -math.inf:
+            first = bisect_left(records, (after, 0), lo=first)
+        found: list[Entry[T]] = []
+        while first < len(records) and len(found) < most:
+            stop = first + most - len(found)
+            found += [e for key, _, e in records[first:stop] if e.left and e.order_key == key]
+            first = stop
+        return found
+
+    def latest(self, most: int) -> list[Entry[T]]:
+        """Up to so many entries, the latest first."""
+        records, stop = self._records, len(self._records)
+        found: list[Entry[T]] = []
+        while stop > self._start and len(found) < most:
+            first = max(stop - most + len(found), self._start)
+            chunk = records[first:stop]
+            chunk.reverse()
+            found += [e for key, _, e in chunk if e.left and e.order_key == key]
+            stop = first
+        return found
+
+
+class Expiries(Generic[T]):
+    """All requests that wait or run, by the time at which they expire. Most come at the end."""
+
+    __slots__ = ("_records", "_start")
+
+    def __init__(self) -> None:
+        self._records: list[tuple[float, int, Entry[T]]] = []
+        self._start = 0
+
+    def add(self, entry: Entry[T]) -> None:
+        """Note an entry."""
+        records, record = self._records, (entry.expires_at, next(_sequence), entry)
+        if not records or records[-1] < record:
+            records.append(record)
+        else:
+            insort(records, record, lo=self._start)
+
+    def expired(self, now: float) -> list[Entry[T]]:
+        """Those that have expired and have not ended."""
+        found: list[Entry[T]] = []
+        while self.next() <= now:
+            found.append(self._records[self._start][2])
+            self._start += 1
+        return found
+
+    def next(self) -> float:
+        """When the next one expires; inf: none waits or runs."""
+        records, start, ended = self._records, self._start, EntryState.ENDED
+        while start < len(records) and records[start][2].state is ended:
+            start += 1
+        self._start = start
+        return records[start][0] if start < len(records) else math.inf
+
+    def compact(self, live: int) -> None:
+        """Forget what has ended once that is the most; so many have not ended."""
+        if len(self._records) > _COMPACT_AT + 2 * live:
+            ended = EntryState.ENDED
+            self._records = [r for r in self._records[self._start :] if r[2].state is not ended]
+            self._start = 0
+
+
+def nearest(lists: Sequence[EntryList[T]], most: int) -> list[Entry[T]]:
+    """Up to so many entries of all lists, the nearest deadline first."""
+    if len(lists) == 1:
+        return lists[0].nearest(most)
+    found = [entry for listed in lists for entry in listed.nearest(most)]
+    found.sort(key=_order)
+    del found[most:]
+    return found
+
+
+class Group(Generic[T]):
+    """The entries of one key: they may share a batch.
+
+    ``fair`` are its best-effort entries by their start tags, ``deadlines`` has a list for each
+    class (none until there is an entry with a deadline). ``work`` is the seconds of service that
+    its rows need, ``served`` the tag of its runs for deadlines.
+    """
+
+    __slots__ = (
+        "deadline_rows", "deadlines", "fair", "has_lengths", "key", "length", "row_elements",
+        "rows", "served", "shape", "tag", "work",
+    )  # fmt: skip
+
+    def __init__(self, key: Hashable, row_elements: int, *, has_lengths: bool) -> None:
+        self.key = key
+        self.row_elements = row_elements
+        self.has_lengths = has_lengths
+        self.length = 1
+        """A padded length that was seen in it: for estimates, where rows have lengths."""
+        self.rows = 0
+        self.deadline_rows = 0
+        self.work = 0.0
+        self.served = 0.0
+        self.fair: EntryList[T] = EntryList()
+        self.shape: Hashable = None  # stands for the key in the names of flows
+        self.tag = -1.0  # of its record in the queue's heap; -1: it has none
+        self.deadlines: tuple[EntryList[T], ...] = ()
+
+    def entries(self) -> Iterator[Entry[T]]:
+        """All that wait: those with deadlines, then best effort."""
+        return chain(*self.deadlines, self.fair)
+
+    def nearest_deadline(self) -> float:
+        """When its first entry is due; inf without deadlines."""
+        if not self.deadline_rows:
+            return math.inf
+        return min([first.order_key for e in self.deadlines if (first := e.first()) is not None])
 
 
 class Queue(Generic[T]):
@@ -36,7 +233,7 @@ class Queue(Generic[T]):
         self.weight = 0.0  # of the flows with something queued
         self.groups: dict[Hashable, Group[T]] = {}
         self._policy = policy
-        self._flows: dict[Hashable, Flow] = {}
+        self._flows: dict[tuple[Hashable, Hashable], list[Flow | None]] = {}
         self._most_flows = policy.known_keys
         self._virtual_time = 0.0
         self._tags: list[tuple[float, int, Group[T]]] = []
@@ -44,48 +241,45 @@ class Queue(Generic[T]):
         self._floor = 0.0  # of the groups' tags of runs for deadlines
         self._known: dict[Hashable, None] = {}  # the latest keys, the oldest first
 
-    def add(self, entry: Entry[T], row_elements: int, unit: float, *, large: bool) -> Group[T]:
-        """Take an entry in. A row of it is charged with ``unit`` seconds of service."""
+    def add(self, entry: Entry[T], *, large: bool) -> Group[T]:
+        """Take an entry in. ``large``: it has more rows than a batch."""
         group = self.groups.get(entry.key)
         if group is None:
-            group = Group(entry.key, row_elements, has_lengths=entry.length > 0)
+            group = Group(entry.key, entry.row_elements, has_lengths=entry.length > 0)
             self.groups[entry.key] = group
-        if entry.best_effort:
-            self._add_best_effort(group, entry, unit, large=large)
+        rows = entry.left
+        if entry.deadline == math.inf:
+            self._add_best_effort(group, entry, large=large)
         else:
             self._add_deadline(group, entry)
-        group.rows += entry.left
-        self.rows += entry.left
+        group.rows += rows
+        self.rows += rows
         self.requests += 1
         return group
 
     def flow_rows(self, client: Hashable, key: Hashable) -> tuple[int, float]:
         """Rows that the client has queued of this key in all classes, and the weight of these."""
-        rows, weight = 0, 0.0
-        shape = key if key in self._known else None
-        for large in (False, True):
-            for rank in range(len(self._policy.weights)):
-                flow = self._flows.get((client, shape, rank, large))
-                if flow is not None and flow.rows:
-                    rows += flow.rows
-                    weight += flow.weight
-        return rows, weight
+        group = self.groups.get(key)
+        shape = group.shape if group is not None else key if key in self._known else None
+        flows = self._flows.get((client, shape), ())
+        active = [flow for flow in flows if flow is not None and flow.rows]
+        return sum([flow.rows for flow in active]), sum([flow.weight for flow in active])
 
     def least_tag(self) -> Group[T] | None:
         """The group whose best-effort head goes first; None where no best effort waits."""
         tags = self._tags
         while tags:
             tag, _, group = tags[0]
-            lane = group.head_lane() if group.tag == tag else None
-            if lane is None:
+            head = group.fair.first() if group.tag == tag else None
+            if head is None:
                 heapq.heappop(tags)
                 if group.tag == tag:
                     group.tag = -1.0
-            elif lane.tag == tag:
+            elif head.order_key == tag:
                 return group
             else:
-                group.tag = lane.tag
-                heapq.heapreplace(tags, (lane.tag, next(_sequence), group))
+                group.tag = head.order_key
+                heapq.heapreplace(tags, (group.tag, next(_sequence), group))
         return None
 
     def least_served(self) -> Group[T] | None:
@@ -98,6 +292,45 @@ class Queue(Generic[T]):
             heapq.heappop(heap)
         return None
 
+    def take(self, group: Group[T], entries: Iterable[Entry[T]], room: int) -> list[Part[T]]:
+        """The rows of these entries leave the queue for a batch, up to the first that doesn't fit.
+
+        Only large entries are cut. Best effort is charged to its flow, and lets virtual time pass.
+        """
+        parts: list[Part[T]] = []
+        left, deadline_rows, time, ended = room, 0, self._virtual_time, EntryState.RUNNING
+        for entry in entries:
+            rows, flow = entry.left, entry.flow
+            if rows > left:
+                if not left or (flow is not None and not flow.large):
+                    break
+                rows = left
+            left -= rows
+            if flow is None:
+                deadline_rows += rows
+            else:
+                time += entry.unit * rows / self.weight
+                flow.rows -= rows
+                if not flow.rows:
+                    self.weight -= flow.weight
+            if rows < entry.left:
+                parts.append(entry.dispatch(rows))
+                if flow is not None:  # the rest goes on after what it was charged for
+                    entry.order_key += entry.unit * rows / flow.weight
+                    group.fair.add(entry)
+                continue
+            # As `Entry.dispatch`, for nearly all.
+            start = entry.taken
+            entry.taken, entry.left, entry.state = start + rows, 0, ended
+            parts.append(Part(entry, start, start + rows))
+            self.requests -= 1
+        self._virtual_time = time
+        group.deadline_rows -= deadline_rows
+        self.deadline_rows -= deadline_rows
+        group.rows -= room - left
+        self.rows -= room - left
+        return parts
+
     def charge_deadlines(self, group: Group[T], seconds: float) -> None:
         """A run for deadlines of this group takes so long."""
         self._floor += seconds / max(len(self.groups), 1)
@@ -105,119 +338,64 @@ class Queue(Generic[T]):
         if group.deadline_rows:
             heapq.heappush(self._served, (group.served, next(_sequence), group))
 
-    def dispatch(self, group: Group[T], entry: Entry[T], rows: int, unit: float) -> Part[T]:
-        """The next rows of an entry leave the queue for a batch."""
-        lane = entry.lane
-        if lane is not None:
-            self._serve(lane, entry, rows, unit)
-        else:
-            group.deadline_rows -= rows
-            self.deadline_rows -= rows
-        part = entry.dispatch(rows)
-        group.rows -= rows
-        self.rows -= rows
-        if not entry.left:
-            self.requests -= 1
-        return part
-
-    def take_fair(self, group: Group[T], room: int, most: int, unit: float) -> list[Part[T]]:
-        """Best-effort rows by the tags of their entries, up to the first entry that doesn't fit.
-
-        An entry of up to ``most`` rows is never cut.
-        """
-        parts: list[Part[T]] = []
-        rows = 0
-        while rows < room and (lane := group.head_lane()) is not None:
-            entries, large = lane.entries, lane.large
-            # The lane goes on until the head of another one has a smaller tag.
-            others = group.second_tag()
-            while entries and rows < room:
-                entry = entries[0]
-                left = entry.left
-                if not left:
-                    entries.popleft()
-                    continue
-                if entry.order_key > others:
-                    break
-                taken = left if left <= room - rows else room - rows if large else 0
-                if not taken:
-                    break
-                self._serve(lane, entry, taken, unit)
-                parts.append(entry.dispatch(taken))
-                rows += taken
-                if large:
-                    break  # it has a new tag
-                self.requests -= 1
-                entries.popleft()
-            else:
-                continue
-            if large and not entry.left:
-                self.requests -= 1
-            if not (large or entry.order_key > others):
-                break
-        group.rows -= rows
-        self.rows -= rows
-        return parts
-
-    def set_due(self, group: Group[T], entry: Entry[T], due: float) -> None:
+    def set_due(self, entry: Entry[T], due: float) -> None:
         """A part of an entry with a deadline was dispatched: the rest is due at another time."""
-        if due != entry.due:
-            entry.due = due
-            group.deadlines[entry.rank].add(entry)
+        if due != entry.order_key:
+            entry.order_key = due
+            self.groups[entry.key].deadlines[entry.rank].add(entry)
 
     def discard(self, entry: Entry[T]) -> Group[T]:
-        """The entry has ended: forget the rows that wait."""
-        group, rows = self.groups[entry.key], entry.left
-        if entry.lane is not None:
-            self._leave_flow(entry.lane.flow, rows)
-        else:
+        """The entry has ended: forget the rows that wait. `settle` the group afterwards."""
+        group, rows, flow = self.groups[entry.key], entry.left, entry.flow
+        if flow is None:
             group.deadline_rows -= rows
             self.deadline_rows -= rows
+        else:
+            flow.rows -= rows
+            if not flow.rows:
+                self.weight -= flow.weight
+                flow.finish = min(flow.finish, entry.order_key)  # it is not charged
         group.rows -= rows
         self.rows -= rows
         self.requests -= 1
-        entry.move(EntryState.ENDED)
+        entry.end()
         return group
 
     def settle(self, group: Group[T]) -> None:
         """Entries have left the group: tidy up."""
-        for listed in group.deadlines:
-            listed.trim()
         if not group.rows:
             del self.groups[group.key]
+        else:
+            for listed in group.deadlines if group.deadline_rows else ():
+                listed.trim()
+            group.fair.trim()
+            if len(group.fair) > _COMPACT_AT + 2 * (group.rows - group.deadline_rows):
+                group.fair.compact()
         if not self.groups:  # all is served: nothing is owed to a flow
             self._flows.clear()
             self._tags.clear()
             self._served.clear()
             self._virtual_time = self.weight = self._floor = 0.0
 
-    def _add_best_effort(
-        self, group: Group[T], entry: Entry[T], unit: float, *, large: bool
-    ) -> None:
-        lane_key = (entry.client, entry.rank, large)
-        lane = group.lanes.get(lane_key)
-        if lane is None:
-            flow = self._flow(entry, large=large)
-            lane = group.lanes[lane_key] = Lane(lane_key, flow, large=large)
-        flow = lane.flow
-        entry.lane = lane
-        entry.order_key = start = max(flow.finish, self._virtual_time)
-        if not large:
-            flow.finish = start + unit * entry.left / flow.weight
+    def _add_best_effort(self, group: Group[T], entry: Entry[T], *, large: bool) -> None:
+        if group.rows == group.deadline_rows:
+            group.shape = self._shape(entry.key)
+        flow = entry.flow = self._flow(entry, group.shape, large=large)
+        start = flow.finish
+        start = max(start, self._virtual_time)
+        entry.order_key = start
+        flow.finish = start + entry.unit * entry.left / flow.weight
         if not flow.rows:
             self.weight += flow.weight
         flow.rows += entry.left
-        lane.entries.append(entry)
-        if lane.tag < 0:
-            lane.tag = start
-            heapq.heappush(group.tags, (start, next(_sequence), lane))
-            if group.tag < 0 or start < group.tag:
-                group.tag = start
-                heapq.heappush(self._tags, (start, next(_sequence), group))
+        group.fair.add(entry)
+        if group.tag < 0 or start < group.tag:
+            group.tag = start
+            heapq.heappush(self._tags, (start, next(_sequence), group))
 
     def _add_deadline(self, group: Group[T], entry: Entry[T]) -> None:
         if not group.deadlines:
-            group.deadlines = tuple(DeadlineList() for _ in self._policy.weights)
+            group.deadlines = tuple(EntryList() for _ in self._policy.weights)
         group.deadlines[entry.rank].add(entry)
         if not group.deadline_rows:
             group.served = max(group.served, self._floor)
@@ -225,45 +403,38 @@ class Queue(Generic[T]):
         group.deadline_rows += entry.left
         self.deadline_rows += entry.left
 
-    def _flow(self, entry: Entry[T], *, large: bool) -> Flow:
-        """The flow of an entry. The keys of models that merge nothing may all differ: a key that is
-        new counts for the client, or each request would be a flow of its own."""
+    def _shape(self, key: Hashable) -> Hashable:
+        """What stands for a key in the names of flows. The keys of models that merge nothing may
+        all differ: a new key counts for the client (None), or each request would be a flow."""
         known = self._known
-        shape = None
-        if entry.key in known:
-            shape = entry.key
-        elif len(known) >= self._policy.known_keys:
+        if key in known:
+            return key
+        if len(known) >= self._policy.known_keys:
             del known[next(iter(known))]
-        known[entry.key] = None
-        name = (entry.client, shape, entry.rank, large)
-        flow = self._flows.get(name)
-        if flow is None:
+        known[key] = None
+        return None
+
+    def _flow(self, entry: Entry[T], shape: Hashable, *, large: bool) -> Flow:
+        name = (entry.client, shape)
+        flows = self._flows.get(name)
+        if flows is None:
             if len(self._flows) >= self._most_flows:
                 self._prune()
-            weight = self._policy.weights[entry.rank] * (
-                self._policy.large_weight if large else 1.0
-            )
-            flow = self._flows[name] = Flow(weight)
+            flows = self._flows[name] = [None] * (2 * len(self._policy.weights))
+        index = 2 * entry.rank + large
+        flow = flows[index]
+        if flow is None:
+            weight = self._policy.weights[entry.rank]
+            weight *= self._policy.large_weight if large else 1.0
+            flow = flows[index] = Flow(weight, large=large)
         return flow
-
-    def _serve(self, lane: Lane[T], entry: Entry[T], rows: int, unit: float) -> None:
-        """Charge rows that are about to run to the flow, and let virtual time pass."""
-        flow = lane.flow
-        self._virtual_time += unit * rows / self.weight
-        if lane.large:
-            flow.finish = max(flow.finish, entry.order_key) + unit * rows / flow.weight
-            entry.order_key = flow.finish
-        self._leave_flow(flow, rows)
-
-    def _leave_flow(self, flow: Flow, rows: int) -> None:
-        flow.rows -= rows
-        if not flow.rows:
-            self.weight -= flow.weight
 
     def _prune(self) -> None:
         """Forget flows that have nothing queued and owe nothing: they would start afresh anyway."""
         now = self._virtual_time
         self._flows = {
-            name: flow for name, flow in self._flows.items() if flow.rows or flow.finish > now
+            name: flows
+            for name, flows in self._flows.items()
+            if any(flow is not None and (flow.rows or flow.finish > now) for flow in flows)
         }
         self._most_flows = max(self._policy.known_keys, 2 * len(self._flows))

@@ -91,7 +91,7 @@ class Sizes:
         if table.believed(larger) and self._probes:
             now, then = table.seconds(estimates.max_batch_size), table.least(larger)
             if 2 * now > policy.growth_gain * then:
-                estimates.max_batch_size = larger
+                estimates.grow(larger)
                 self._known.clear()
                 self._probes = 0
                 return larger

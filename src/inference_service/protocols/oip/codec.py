@@ -329,7 +329,7 @@ def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: boo
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class AnswerWriter:
     """Writes the answer to one request.
 
     ``labels`` are names of classes by output, ``row_axes`` the batch axis of the outputs where it

@@ -27,10 +27,10 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
         non_finite=head.non_finite is NonFinite.BARE,
         null=head.non_finite is not NonFinite.ERROR,
     )
-    reply = reply_to(request, info, head.non_finite)
+    writer = writer_of(request, info, head.non_finite)
 
     def encode(outputs: Tensors) -> Content:
-        answer = reply.write(outputs)
+        answer = writer.write(outputs)
         if answer.json_length is None:
             return Content(answer.body)
         return Content(answer.body, BINARY, ((_LENGTH, str(answer.json_length).encode()),))
@@ -41,7 +41,7 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
 def call(request: codec.Infer, info: ModelInfo, encode: Encode) -> Call:
     """What the engine is asked for, and ``encode`` to answer. Raises InvalidInput."""
     inputs = info.served.fitted(request.inputs)
-    if info.pipeline.before:  # its steps take the tensors to be right
+    if info.transforms.before:  # its steps take the tensors to be right
         info.served.check(inputs)
 
     return Call(
@@ -53,9 +53,9 @@ def call(request: codec.Infer, info: ModelInfo, encode: Encode) -> Call:
     )
 
 
-def reply_to(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> codec.Reply:
+def writer_of(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> codec.AnswerWriter:
     """The writer of the answer."""
-    return codec.Reply(
+    return codec.AnswerWriter(
         info.name, info.version, request, info.labels, non_finite, info.served.row_axes
     )
 
@@ -64,7 +64,7 @@ def needed(request: codec.Infer, info: ModelInfo) -> tuple[str, ...]:
     """The model's outputs behind the ones wanted; none: all. Raises InvalidInput."""
     if request.outputs is None:
         return ()
-    sources = info.pipeline.sources(info.signature)
+    sources = info.transforms.sources(info.signature)
     found = set()
     for index, output in enumerate(request.outputs):
         source = sources.get(output.name)

@@ -74,7 +74,7 @@ class ModelMetadata(BaseModel):
     parameters: dict[str, str] = Field({}, description="how requests are batched, and why")
 
 
-class ModelEntry(BaseModel):
+class ListedModel(BaseModel):
     """One version in the list of models."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -100,11 +100,11 @@ class ModelEntry(BaseModel):
 class ModelList(BaseModel):
     """Every model version that is known."""
 
-    models: list[ModelEntry]
+    models: list[ListedModel]
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerInfo:
     """What the server says of itself, and what its extensions need."""
 
     name: str
@@ -122,7 +122,7 @@ class Server:
         return [*names, "model_repository"] if self.control.token else names
 
 
-def router(edge: Edge, health: Health, server: Server) -> APIRouter:
+def router(edge: Edge, health: Health, server: ServerInfo) -> APIRouter:
     """Server, health, models, inference, and the extensions."""
     routes = APIRouter(tags=[TAG])
     engine = edge.engine
@@ -260,8 +260,8 @@ def model_metadata_of(engine: Engine, info: ModelInfo) -> ModelMetadata:
     )
 
 
-def _entry(status: ModelStatus) -> ModelEntry:
-    entry = ModelEntry(
+def _entry(status: ModelStatus) -> ListedModel:
+    entry = ListedModel(
         name=status.name, version=str(status.version), state=status.state, error=status.error
     )
     info = status.info

@@ -124,7 +124,7 @@ class Conversation:
         asked = self.request
         model = self._other(wanted.model) if wanted.model else asked.model
         info = model.info
-        inputs = info.pipeline.preprocess(wanted.inputs)
+        inputs = info.transforms.preprocess(wanted.inputs)
         return await infer(
             model,
             InferenceRequest(

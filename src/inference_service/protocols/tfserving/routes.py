@@ -20,6 +20,7 @@ from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import parse, rules_for
 from inference_service.protocols.json_values import Rules
 from inference_service.protocols.tfserving import codec, examples
+from inference_service.protocols.tfserving.quick import decoder
 from inference_service.protocols.tfserving.schema import (
     ClassifyAnswer,
     MetadataAnswer,
@@ -29,7 +30,8 @@ from inference_service.protocols.tfserving.schema import (
     PredictBody,
     RegressAnswer,
 )
-from inference_service.serving.codec import Call, Codec, Decode, Head
+from inference_service.serving.codec import Call, Codec, Decode, Head, no_quick
+from inference_service.serving.quick import Quick, QuickDecode
 from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
 from inference_service.web.errors import ERRORS, ErrorAnswer, answer
 from inference_service.web.errors import body as error_body
@@ -68,6 +70,13 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
             return decode_value(value, info, head, rules)
         found = quick
     return _call(*found, head)
+
+
+def _quick(info: ModelInfo) -> QuickDecode | None:
+    decode = decoder(info.signature)
+    if not info.tasks:
+        return lambda body, _: decode(body)
+    return lambda body, _: None if b'"b64"' in body else decode(body)  # perhaps files
 
 
 def _call(inputs: Tensors, by_rows: bool, head: Head) -> Call:
@@ -130,13 +139,14 @@ class _Verb:
     reply: type[BaseModel]
     summary: str
     text: str
+    quick: Quick = no_quick
 
 
 _VERBS = (
     _Verb(
         "predict", _decode, PredictBody, PredictAnswer, "Predict",
         "Rows in ``instances`` are answered in ``predictions``, columns in ``inputs`` in "
-        "``outputs``.",
+        "``outputs``.", quick=_quick,
     ),
     _Verb(
         "classify", _decode_classify, examples.ExamplesBody, ClassifyAnswer, "Classify",
@@ -173,7 +183,7 @@ def _add_verbs(routes: APIRouter, edge: Edge) -> None:
 
     binding = HttpBinding(choose, failure=_failure)
     for verb in _VERBS:
-        codec_ = Codec("tfserving", verb.decode, heavy=_holds_files)
+        codec_ = Codec("tfserving", verb.decode, heavy=_holds_files, quick=verb.quick)
         endpoints[verb.name] = InferenceEndpoint(edge, binding, codec_)
         for place, contract in (
             ("", latest),

@@ -12,7 +12,14 @@ from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Array, DType, Tensors, element_count
 from inference_service.protocols.json_values import cast
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
-from inference_service.protocols.oip.codec import DTYPES, Infer, Reply, Wanted, described, infer_of
+from inference_service.protocols.oip.codec import (
+    DTYPES,
+    AnswerWriter,
+    Infer,
+    Wanted,
+    described,
+    infer_of,
+)
 from inference_service.protocols.oip.rpc.messages import message
 
 _Response = message("ModelInferResponse")
@@ -110,15 +117,15 @@ def _texts(values: Any) -> Array:
     return texts
 
 
-def encode(reply: Reply, outputs: Tensors) -> Any:
+def encode(writer: AnswerWriter, outputs: Tensors) -> Any:
     """A ModelInferResponse."""
-    request = reply.request
+    request = writer.request
     wanted = request.outputs or tuple(Wanted(name) for name in outputs)
-    response = _Response(model_name=reply.model, model_version=str(reply.version), id=request.id)
+    response = _Response(model_name=writer.model, model_version=str(writer.version), id=request.id)
     for output in wanted:
         array = outputs[output.name]
         if output.classes:
-            array = reply.classified(output, array)
+            array = writer.classified(output, array)
         response.outputs.add(**described(output.name, array))
         response.raw_output_contents.append(to_bytes(array))
     return response

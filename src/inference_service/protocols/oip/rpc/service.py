@@ -28,10 +28,11 @@ from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.oip.extensions import model_config, statistics
 from inference_service.protocols.oip.infer import call as call_of
-from inference_service.protocols.oip.infer import reply_to
+from inference_service.protocols.oip.infer import writer_of
 from inference_service.protocols.oip.repository import check_admin, index_of
-from inference_service.protocols.oip.routes import Server, model_metadata_of
+from inference_service.protocols.oip.routes import ServerInfo, model_metadata_of
 from inference_service.protocols.oip.rpc import codec
+from inference_service.protocols.oip.rpc.caller import client_of
 from inference_service.protocols.oip.rpc.messages import DESCRIPTOR, SERVICE, message
 from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Call, Codec, Head
 from inference_service.web.body import PRIORITY_HEADER
@@ -61,7 +62,7 @@ _Context = Any  # grpc.aio.ServicerContext, which has no types of its own
 class InferenceService:
     """One coroutine for each method of the service, with its messages."""
 
-    def __init__(self, edge: Edge, health: Health, server: Server) -> None:
+    def __init__(self, edge: Edge, health: Health, server: ServerInfo) -> None:
         self._edge = edge
         self._engine = edge.engine
         self._health = health
@@ -155,7 +156,7 @@ class InferenceService:
 
     def _check_admin(self, context: _Context) -> None:
         authorization = _metadata(context).get("authorization", "")
-        check_admin(authorization, self._server.control.token)
+        check_admin(authorization, self._server.control)
 
     async def _infer(self, data: bytes, context: _Context) -> bytes:
         """One inference; ``data`` is a ModelInferRequest, what is returned a ModelInferResponse."""
@@ -193,7 +194,7 @@ class InferenceService:
             timeout=context.time_remaining(),
             priority=priority,
             non_finite=NonFinite.BARE,
-            client=named or context.peer().rpartition(":")[0],
+            client=named or client_of(context),
         )
 
     async def _stream(
@@ -233,10 +234,10 @@ class InferenceService:
 def _decode(request: Any, info: ModelInfo, head: Head) -> Call:
     """A ModelInferRequest; it is answered with a ModelInferResponse."""
     decoded = codec.decode(request)
-    reply = reply_to(decoded, info, head.non_finite)
+    writer = writer_of(decoded, info, head.non_finite)
 
     def encode(outputs: Tensors) -> bytes:
-        return bytes(codec.encode(reply, outputs).SerializeToString())
+        return bytes(codec.encode(writer, outputs).SerializeToString())
 
     return call_of(decoded, info, encode)
 
@@ -244,10 +245,10 @@ def _decode(request: Any, info: ModelInfo, head: Head) -> Call:
 def _decode_in_stream(request: Any, info: ModelInfo, head: Head) -> Call:
     """The same, answered with a ModelStreamInferResponse."""
     decoded = codec.decode(request)
-    reply = reply_to(decoded, info, head.non_finite)
+    writer = writer_of(decoded, info, head.non_finite)
 
     def encode(outputs: Tensors) -> bytes:
-        answer = _StreamResponse(infer_response=codec.encode(reply, outputs))
+        answer = _StreamResponse(infer_response=codec.encode(writer, outputs))
         return bytes(answer.SerializeToString())
 
     return call_of(decoded, info, encode)

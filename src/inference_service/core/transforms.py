@@ -95,8 +95,8 @@ class TopK:
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
-    """Steps by the name of their input or output, and the names that clients use.
+class Transforms:
+    """[preprocess], [postprocess] and [names]: steps by input or output, names that clients use.
 
     ``names`` are clients' by the graph's; the steps, as everything else, go by the graph's.
     """

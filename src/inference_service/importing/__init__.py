@@ -1,0 +1,1 @@
+"""Import a trained model: convert, name, free the batch axis, compare, write a version."""

@@ -1,0 +1,54 @@
+"""Numbers of one input, read by a function that is made for its type and shape. Pure.
+
+What these functions give is what `json_values.numbers` gives. They give None for all that is not
+plainly right, and the caller goes the usual way, which decides and finds the words.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from inference_service.core.tensors import Array, DType, Shape, shape_fits
+from inference_service.protocols.json_values import FEW_NUMBERS, SQUARES, cast
+
+ReadNumbers: TypeAlias = Callable[[Any], Array | None]
+
+_DOUBLE = np.dtype(np.float64)
+_U, _L = b"ul"
+
+
+def holds_no_words(body: bytes) -> bool:
+    """Whether neither true nor false nor null can be in it: each has a u or an l."""
+    return _U not in body and _L not in body
+
+
+def number_reader(dtype: DType, shape: Shape) -> ReadNumbers | None:
+    """A reader of parsed JSON without booleans and nulls, for arrays of exactly this shape.
+
+    Short texts may be in it (see `json_tensors.rules_for`). None: there is no such reader.
+    """
+    if dtype is DType.BYTES or dtype is DType.BOOL or not shape:
+        return None
+    target, is_float = dtype.numpy, dtype.is_float
+    most, rest = SQUARES.get(dtype, 0.0), tuple(shape[1:])
+    fixed = shape[0] is None and None not in rest
+
+    def fits(actual: tuple[int, ...]) -> bool:
+        return actual[1:] == rest and bool(actual) if fixed else shape_fits(actual, shape)
+
+    def read(value: Any) -> Array | None:
+        try:
+            raw = np.asarray(value)
+        except (ValueError, OverflowError):
+            return None
+        if not raw.size or not fits(raw.shape):
+            return None
+        if raw.dtype is _DOUBLE and is_float:
+            if raw.size <= FEW_NUMBERS and np.vdot(raw, raw) <= most:
+                return raw.astype(target)
+        elif raw.dtype.kind not in "iu":  # integers as floats: the usual way looks at each of them
+            return None
+        return cast(raw, dtype)
+
+    return read

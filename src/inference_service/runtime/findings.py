@@ -1,0 +1,251 @@
+"""What a load has found out about a model, kept between starts by the content of its files.
+
+A folder of its own for each: ``findings.json``, and ``model.onnx`` with ``model.onnx.weights``, the
+graph as this onnxruntime optimises it for this processor. Nothing in it is believed that doesn't
+have the right types; a folder that can't be used costs a load that takes longer.
+"""
+
+import base64
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from pydantic import TypeAdapter, ValidationError
+
+from inference_service.core.padding import Padding
+from inference_service.core.rows import RowLayout
+from inference_service.core.scheduling.layout import Profile
+from inference_service.core.tensors import Array, BatchMode, DType, Tensors
+from inference_service.engine.interfaces import BatchSafety
+from inference_service.runtime.batching import Decision
+from inference_service.runtime.categories import Encoder
+from inference_service.runtime.verdicts import (
+    Analysis,
+    analysis_digest,
+    analysis_read,
+    analysis_written,
+    file_digest,
+)
+
+log = logging.getLogger(__name__)
+
+GRAPH = "model.onnx"
+_FILE = "findings.json"
+_MOST_SIBLINGS = 256
+_MOST_BYTES = 8 * 2**30
+"""Of all folders together; the longest unused ones are removed first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that a load finds by running and analysing a model.
+
+    ``decision`` is how it is batched, ``largest`` and ``growth`` are the policy's derived sizes,
+    ``usual`` and ``memory`` bytes: of the largest usual run, and of the model in all.
+    """
+
+    decision: Decision
+    analysis: Analysis
+    padding: Padding
+    encoders: tuple[Encoder, ...]
+    profiles: tuple[Profile, ...]
+    largest: int
+    growth: int
+    inline: bool
+    warm: bool
+    usual: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """The part of `Findings` that is made of plain values."""
+
+    mode: BatchMode
+    rows: RowLayout
+    safety: BatchSafety
+    sizes: tuple[int, ...]
+    warnings: tuple[str, ...]
+    proven: bool
+    max_rows: int | None
+    padding: Padding
+    encoders: tuple[Encoder, ...]
+    profiles: tuple[Profile, ...]
+    largest: int
+    growth: int
+    inline: bool
+    warm: bool
+    usual: int
+    memory: int
+
+
+_PLAIN: TypeAdapter[_Plain] = TypeAdapter(_Plain)
+
+
+def written(found: Findings) -> str:
+    """As JSON. Raises TypeError or ValueError for what can't be written."""
+    decision = found.decision
+    plain = _Plain(
+        decision.mode, decision.rows, decision.safety, decision.sizes, decision.warnings,
+        decision.proven, decision.max_rows, found.padding, found.encoders, found.profiles,
+        found.largest, found.growth, found.inline, found.warm, found.usual, found.memory,
+    )  # fmt: skip
+    row = decision.row
+    content = {
+        "plain": _PLAIN.dump_python(plain, mode="json"),
+        "analysis": analysis_written(found.analysis),
+        "row": None if row is None else {name: _array_written(a) for name, a in row.items()},
+    }
+    return json.dumps(content)
+
+
+def read(text: str | bytes) -> Findings:
+    """What `written` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    content = json.loads(text)
+    plain = _PLAIN.validate_python(content["plain"])
+    row = content["row"]
+    arrays = None if row is None else {str(name): _array_read(one) for name, one in row.items()}
+    decision = Decision(
+        plain.mode, plain.rows, plain.safety, plain.sizes, arrays, plain.warnings, plain.proven,
+        plain.max_rows,
+    )  # fmt: skip
+    return Findings(
+        decision, analysis_read(content["analysis"]), plain.padding, plain.encoders, plain.profiles,
+        plain.largest, plain.growth, plain.inline, plain.warm, plain.usual, plain.memory,
+    )  # fmt: skip
+
+
+def _array_written(array: Array) -> dict[str, Any]:
+    if array.dtype == object:
+        values = array.ravel().tolist()
+        if not all(isinstance(value, str) for value in values):
+            raise TypeError("an array of other things than texts")
+        return {"dtype": DType.BYTES.label, "shape": array.shape, "texts": values}
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {"dtype": array.dtype.str, "shape": array.shape, "data": data}
+
+
+def _array_read(content: Mapping[str, Any]) -> Array:
+    shape = tuple(int(length) for length in content["shape"])
+    if "texts" in content:
+        return np.array([str(text) for text in content["texts"]], object).reshape(shape)
+    dtype = np.dtype(content["dtype"])
+    if dtype.kind not in "biuf":
+        raise ValueError(f"an array of {dtype}")
+    return np.frombuffer(base64.b64decode(content["data"]), dtype).reshape(shape).copy()
+
+
+class FindingsCache:
+    """One folder for each model file and way to load it. ``folder`` None: nothing is kept.
+
+    ``graphs``: optimised graphs are kept, too. They gain nothing for one start, and a temporary
+    folder may lie in memory.
+    """
+
+    def __init__(self, folder: Path | None, *, graphs: bool = True) -> None:
+        self.folder = None if folder is None else folder / "models"
+        self.graphs = graphs
+
+    def key(self, path: Path, about: Sequence[object]) -> str:
+        """Whatever changes what is found: files, options, runtime, processor, this service."""
+        digest = hashlib.sha256(file_digest(path).encode())
+        for other in sorted(path.parent.iterdir())[:_MOST_SIBLINGS]:
+            if other != path and other.is_file():  # external data; there need be none
+                digest.update(f"{other.name} {file_digest(other)}".encode())
+        machine = [ort.__version__, platform.machine(), processor(), analysis_digest()]
+        digest.update(repr((machine, about)).encode())
+        return digest.hexdigest()[:32]
+
+    def read(self, key: str) -> Findings | None:
+        """What was written under this key; None where that is nothing or can't be used."""
+        if self.folder is None:
+            return None
+        path = self.folder / key / _FILE
+        try:
+            found = read(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            log.warning("what is kept in %s can't be used: %s", path.parent, error)
+            return None
+        with contextlib.suppress(OSError):  # it has been used now
+            os.utime(path)
+        return found
+
+    def graph(self, key: str) -> Path | None:
+        """The optimised graph under this key, if one is kept."""
+        path = self._place(key) / GRAPH
+        return path if path.is_file() else None
+
+    @contextlib.contextmanager
+    def making(self, key: str) -> Any:
+        """A folder for this key; it is in its place, whole, when the block ends without error."""
+        part = self._place(f".{key}.{os.getpid()}")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700, parents=True)
+        try:
+            yield part
+            place = self._place(key)
+            shutil.rmtree(place, ignore_errors=True)
+            part.replace(place)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        self._evict()
+
+    def write(self, folder: Path, found: Findings) -> None:
+        """Put them into a folder that is being made. Raises TypeError, ValueError or OSError."""
+        (folder / _FILE).write_text(written(found))
+
+    def _place(self, name: str) -> Path:
+        if self.folder is None:
+            raise ValueError("nothing is kept")
+        return self.folder / name
+
+    def _evict(self) -> None:
+        if self.folder is None:
+            return
+        with contextlib.suppress(OSError):
+            used: list[tuple[float, int, Path]] = []
+            for place in self.folder.iterdir():
+                sizes = [file.stat() for file in place.iterdir()]
+                newest = max((stat.st_mtime for stat in sizes), default=0.0)
+                used.append((newest, sum(stat.st_size for stat in sizes), place))
+            total = 0
+            for _, size, place in sorted(used, reverse=True):
+                total += size
+                if total > _MOST_BYTES:
+                    shutil.rmtree(place, ignore_errors=True)
+
+
+def processor() -> str:
+    """The processor's name and abilities: what the optimised graph and the costs depend on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return "|".join(dict.fromkeys(line for line in lines if line.startswith(wanted)))
+
+
+def same_bits(left: Tensors, right: Tensors) -> bool:
+    """Whether two answers are the same."""
+    return left.keys() == right.keys() and all(
+        one.dtype == right[name].dtype
+        and one.shape == right[name].shape
+        and (
+            one.tolist() == right[name].tolist()
+            if one.dtype == object
+            else one.tobytes() == right[name].tobytes()
+        )
+        for name, one in left.items()
+    )

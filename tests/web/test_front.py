@@ -1,0 +1,69 @@
+"""The shortcut for hot requests answers as the ASGI way does, byte for byte."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference_service.service import Service
+from inference_service.settings import Settings
+from inference_service.web.http1.connection import HttpConnection
+from inference_service.web.http1.front.connection import FrontConnection
+from inference_service.web.http1.front.desk import Desk
+from inference_service.web.http1.limits import ConnectionLimits
+from tests.web.traffic import Model, Traffic
+from tests.web.wire import Wire, comparable
+
+
+@dataclass
+class Site:
+    """One service behind both kinds of connections."""
+
+    service: Service
+    desk: Desk
+    slow: Wire
+    quick: Wire
+
+
+@asynccontextmanager
+async def served(models: Path, **settings: Any) -> AsyncIterator[Site]:
+    service = Service(Settings(models=models, **settings))
+    async with service.lifespan():
+        await service.loaded()
+        desk, limits = Desk(service.asgi.hot_paths), ConnectionLimits()
+        yield Site(
+            service,
+            desk,
+            Wire(service.asgi, partial(HttpConnection, limits)),
+            Wire(service.asgi, partial(FrontConnection, desk, limits)),
+        )
+
+
+@pytest.fixture
+async def site(zoo: Path) -> AsyncIterator[Site]:
+    async with served(zoo, default_model="doubler") as found:
+        yield found
+
+
+MODELS = (Model("doubler", 4, (1, 2)), Model("any-length", 3), Model("every-kind", 2))
+
+
+async def difference(site: Site, traffic: Traffic, exchanges: int) -> str:
+    """The first exchange that the two ways answer differently; "" none."""
+    for _ in range(exchanges):
+        pieces, shut = traffic.exchange()
+        slow = comparable(await site.slow.ask(pieces, shut=shut))
+        quick = comparable(await site.quick.ask(pieces, shut=shut))
+        if slow != quick:
+            return f"{pieces!r} (shut {shut})\n ASGI  {slow!r}\n front {quick!r}"
+    return ""
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_both_ways_answer_alike(site: Site, seed: int) -> None:
+    assert await difference(site, Traffic(seed, MODELS), 1000) == ""
+    assert site.desk.begun > 300  # the shortcut was taken
