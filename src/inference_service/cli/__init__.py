@@ -27,10 +27,10 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(check)
-main.add_command(predict)
-main.add_command(bench)
 main.add_command(import_command)
 main.add_command(new)
+main.add_command(predict)
+main.add_command(bench)
 main.add_command(keys)
 main.add_command(lock)
 main.add_command(simulate)

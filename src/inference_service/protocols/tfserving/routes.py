@@ -73,7 +73,7 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
 
 
 def _quick(info: ModelInfo) -> QuickDecode | None:
-    decode = decoder(info.signature)
+    decode = decoder(info.served)
     if not info.tasks:
         return lambda body, _: decode(body)
     return lambda body, _: None if b'"b64"' in body else decode(body)  # perhaps files

@@ -109,7 +109,7 @@ class Desk:
         try:
             if found is not None:
                 inputs, _, request.writer = found
-                if info.transforms.before:
+                if info.transforms.changes_inputs:
                     inputs = info.transforms.preprocess(inputs)
                 return InferenceRequest(
                     info.ref, inputs, (), "", request.deadline, client, head.priority
@@ -151,8 +151,8 @@ class Desk:
         for request in settled:
             if request.connection is None:  # its client has left since
                 continue
-            if request.error is None and (after := request.model.info.transforms.after):
-                self._postprocess(request, after)
+            if request.error is None and request.model.info.transforms.changes_outputs:
+                self._postprocess(request)
             if request.error is not None:
                 self.tell(request, request.error)
             elif _size(request) >= ENCODE_OFF_LOOP_FROM:
@@ -168,7 +168,7 @@ class Desk:
             if connection is not None and request.answer is not None:
                 connection.send_answers()
 
-    def _postprocess(self, request: HotRequest, _: object) -> None:
+    def _postprocess(self, request: HotRequest) -> None:
         try:
             request.outputs = request.model.info.transforms.postprocess(request.outputs)
         except Exception as error:  # of this request alone
