@@ -30,11 +30,14 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin inference \
     && ln -s C.utf8 /usr/lib/locale/en_US
 COPY --from=build /opt/venv /opt/venv
 COPY models /models
+# A container is reached through published ports alone, so the image serves without keys until some
+# are configured (docs/security.md): keys take precedence over SECURITY__ANONYMOUS.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     ORT_DISABLE_TELEMETRY=1 \
     INFERENCE_SERVICE_HOST=0.0.0.0 \
+    INFERENCE_SERVICE_SECURITY__ANONYMOUS=true \
     INFERENCE_SERVICE_MODELS=/models
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001

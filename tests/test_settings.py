@@ -28,7 +28,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     ("text", "message"),
     [
         ("port = 70000", "setting 'port': Input should be less than or equal to 65535"),
-        ("[batching]\nsize = 1", "setting 'batching.size': Extra inputs are not permitted"),
+        ("[batching]\nsize = 1", "setting 'batching.size': there is no such key; there are "),
         ("port", "is not valid TOML"),
         ("limits.request_timeout = inf", "setting 'limits.request_timeout': Input should be a fin"),
         (
@@ -44,6 +44,35 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> No
     with pytest.raises(InvalidSettings) as error:
         load_settings(config)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("prot = 1", "port"),
+        ("[bathcing]", "batching"),
+        ("[batching]\nmax_bach_size = 1", "max_batch_size"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_told_with_the_nearest(
+    tmp_path: Path, text: str, near: str
+) -> None:
+    config = tmp_path / "service.toml"
+    config.write_text(text)
+    with pytest.raises(InvalidSettings, match=f"there is no such key; did you mean '{near}'"):
+        load_settings(config)
+
+
+def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("INFERENCE_SERVICE_SERVICE_HOST", "INFERENCE_SERVICE_PORT_8000_TCP_ADDR"):
+        monkeypatch.setenv(name, "Kubernetes")
+    assert load_settings().port == 8000
+    monkeypatch.setenv("INFERENCE_SERVICE_PROT", "1")
+    message = (
+        "INFERENCE_SERVICE_PROT: there is no such setting; did you mean 'INFERENCE_SERVICE_PORT'"
+    )
+    with pytest.raises(InvalidSettings, match=message):
+        load_settings()
 
 
 def test_a_missing_file_is_told() -> None:

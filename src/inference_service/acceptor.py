@@ -8,6 +8,7 @@ the last of n connections that arrive together waits for about n**2 / 2 requests
 import asyncio
 import errno
 import logging
+import ssl
 from collections.abc import Callable
 from socket import socket
 
@@ -18,6 +19,11 @@ ACCEPTED_PER_TURN = 256
 RETRY_AFTER = 1.0
 """Seconds without accepting when descriptors or memory are exhausted. The kernel keeps the
 connections that wait meanwhile."""
+
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds from accepting a connection to the end of its TLS handshake."""
+_SHUTDOWN_TIMEOUT = 5.0  # seconds for the client to end TLS, too
+_LAST_HANDSHAKES = 2.0  # seconds for handshakes that are under way when accepting ends
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # A connection that failed while it waited, or that the network refused: the next one may be fine.
@@ -40,11 +46,19 @@ class Acceptor:
         listener: socket,
         protocol: Callable[[], asyncio.Protocol],
         loop: asyncio.AbstractEventLoop,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        most_handshakes: int = 10_000,
     ) -> None:
+        """``tls`` gives the context of the next handshake; None: no encryption.
+
+        A connection that is accepted while ``most_handshakes`` others are not done is closed.
+        """
         self._listener = listener.dup()
         self._listener.setblocking(False)
         self._protocol = protocol
         self._loop = loop
+        self._tls = tls
+        self._most_handshakes = most_handshakes
         self._connecting: set[asyncio.Task[None]] = set()  # the loop itself keeps weak references
         self._retry: asyncio.TimerHandle | None = None
         self._exhausted = False
@@ -64,7 +78,7 @@ class Acceptor:
         self._pause()
         self._listener.close()
         if self._connecting:
-            await asyncio.gather(*self._connecting, return_exceptions=True)
+            await asyncio.wait(self._connecting, timeout=_LAST_HANDSHAKES)
 
     def _pause(self) -> None:
         self._loop.remove_reader(self._listener)
@@ -87,6 +101,9 @@ class Acceptor:
                     return False
                 raise
             self._exhausted = False
+            if self._tls is not None and len(self._connecting) >= self._most_handshakes:
+                connection.close()
+                continue
             connection.setblocking(False)
             task = self._loop.create_task(self._connect(connection))
             self._connecting.add(task)
@@ -103,6 +120,15 @@ class Acceptor:
 
     async def _connect(self, connection: socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection)
-        except OSError:  # it broke before it was connected
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(self._protocol, connection)
+            else:
+                await self._loop.connect_accepted_socket(
+                    self._protocol,
+                    connection,
+                    ssl=self._tls(),
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                    ssl_shutdown_timeout=_SHUTDOWN_TIMEOUT,
+                )
+        except OSError:  # it broke before it was connected, or was no TLS that is spoken here
             connection.close()

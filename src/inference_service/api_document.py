@@ -10,8 +10,8 @@ from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.openai import routes as openai
 from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tasks import openapi as tasks_openapi
+from inference_service.protocols.tasks import rerank, transcriptions
 from inference_service.protocols.tasks import routes as tasks
-from inference_service.protocols.tasks import transcriptions
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.web.openapi import friendly
@@ -28,6 +28,7 @@ _TAGS = (
     (tasks.TAG, "What the loaded models can be asked for"),
     (predict.TAG, "The contract of the classic tutorial"),
     (tfserving.TAG, "What TensorFlow Serving's clients speak"),
+    (rerank.TAG, "Texts ranked for a query: TEI's and Cohere's API"),
     (transcriptions.TAG, "Words of speech: OpenAI's API"),
     (openai.TAG, "Vectors of text: OpenAI's API and TEI's"),
     (oip.TAG, "What the clients of KServe and Triton speak"),

@@ -43,4 +43,7 @@ def repository_control(
             return []
 
     token = settings.admin.token if settings.admin.repository else None
-    return RepositoryControl(names, load, unload, token.get_secret_value() if token else None)
+    return RepositoryControl(
+        names, load, unload, token.get_secret_value() if token else None,
+        scoped=settings.admin.repository and settings.security.access_control,
+    )  # fmt: skip

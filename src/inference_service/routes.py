@@ -17,19 +17,22 @@ from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.openai import routes as openai
 from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tasks import openapi as tasks_openapi
+from inference_service.protocols.tasks import rerank, transcriptions
 from inference_service.protocols.tasks import routes as tasks
-from inference_service.protocols.tasks import transcriptions
 from inference_service.protocols.tei import routes as tei
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.settings import Settings
 from inference_service.telemetry.prometheus import exposition
+from inference_service.web.access import Failure
 from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
 from inference_service.web.document import Document
 from inference_service.web.endpoint import Edge
+from inference_service.web.errors import answer
 from inference_service.web.health import Health
 from inference_service.web.hot_paths import Target, resolve
 
+_OPENAI_PATHS = frozenset({"/v1/embeddings", "/embeddings", "/v1/audio/transcriptions"})
 _HOME = files("inference_service.web").joinpath("home.html").read_text("utf-8")
 
 
@@ -53,6 +56,7 @@ def add_predictions(
         openai.router(edge),
         tei.router(edge, __version__, health),
         transcriptions.router(edge, pool, openai.failure, openai.FAILURES),
+        rerank.router(edge, pool, tei.failure, tei.FAILURES),
         tasks.router(edge, pool, settings.limits.stream_idle_timeout),
     )
     for router in routers:
@@ -88,6 +92,11 @@ def add_pages(
         route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url
     ]
     app.add_route(str(app.openapi_url), document.answer, include_in_schema=False)
+
+
+def failure_at(path: str) -> Failure:
+    """How errors of a path are written: OpenAI's have a shape of their own."""
+    return openai.failure if path.rstrip("/") in _OPENAI_PATHS else answer
 
 
 def hot_paths(routes: list[APIRoute], engine: Engine) -> dict[str, Target]:

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp
 
 from inference_service.acceptor import Acceptor
 from inference_service.listener import ignore_attempts, listen
+from inference_service.security.setup import Security
+from inference_service.security.tls import HSTS
 from inference_service.settings import Settings
 from inference_service.web.application import Application
 from inference_service.web.health import Health
@@ -69,6 +71,10 @@ class Served(Protocol):
     def health(self) -> Health:
         """It is told when leaving begins."""
 
+    @property
+    def security(self) -> Security:
+        """Certificates, and the sites that requests may name."""
+
 
 class DrainingServer(uvicorn.Server):
     """uvicorn for a `Service`: ``await DrainingServer(service).serve()`` in a running event loop.
@@ -85,8 +91,8 @@ class DrainingServer(uvicorn.Server):
 
         Raises InvalidSettings with the address that can't be had.
         """
-        settings = service.settings
-        limits = settings.limits
+        settings, security = service.settings, service.security
+        limits, certificates = settings.limits, security.certificates
         super().__init__(
             uvicorn.Config(
                 service.asgi,
@@ -101,6 +107,7 @@ class DrainingServer(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                headers=[HSTS] if certificates is not None else [],
                 timeout_keep_alive=settings.keep_alive,
                 timeout_graceful_shutdown=max(1, round(settings.shutdown.grace_period)),
             )
@@ -109,16 +116,23 @@ class DrainingServer(uvicorn.Server):
         self._health = service.health
         self._desk: Desk | None = None
         self._listener = listener or listen(settings.host, settings.port)
+        self._admin_listener: socket | None = None
+        if security.admin_port is not None:
+            self._admin_listener = listen(settings.host, security.admin_port)
+            security.admin_port = int(self._admin_listener.getsockname()[1])
+        self._tls = (lambda: certificates.context) if certificates is not None else None
         self._lame_duck = settings.shutdown.lame_duck
         self._leaving = False
         self.on_leaving: Callable[[], None] = _nothing
         """Called once, when leaving begins, in the signal handler."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._acceptor: Acceptor | None = None
+        self._admin_acceptor: Acceptor | None = None
         self._checks: asyncio.TimerHandle | None = None
         self._limits = ConnectionLimits(
-            limits.max_head_bytes, limits.head_timeout, limits.stall_timeout, limits.max_connections
-        )
+            limits.max_head_bytes, limits.head_timeout, limits.stall_timeout,
+            limits.max_connections, security.sites,
+        )  # fmt: skip
 
     @property
     def port(self) -> int:
@@ -135,9 +149,16 @@ class DrainingServer(uvicorn.Server):
         await super().startup([])
         self._desk = _desk(self._service)
         (listener,) = sockets or [self._listener]
-        self._acceptor = Acceptor(listener, self._protocol, asyncio.get_running_loop())
-        self._acceptor.start()
+        self._acceptor = self._accept(listener)
+        if self._admin_listener is not None:
+            self._admin_acceptor = self._accept(self._admin_listener)
         self._check_connections()
+
+    def _accept(self, listener: socket) -> Acceptor:
+        loop, most = asyncio.get_running_loop(), self._limits.connections
+        acceptor = Acceptor(listener, self._protocol, loop, self._tls, most)
+        acceptor.start()
+        return acceptor
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called in the signal handler. uvicorn would also raise the signal again at the end, and
@@ -172,6 +193,9 @@ class DrainingServer(uvicorn.Server):
             await self._stop_accepting(listener)
         await self._while(lambda: bool(self.server_state.connections), _SETTLE)
         await self._stop_accepting(listener)
+        if self._admin_acceptor is not None and self._admin_listener is not None:
+            await self._admin_acceptor.close()
+            self._admin_listener.close()
         await self._while(self._awaits_first_request, _FIRST_REQUEST)
         grace = self.config.timeout_graceful_shutdown or 0
         ending = asyncio.get_running_loop().call_later(grace, self._fail_hot_requests)

@@ -22,6 +22,8 @@ from inference_service.engine.manager import Manager
 from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.repository_control import repository_control
+from inference_service.security.engine import GuardedEngine
+from inference_service.security.setup import Security, security_of
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
 from inference_service.telemetry.prometheus import (
@@ -32,6 +34,7 @@ from inference_service.telemetry.prometheus import (
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
+from inference_service.web.access import AccessControl
 from inference_service.web.application import Application, Running, framework
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
@@ -53,7 +56,8 @@ class Service:
     process is changed: several services can share one, and a host's own settings stay.
 
     Ports: ``engine`` (inference), ``manager`` (loading), ``health``, ``admission``, ``registry``
-    (metrics), ``grpc`` (None: not wanted) and ``grpc_port`` (0: it doesn't listen).
+    (metrics), ``security`` (access control), ``grpc`` (None: not wanted) and ``grpc_port`` (0: it
+    doesn't listen).
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Service:
         Raises InvalidSettings or InvalidModel (there is nothing to serve).
         """
         self.settings = settings = settings or load_settings()
+        self.security = security_of(settings)
         self._sources = version_sources(settings)
         if on_progress is not None:
             self._sources = watched(self._sources, on_progress)
@@ -104,8 +109,8 @@ class Service:
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
         routes.add_pages(app, self.registry, self.engine, settings.limits.max_body_bytes)
-        self.asgi = Application(app, _surrounding(settings))
-        self.grpc = _grpc(settings, edge, self.health, server)
+        self.asgi = Application(app, _surrounding(settings, self.security))
+        self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
 
     @property
@@ -123,6 +128,7 @@ class Service:
         if self._started:
             raise RuntimeError("a Service runs once: make another one")
         self._started = True
+        self.security.watcher.start()
         try:
             if self.grpc is not None:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
@@ -148,10 +154,14 @@ class Service:
         serving: Engine = self.engine
         if self._recorder is not None:
             serving = RecordingEngine(self.engine, self._recorder)
+        if self.security.guards:
+            serving = GuardedEngine(serving, self.security.quotas)
         limits, wire = self.settings.limits, self.settings.wire
+        # With access control a client's name is that of its key, which no header can replace.
+        client_header = "" if self.security.authorizer else limits.client_header.lower()
         return Edge(
             serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
-            limits.client_header.lower().encode(), wire.non_finite, wire.compress_answers,
+            client_header.encode(), wire.non_finite, wire.compress_answers,
         )  # fmt: skip
 
     def _problem(self) -> str | None:
@@ -169,6 +179,7 @@ class Service:
     async def _leave(self) -> None:
         grace = self.settings.shutdown.grace_period
         self.health.leave()
+        self.security.watcher.stop()
         if self._loading is not None:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:
@@ -196,7 +207,7 @@ def create_app(
     return Service(settings, on_loaded, on_progress).fastapi
 
 
-def _surrounding(settings: Settings) -> list[Middleware]:
+def _surrounding(settings: Settings, security: Security) -> list[Middleware]:
     """What each request passes before the hot paths, the outermost first.
 
     Access control belongs behind CORS: browsers send no credentials with a preflight.
@@ -204,6 +215,17 @@ def _surrounding(settings: Settings) -> list[Middleware]:
     surrounding: list[Middleware] = []
     if settings.http.cors_origins:
         surrounding.append(Middleware(CORSMiddleware, **_cors(settings)))
+    if security.guards:
+        surrounding.append(
+            Middleware(
+                AccessControl,
+                authorizer=security.authorizer,
+                quotas=security.quotas,
+                proxies=security.proxies,
+                failure=routes.failure_at,
+                admin_port=lambda: security.admin_port,
+            )
+        )
     return surrounding
 
 
@@ -229,19 +251,25 @@ def _address(settings: Settings) -> str:
 
 
 def _grpc(
-    settings: Settings, edge: Edge, health: Health, server: oip.ServerInfo
+    settings: Settings, edge: Edge, health: Health, server: oip.ServerInfo, security: Security
 ) -> "GrpcServer | None":
     """The gRPC server, where there is to be one. Raises InvalidSettings without the extra."""
     if settings.grpc.port is None:
         return None
     try:
+        from inference_service.protocols.oip.rpc.access import AccessInterceptor, server_credentials
         from inference_service.protocols.oip.rpc.server import GrpcServer
     except ModuleNotFoundError as error:
         raise InvalidSettings(
             f"setting 'grpc.port': {error.name} is not installed; "
             "install the extra 'grpc', in a clone of the repository: pip install '.[grpc]'"
         ) from error
-    return GrpcServer(edge, health, server)
+    interceptors = []
+    if security.guards:
+        admin = security.admin_port is None
+        interceptors = [AccessInterceptor(security.authorizer, security.quotas, admin=admin)]
+    credentials = server_credentials(security.certificates) if security.certificates else None
+    return GrpcServer(edge, health, server, interceptors, credentials)
 
 
 def _recorder(settings: Settings) -> TrafficRecorder | None:

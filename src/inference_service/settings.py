@@ -5,7 +5,10 @@ Each value comes from, in falling order of precedence: the command line, the env
 with ``--config``, the default here. docs/configuration.md is the reference.
 """
 
+import os
+import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,9 +28,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.core.lifecycle import ReadyWhen
 from inference_service.core.tensors import NonFinite
+from inference_service.faults import did_you_mean, first_fault
 from inference_service.security.settings import SecuritySettings
 
 PREFIX = "INFERENCE_SERVICE_"
+_OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_|$)")
 
 
 class InvalidSettings(InferenceServiceError):  # noqa: N818
@@ -71,6 +76,18 @@ class RepositorySettings(_Section):
 
     follow_links: bool = Field(
         False, description="follow symbolic links out of the model repository, too"
+    )
+    locked: bool = Field(
+        False,
+        description="serve only models that are in models.lock; unset: where there is one, too",
+    )
+    public_key: Path | None = Field(
+        None, description="PEM file of the Ed25519 key that models.lock must be signed with"
+    )
+    run_pipeline_code: bool = Field(
+        False,
+        description="run the pipeline.py of models whose model.toml names it: write access to the "
+        "repository is then the right to run code",
     )
 
 
@@ -197,12 +214,6 @@ class AdminSettings(_Section):
         description="a port of its own for what needs the scope admin; unset: the same",
     )
 
-    @model_validator(mode="after")
-    def _needs_token(self) -> Self:
-        if self.repository and self.token is None:
-            raise ValueError("admin.repository needs admin.token: loading models needs an admin")
-        return self
-
 
 class ShutdownSettings(_Section):
     """What happens on SIGTERM."""
@@ -243,6 +254,15 @@ class Settings(BaseSettings):
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
 
+    @model_validator(mode="after")
+    def _admin_is_known(self) -> Self:
+        if self.admin.repository and not self.admin.token and not self.security.access_control:
+            raise ValueError(
+                "admin.repository needs admin.token, or access control (security.keys_file): "
+                "loading models needs an admin"
+            )
+        return self
+
 
 class _FileSettings(Settings):
     """The same with the environment asked first: what is passed in is the file's content."""
@@ -264,6 +284,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
 
     Raises InvalidSettings.
     """
+    check_environment(os.environ)
     content: dict[str, Any] = {}
     if config is not None:
         try:
@@ -277,6 +298,18 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         given = {name: value for name, value in overrides.items() if value is not None}
         return Settings.model_validate({**merged, **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = render_path(tuple(first["loc"]))
-        raise InvalidSettings(f"setting '{where}': {first['msg']}") from error
+        place, words = first_fault(error, Settings)
+        raise InvalidSettings(f"setting '{render_path(place)}': {words}") from error
+
+
+def check_environment(names: Iterable[str]) -> None:
+    """Raises InvalidSettings for a variable with our prefix that is no setting.
+
+    Kubernetes writes variables of its own for a Service that is called inference-service.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(names):
+        given = name.upper()
+        own = given.partition("__")[0]
+        if given.startswith(PREFIX) and own not in known and not _OF_KUBERNETES.match(given):
+            raise InvalidSettings(f"{name}: there is no such setting{did_you_mean(own, known)}")

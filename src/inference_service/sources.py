@@ -18,15 +18,24 @@ from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
 from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.manager import Loader, VersionSource
+from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
 from inference_service.repository.layout import ModelEntry, names, scan
+from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
 from inference_service.runtime.findings import FindingsCache
-from inference_service.runtime.loader import LoadOptions, load
+from inference_service.runtime.loader import load
 from inference_service.runtime.memory import memory_limit
+from inference_service.runtime.options import (
+    Description,
+    Kept,
+    LoadOptions,
+    Machine,
+    RowOptions,
+)
 from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
@@ -43,8 +52,19 @@ def entries(settings: Settings) -> Sequence[ModelEntry]:
 
 
 def version_sources(settings: Settings) -> list[VersionSource]:
-    """The versions that the repository's models want served. Raises InvalidModel for none."""
-    return [source for entry in entries(settings) for source in _sources(settings, entry)]
+    """The versions that the repository's models want served.
+
+    Raises InvalidModel for none, and where the default model isn't there.
+    """
+    found = entries(settings)
+    names = [entry.name for entry in found]
+    default = settings.default_model
+    if default and default not in names:
+        raise InvalidModel(
+            f"default_model: there is no model '{default}' in {settings.models}"
+            f"{did_you_mean(default, names)}"
+        )
+    return [source for entry in found for source in _sources(settings, entry)]
 
 
 def model_names(settings: Settings) -> Sequence[str]:
@@ -92,16 +112,67 @@ def _sources(settings: Settings, entry: ModelEntry, *, beside: bool = False) -> 
 def _load(
     settings: Settings, entry: ModelEntry, version: int, beside: bool, warming: Callable[[], None]
 ) -> tuple[ModelInfo, Runner]:
-    def work() -> tuple[ModelInfo, Runner]:
-        options, runtime = load_options(settings, entry, version), settings.runtime
+    def attempt(options: LoadOptions) -> tuple[ModelInfo, Runner]:
+        runtime = settings.runtime
         if not runtime.helper_process:
-            return load(options, warming)
+            return in_words(entry, lambda: load(options, warming))
         bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
-        return apart.load(options, warming, bounds, beside=beside)
+        return in_words(entry, lambda: apart.load(options, warming, bounds, beside=beside))
 
-    info, runner = in_words(entry, work)
-    warnings = tuple(without_paths(warning, _folders(entry)) for warning in info.warnings)
-    return replace(info, warnings=warnings), runner
+    in_words(entry, lambda: _check_lock(settings, entry, version))
+    (info, runner), why = with_pipeline_if_it_fits(
+        entry, load_options(settings, entry, version), attempt
+    )
+    warnings = tuple(without_paths(warning, _folders(entry)) for warning in (*info.warnings, *why))
+    return _with_names(replace(info, warnings=warnings)), runner
+
+
+def _with_names(info: ModelInfo) -> ModelInfo:
+    """What documents say of the tensors, by the names that clients use."""
+    name = info.transforms.name
+    if not info.transforms.names:
+        return info
+    example = info.example and {name(own): value for own, value in info.example.items()}
+    return replace(
+        info,
+        labels={name(own): labels for own, labels in info.labels.items()},
+        row_shapes={name(own): shape for own, shape in info.row_shapes.items()},
+        example=example,
+    )
+
+
+def with_pipeline_if_it_fits(
+    entry: ModelEntry, options: LoadOptions, attempt: Callable[[LoadOptions], T]
+) -> tuple[T, tuple[str, ...]]:
+    """The attempt, and what is to be said of it.
+
+    A pipeline that is only derived from files beside the model must not be the reason why a model
+    is not served: it is then served without.
+    """
+    try:
+        return attempt(options), ()
+    except InvalidModel as error:
+        if not entry.derived:
+            raise
+        why = f"it takes tensors only, no pipeline is made of its config.json: {error}"
+        return attempt(replace(options, payloads=None)), (why,)
+
+
+def _check_lock(settings: Settings, entry: ModelEntry, version: int) -> None:
+    """Raises InvalidModel where models.lock, or its signature, says that files are others."""
+    repository = settings.repository
+    root = settings.models if settings.models.is_dir() else settings.models.parent
+    public_key = repository.public_key.read_bytes() if repository.public_key is not None else None
+    locked = read_lock(root, public_key)
+    if locked is None:
+        if repository.locked or public_key is not None:
+            raise InvalidModel(f"there is no {LOCK_FILE}: run inference-service lock")
+        return
+    others = [
+        path.parent.name for number, path in entry.versions.items()
+        if number != version and path.parent != entry.folder
+    ]  # fmt: skip
+    check_model(entry.folder or entry.versions[version], root, locked, others)
 
 
 def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
@@ -152,7 +223,6 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
     default = batching.default_deadline or defaults.default_deadline
     longest_time = settings.limits.request_timeout
     largest = batching.max_batch_size or defaults.max_batch_size
-    padding, longest = padding_of(manifest)
     kept = runtime.profile_cache or user_cache()
     return LoadOptions(
         name=entry.name,
@@ -167,38 +237,51 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
             hold=defaults.hold if hold is None else hold,
             sizes=tuple(batching.allowed_batch_sizes),
         ),
-        layouts=layouts(
-            cores(settings),
-            manifest.runtime.slots or runtime.slots,
-            manifest.runtime.intra_op_threads or runtime.intra_op_threads,
-        ),
         derive_max_batch_size=largest is None,
-        allow_spinning=runtime.allow_spinning,
-        profiles=ProfileCache(runtime.profile_cache),
-        verdicts=VerdictCache(kept),
-        findings=FindingsCache(kept),
-        max_run_bytes=runtime.max_run_bytes or memory_limit() // 2,
-        mode=batching.mode,
-        warm_up=runtime.warm_up and manifest.warmup.enabled,
         share_identical=batching.share_identical,
-        row_shapes=manifest.warmup.shapes,
-        padding=padding,
-        longest=longest,
-        payloads=_payloads(entry, version),
-        frame=Frame(batching.axes, manifest.runtime.constants),
-        description=manifest.description,
-        labels=manifest.labels,
-        version_labels=tuple(
-            label for label, to in manifest.version_labels.items() if to == version
-        ),
-        metadata=manifest.metadata,
-        example=manifest.example,
-        example_file=example_file(entry.versions[version].parent),
         transforms=transforms_of(manifest),
+        payloads=_payloads(settings, entry, version),
+        rows=RowOptions(
+            batching.mode,
+            manifest.warmup.shapes,
+            *padding_of(manifest),
+            Frame(batching.axes, manifest.runtime.constants),
+        ),
+        machine=_machine(settings, entry),
+        kept=Kept(ProfileCache(runtime.profile_cache), VerdictCache(kept), FindingsCache(kept)),
+        about=_description(entry, version),
     )
 
 
-def _payloads(entry: ModelEntry, version: int) -> Callable[[], PayloadPipeline] | None:
+def _machine(settings: Settings, entry: ModelEntry) -> Machine:
+    runtime, own = settings.runtime, entry.manifest.runtime
+    return Machine(
+        layouts(
+            cores(settings),
+            own.slots or runtime.slots,
+            own.intra_op_threads or runtime.intra_op_threads,
+        ),
+        runtime.allow_spinning,
+        runtime.max_run_bytes or memory_limit() // 2,
+        runtime.warm_up and entry.manifest.warmup.enabled,
+    )
+
+
+def _description(entry: ModelEntry, version: int) -> Description:
+    manifest = entry.manifest
+    return Description(
+        manifest.description,
+        manifest.labels,
+        tuple(label for label, to in manifest.version_labels.items() if to == version),
+        manifest.metadata,
+        manifest.example,
+        example_file(entry.versions[version].parent),
+    )
+
+
+def _payloads(
+    settings: Settings, entry: ModelEntry, version: int
+) -> Callable[[], PayloadPipeline] | None:
     """The pipeline of model.toml: its files lie beside the model, or beside model.toml."""
     declared = entry.manifest.pipeline
     if declared is None:
@@ -206,7 +289,7 @@ def _payloads(entry: ModelEntry, version: int) -> Callable[[], PayloadPipeline] 
     folder = entry.versions[version].parent
     own = entry.folder or folder
     folders = (folder,) if folder == own else (folder, own)
-    place = Place(folders, entry.manifest.labels, entry.root)
+    place = Place(folders, entry.manifest.labels, entry.root, settings.repository.run_pipeline_code)
     return partial(load_pipeline, declared, place)
 
 

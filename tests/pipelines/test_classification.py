@@ -108,7 +108,7 @@ def test_scores_may_be_independent_or_probabilities_already() -> None:
     [
         ({"kind": "image-clasification"}, "pipeline.kind: expected one of 'image-classification', .*, got 'image-clasification'"),
         ({}, "pipeline.kind: expected one of"),
-        ({"kind": "image-classification", "sise": 3}, r"pipeline\.sise: Extra inputs are not permitted"),
+        ({"kind": "image-classification", "sise": 3}, r"pipeline\.sise: there is no such key; did you mean 'size'\?"),
         ({"kind": "image-classification", "size": 9}, "pipeline.size: 9 x 9 doesn't fit image"),
         ({"kind": "image-classification", "layout": "nhwc"}, "pipeline.layout: nhwc of 3 channels doesn't fit"),
         ({"kind": "image-classification", "labels": "names.txt"}, "pipeline: there is no names.txt beside the model"),

@@ -2,6 +2,7 @@
 
 import struct
 from io import BytesIO
+from typing import Any
 
 import av
 import numpy as np
@@ -32,8 +33,7 @@ def recorded(
     """A tone as FFmpeg writes it."""
     out = BytesIO()
     with av.open(out, "w", format=container) as target:
-        stream = target.add_stream(codec, rate=rate)
-        assert isinstance(stream, av.AudioStream)
+        stream: Any = target.add_stream(codec, rate=rate)
         stream.layout = layout
         samples = tone(seconds, rate)[None].repeat(2 if layout == "stereo" else 1, axis=0)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
@@ -123,7 +123,7 @@ def test_a_list_of_files_is_never_opened() -> None:
 def test_a_film_without_sound_is_told() -> None:
     out = BytesIO()
     with av.open(out, "w", format="matroska") as target:
-        stream = target.add_stream("mpeg4", rate=1)
+        stream: Any = target.add_stream("mpeg4", rate=1)
         stream.width = stream.height = 16
         frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
         for packet in [*stream.encode(frame.reformat(format="yuv420p")), *stream.encode(None)]:

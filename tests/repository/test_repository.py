@@ -9,6 +9,9 @@ from inference_service.core.tensors import BatchMode
 from inference_service.core.versions import All, Latest, Specific
 from inference_service.repository.layout import scan
 from inference_service.repository.manifest import read_manifest
+from inference_service.settings import Settings
+from inference_service.sources import version_sources
+from tests import onnx_models
 
 
 def touch(path: Path) -> Path:
@@ -118,11 +121,35 @@ def test_version_policies_in_the_manifest(tmp_path: Path, text: str, policy: obj
     assert read_manifest(path).versions == policy
 
 
+def test_a_model_of_another_framework_is_told_how_it_becomes_one(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "my model.pt").touch()
+    line = "becomes one with `inference-service import 'my model.pt'`"
+    (entry,) = scan(tmp_path)
+    assert line in entry.problem
+    for path in (tmp_path / "net" / "my model.pt", tmp_path / "net"):
+        with pytest.raises(InvalidModel) as error:
+            scan(path)
+        assert line in str(error.value)
+
+
+def test_a_default_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    onnx_models.save(onnx_models.doubler(), tmp_path / "digits" / "1" / "model.onnx")
+    with pytest.raises(
+        InvalidModel, match=r"there is no model 'digit' in .*; did you mean 'digits'"
+    ):
+        version_sources(Settings(models=tmp_path, default_model="digit"))
+    assert version_sources(Settings(models=tmp_path, default_model="digits"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("x =", "model.toml is not valid TOML"),
-        ("descripton = 'typo'", "model.toml: descripton: Extra inputs are not permitted"),
+        (
+            "descripton = 'typo'",
+            "model.toml: descripton: there is no such key; did you mean 'description'?",
+        ),
         ("versions = { kind = 'newest' }", "model.toml: versions: Input tag 'newest'"),
         (
             "batching.mode = 'sometimes'",

@@ -13,19 +13,20 @@ import pytest
 
 from inference_service.core.errors import InvalidModel
 from inference_service.core.scheduling.layout import Layout
-from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime import apart, loader
 from inference_service.runtime.findings import FindingsCache, read, written
-from inference_service.runtime.loader import LoadOptions
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.restore import key_of
 from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.verdicts import Analysis
 from inference_service.settings import Settings
-from inference_service.sources import entries, load_options
+from inference_service.sources import entries
+from inference_service.sources import load_options as options_of
 from tests import onnx_models
 from tests.conftest import MODELS
+from tests.load_options import changed, load_options
 
 BOUNDS = apart.Bounds(seconds=120.0, memory=4 * 2**30)
 
@@ -42,16 +43,13 @@ def nothing() -> None:
 
 def options(folder: Path, model: Any = None, **changes: Any) -> LoadOptions:
     path = onnx_models.save(model or onnx_models.doubler(1), folder / "1" / "model.onnx")
-    given = LoadOptions(
-        "m", 1, path, BatchPolicy(8), (Layout(1, 1),), findings=FindingsCache(folder / "kept")
-    )
-    return replace(given, **changes)
+    return load_options(path, **{"findings": FindingsCache(folder / "kept"), **changes})
 
 
 def shipped(name: str, kept: Path) -> LoadOptions:
     settings = Settings(models=MODELS)
     entry = next(entry for entry in entries(settings) if entry.name == name)
-    return replace(load_options(settings, entry, 1), findings=FindingsCache(kept))
+    return changed(options_of(settings, entry, 1), findings=FindingsCache(kept))
 
 
 def answer(runner: OrtRunner, inputs: Tensors) -> Tensors:
@@ -96,8 +94,8 @@ def test_what_was_found_is_found_again_without_a_helper(
 def test_other_options_and_another_file_are_looked_at_again(tmp_path: Path) -> None:
     given = options(tmp_path)
     key = key_of(given, None)
-    assert key_of(replace(given, layouts=(Layout(2, 1),)), None) != key
-    assert key_of(replace(given, description="another"), None) == key
+    assert key_of(changed(given, layouts=(Layout(2, 1),)), None) != key
+    assert key_of(changed(given, description="another"), None) == key
     (given.path.parent / "weights.bin").write_bytes(b"1")
     with_data = key_of(given, None)
     assert with_data != key
@@ -110,7 +108,7 @@ def test_other_options_and_another_file_are_looked_at_again(tmp_path: Path) -> N
 def test_findings_survive_being_written(tmp_path: Path) -> None:
     given = options(tmp_path, onnx_models.every_kind())
     apart.load(given, nothing, BOUNDS)
-    found = given.findings.read(key_of(given, None))
+    found = given.kept.findings.read(key_of(given, None))
     assert found is not None
     again = read(written(found))
     assert repr(again) == repr(found)

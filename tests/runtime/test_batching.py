@@ -24,11 +24,13 @@ from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.engine.worker import Worker
-from inference_service.runtime.loader import LoadOptions, inspect, load
+from inference_service.runtime.loader import inspect, load
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.verdicts import Analyse, Analysis, VerdictCache, analysed
 from inference_service.safety.verdict import Cost, Status, Verdict
 from tests import onnx_models
 from tests.engine.puppets import Notebook
+from tests.load_options import changed, load_options
 from tests.onnx_models import FLOAT, INT64
 from tests.verdicts import mixing, proven, says
 
@@ -36,7 +38,7 @@ from tests.verdicts import mixing, proven, says
 def options(model: onnx.ModelProto, folder: Path, analyse: Analyse, **changes: Any) -> LoadOptions:
     path = onnx_models.save(model, folder / "m.onnx")
     values: dict[str, Any] = {"policy": BatchPolicy(64), "analyse": analyse, **changes}
-    return LoadOptions("m", 1, path, **values)
+    return load_options(path, **values)
 
 
 def right(model: onnx.ModelProto, inputs: Tensors) -> dict[str, np.ndarray]:
@@ -190,7 +192,7 @@ async def test_a_request_for_which_the_condition_is_false_runs_alone(tmp_path: P
         zero=zero, one=one, four=np.array([4]),
     )  # fmt: skip
     verdict = proven({"x": 0}, {"y": 0}, when=lambda shapes: shapes["x"][1] == 4)
-    served = Served(options(model, tmp_path, says(verdict), row_shapes={"x": [4]}))
+    served = Served(options(model, tmp_path, says(verdict), shapes={"x": [4]}))
     assert served.loaded.signature.mode is BatchMode.MERGE
     asked = [{"x": floats(rows, length, seed=rows)}
              for rows, length in ((2, 4), (3, 4), (2, 5), (3, 5), (2, 5))]  # fmt: skip
@@ -366,7 +368,7 @@ async def test_a_row_whose_values_fail_fails_alone_and_is_no_violation(tmp_path:
 
 def trusting(given: LoadOptions) -> LoadOptions:
     """The same without a check on load."""
-    return replace(given, verdicts=_Trusting())
+    return changed(given, verdicts=_Trusting())
 
 
 class _Trusting(VerdictCache):
@@ -500,7 +502,7 @@ def test_what_fails_alone_must_fail_in_a_batch(tmp_path: Path) -> None:
 
 async def served(model: onnx.ModelProto, folder: Path, *asked: Tensors, **changes: Any) -> Served:
     """Serve with the verdict of the analysis; every answer must be ONNX Runtime's own."""
-    given = replace(options(model, folder, analysed), **changes)
+    given = changed(options(model, folder, analysed), **changes)
     found = Served(given)
     for inputs, got in zip(asked, await found.ask(*asked), strict=True):
         same(got, right(model, inputs))
@@ -508,7 +510,7 @@ async def served(model: onnx.ModelProto, folder: Path, *asked: Tensors, **change
 
 
 async def test_a_run_that_would_take_too_much_memory_is_refused_before(tmp_path: Path) -> None:
-    given = replace(options(onnx_models.squared(), tmp_path, analysed), max_run_bytes=2**22)
+    given = changed(options(onnx_models.squared(), tmp_path, analysed), max_run_bytes=2**22)
     found = Served(given)
     fits, too_long = await found.ask({"x": floats(1, 700)}, {"x": floats(1, 3000)})
     same(fits, right(onnx_models.squared(), {"x": floats(1, 700)}))
@@ -599,7 +601,7 @@ def test_verdicts_are_kept_by_the_content_of_the_file(tmp_path: Path) -> None:
         asked.append(path)
         return analysed(path, constants)
 
-    given = replace(options(onnx_models.tokens(), tmp_path, counted), verdicts=cache)
+    given = changed(options(onnx_models.tokens(), tmp_path, counted), verdicts=cache)
     first, again = inspect(given), inspect(given)
     assert len(asked) == 1
     assert again.info.safety == first.info.safety
@@ -620,7 +622,7 @@ def test_verdicts_are_kept_by_the_content_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"analysis": {"verdict": 3}}', "\x00"])
 def test_a_broken_cache_is_made_again(content: str, tmp_path: Path) -> None:
     cache = VerdictCache(tmp_path / "cache")
-    given = replace(options(onnx_models.doubler(), tmp_path, analysed), verdicts=cache)
+    given = changed(options(onnx_models.doubler(), tmp_path, analysed), verdicts=cache)
     first = inspect(given).info
     for path in (tmp_path / "cache").iterdir():
         path.write_text(content)

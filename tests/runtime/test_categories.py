@@ -11,8 +11,10 @@ from onnx import helper
 from inference_service.core.errors import InvalidInput
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode
-from inference_service.runtime.loader import LoadedModel, LoadOptions, inspect
+from inference_service.runtime.loader import LoadedModel, inspect
+from inference_service.runtime.options import LoadOptions
 from tests import onnx_models
+from tests.load_options import load_options
 from tests.onnx_models import FLOAT, INT64, STRING
 
 COLOURS, SIZES = ["blue", "green", "red"], ["L", "M", "S"]
@@ -105,7 +107,7 @@ def words() -> onnx.ModelProto:
 
 def loaded(built: onnx.ModelProto, folder: Path, **changes: Any) -> LoadedModel:
     path = onnx_models.save(built, folder / "model.onnx")
-    return inspect(LoadOptions("m", 1, path, BatchPolicy(8, 64), **changes))
+    return inspect(load_options(path, policy=BatchPolicy(8, 64), **changes))
 
 
 @pytest.mark.parametrize("build", [columns, picked, split, numbers, words])

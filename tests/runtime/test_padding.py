@@ -15,16 +15,18 @@ from inference_service.core.tensors import BatchMode
 from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.worker import Worker
-from inference_service.runtime.loader import LoadOptions, inspect, load
+from inference_service.runtime.loader import inspect, load
+from inference_service.runtime.options import LoadOptions
 from tests import onnx_models
 from tests.engine.puppets import Notebook
+from tests.load_options import load_options
 
 BOTH = {"ids": PaddedAxis(1), "mask": PaddedAxis(1)}
 
 
 def options(model: Any, folder: Path, **changes: Any) -> LoadOptions:
     path = onnx_models.save(model, folder / "m.onnx")
-    return LoadOptions("m", 1, path, **{"policy": BatchPolicy(8), **changes})
+    return load_options(path, **changes)
 
 
 def sentence(*ids: int) -> dict[str, Any]:

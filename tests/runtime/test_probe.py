@@ -11,16 +11,18 @@ from inference_service.core.errors import ExecutionFailed, InvalidInput, Invalid
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import BatchMode
 from inference_service.runtime.graph import read_nodes, with_outputs
-from inference_service.runtime.loader import LoadedModel, LoadOptions, inspect
+from inference_service.runtime.loader import LoadedModel, inspect
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.session import RuntimeOptions, open_model
 from inference_service.runtime.warmup import profile
 from tests import onnx_models
 from tests.conftest import MODELS
+from tests.load_options import load_options
 
 
 def options(path: Path, **changes: object) -> LoadOptions:
     values = {"policy": BatchPolicy(8, 64), **changes}
-    return LoadOptions("m", 1, path, **values)  # type: ignore[arg-type]
+    return load_options(path, **values)
 
 
 def loaded(model: onnx.ModelProto, folder: Path, **changes: object) -> LoadedModel:
@@ -104,7 +106,7 @@ def test_row_shapes_of_the_manifest_are_used(tmp_path: Path) -> None:
     _, warning = verdict(model, tmp_path)
     assert "could not be run on random input" in warning
     assert loaded(model, tmp_path).found.row is None
-    found = loaded(model, tmp_path, row_shapes={"x": [13]})
+    found = loaded(model, tmp_path, shapes={"x": [13]})
     assert found.info.signature.mode is BatchMode.MERGE
     assert found.found.row is not None
 

@@ -16,7 +16,8 @@ from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import Job, RunResult
 from inference_service.runtime import profile as profile_module
 from inference_service.runtime import warmup
-from inference_service.runtime.loader import LoadOptions, load
+from inference_service.runtime.loader import load
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.profile import (
     Measurement,
     ProfileCache,
@@ -27,6 +28,7 @@ from inference_service.runtime.profile import (
 from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models
+from tests.load_options import load_options
 
 
 def test_sizes_double_up_to_the_largest() -> None:
@@ -36,13 +38,8 @@ def test_sizes_double_up_to_the_largest() -> None:
 
 def options(tmp_path: Path, **changes: object) -> LoadOptions:
     path = onnx_models.save(onnx_models.heavy(256), tmp_path / "m.onnx")
-    values = {
-        "path": path,
-        "policy": BatchPolicy(1),
-        "derive_max_batch_size": True,
-        **changes,
-    }
-    return LoadOptions("m", 1, **values)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"path": path, "policy": BatchPolicy(1), "derive_max_batch_size": True}
+    return load_options(**{**values, **changes})
 
 
 def test_the_largest_batch_is_derived_from_the_costs(tmp_path: Path) -> None:

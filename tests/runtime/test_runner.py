@@ -14,7 +14,8 @@ from inference_service.core.tensors import BatchMode
 from inference_service.engine.interfaces import Job, RunResult
 from inference_service.runtime import memory
 from inference_service.runtime import runner as module
-from inference_service.runtime.loader import LoadOptions, load
+from inference_service.runtime.loader import load
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models

@@ -98,7 +98,7 @@ def test_the_memory_for_clients_is_bounded_and_busy_ones_are_kept() -> None:
     busy = quotas.enter("busy")
     for number in range(MOST_CLIENTS + 10):
         quotas.enter(str(number)).leave()
-    assert len(quotas) == MOST_CLIENTS
+    assert quotas.remembered == MOST_CLIENTS
     with pytest.raises(QuotaExceeded):
         quotas.enter("busy")
     busy.leave()
@@ -125,6 +125,8 @@ def test_headers_tell_what_is_left() -> None:
         ((), True, b"LOCALHOST.:80", True),
         ((), True, b"app.localhost", True),
         ((), True, b"", True),
+        ((), True, b"backend:8000", True),
+        (("api.example",), True, b"backend", False),
         ((), True, b"evil.example", False),
         ((), True, b"localhost.evil.example", False),
         ((), True, b"127.0.0.1.evil.example", False),

@@ -26,8 +26,9 @@ def check(
     """Load the model(s) at PATH without serving and report what would happen.
 
     Reports inputs and outputs, free axes, and whether requests can be batched: that is proven from
-    the graph, and tried. The model is warmed up as for serving. Exit status: 0 fine, 1 a model
-    can't be served (or has warnings, with --strict), 2 PATH or the settings are wrong.
+    the graph, and tried. The model is warmed up as for serving. The tasks of
+    its pipeline are tried on the model's example. Exit status: 0 fine, 1 a model can't be served
+    (or has warnings, with --strict), 2 PATH or the settings are wrong.
     """
     from inference_service.settings import load_settings
 
@@ -72,13 +73,18 @@ def _failure(entry: Any, version: int | None, error: str) -> dict[str, Any]:
 
 
 def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[str, Any]:
+    from inference_service.cli.task_trial import tried_tasks
     from inference_service.runtime import loader, warmup
     from inference_service.runtime.profile import knee_of
-    from inference_service.sources import load_options
+    from inference_service.sources import load_options, with_pipeline_if_it_fits
 
     options = load_options(settings, entry, version)
-    loaded = loader.inspect(options)
-    info, _ = loader.warmed(loaded, options)
+
+    def attempt(options: Any) -> Any:
+        loaded = loader.inspect(options)
+        return loaded, loader.warmed(loaded, options)[0]
+
+    (loaded, info), why = with_pipeline_if_it_fits(entry, options, attempt)
     report = _failure(entry, version, "")
     signature = info.signature
     free = sorted(
@@ -96,8 +102,12 @@ def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[s
         "batching": signature.mode.value,
         "safety": asdict(info.safety),
         "max_batch_size": None if options.derive_max_batch_size else info.policy.max_batch_size,
-        "warnings": list(info.warnings),
+        "warnings": [*info.warnings, *why],
+        "tasks": [asdict(task) for task in tried_tasks(info, loaded.model)],
     }
+    broken = [task for task in report["tasks"] if task["error"]]
+    if broken:
+        report["error"] = f"the task '{broken[0]['name']}' fails: {broken[0]['error']}"
     if profile:
         report["profile"] = [
             {
@@ -152,6 +162,9 @@ def _print(report: dict[str, Any]) -> None:
     click.echo(f"  batching {words[report['batching']]}")
     for line in _safety_lines(report["safety"]):
         click.echo(f"  {line}")
+    for task in report["tasks"]:
+        click.echo(f"  task     POST {task['path']}: {task['summary']}")
+        click.echo(f"           {task['tried']}")
     for warning in report["warnings"]:
         click.secho(f"  warning  {warning}", fg="yellow")
     for profile in report.get("profile", []):

@@ -28,13 +28,19 @@ _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
 )
-def serve(path: Path | None, config: Path | None, **options: Any) -> None:
+@click.option(
+    "--allow-anonymous",
+    is_flag=True,
+    help="Serve without access control on an address that other machines can reach.",
+)
+def serve(path: Path | None, config: Path | None, *, allow_anonymous: bool, **options: Any) -> None:
     """Serve PATH: a model repository or one .onnx file.  [default: models]
 
     Every option can also be set in the environment (INFERENCE_SERVICE_PORT=9000) or in the --config
     file; the command line wins over the environment, the environment over the file.
     """
     from inference_service.process import tuned_process
+    from inference_service.security.setup import check_exposure
     from inference_service.server import DrainingServer
     from inference_service.service import Service
     from inference_service.settings import load_settings
@@ -56,6 +62,9 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
                 level=settings.log_level.upper(),
                 format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             )
+            exposed = check_exposure(settings, allowed=allow_anonymous)
+            if exposed:
+                click.secho(f"warning: {exposed}", fg="yellow", err=True)
             service = Service(settings, loaded, _tell)
             server = DrainingServer(service)
         except InferenceServiceError as error:
@@ -72,7 +81,8 @@ def serve(path: Path | None, config: Path | None, **options: Any) -> None:
 def _announce(service: Any, port: int) -> None:
     host = service.settings.host
     shown = _reachable(host)
-    base = f"http://{shown}:{port}"
+    scheme = "https" if service.security.certificates else "http"
+    base = f"{scheme}://{shown}:{port}"
     everywhere = " and all other addresses of this machine" if host in _ANY else ""
     click.echo(f"\ninference-service listens on {base}{everywhere}\n")
     for info in service.engine.models():
@@ -94,6 +104,8 @@ def _announce(service: Any, port: int) -> None:
     _report_failures(service)
     if service.grpc is not None:
         click.echo(f"\n  gRPC    {shown}:{service.grpc_port}", nl=False)
+    if service.security.admin_port is not None:
+        click.echo(f"\n  admin   {scheme}://{shown}:{service.security.admin_port}", nl=False)
     click.echo(f"\n  try it  {base}\n  docs    {base}/docs\n  metrics {base}/metrics\n")
 
 

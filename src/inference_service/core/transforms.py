@@ -3,7 +3,7 @@
 Preprocessing happens before batching, so that requests stay independent; postprocessing after it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -96,10 +96,14 @@ class TopK:
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """The [preprocess] and [postprocess] of model.toml: steps by their input or output."""
+    """[preprocess], [postprocess] and [names]: steps by input or output, names that clients use.
+
+    ``names`` are clients' by the graph's; the steps, as everything else, go by the graph's.
+    """
 
     before: Mapping[str, Affine] = field(default_factory=dict)
     after: Mapping[str, TopK] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, signature: Signature) -> None:
         """Raises InvalidModel where a step has no tensor, or one that it can't be applied to."""
@@ -114,14 +118,61 @@ class Transforms:
                     known = quoted(specs)
                     raise InvalidModel(f"{section}.{name}: no such tensor; this model has {known}")
                 step.check(specs[name])
+        self._check_names(signature)
+
+    def _check_names(self, signature: Signature) -> None:
+        """Raises InvalidModel where a name has no tensor, or two tensors would have one name."""
+        outputs = self._stepped(signature)
+        for kind, specs in (("inputs", signature.accepted), ("outputs", outputs)):
+            told = [self.name(spec.name) for spec in specs]
+            twice = [name for name in told if told.count(name) > 1]
+            if twice:
+                raise InvalidModel(f"names: two {kind} are called '{twice[0]}'")
+        known = [spec.name for spec in (*signature.accepted, *outputs)]
+        for name, new in self.names.items():
+            if name not in known:
+                raise InvalidModel(f"names.{name}: no such tensor; this model has {quoted(known)}")
+            if new in known and new != name:
+                raise InvalidModel(f"names.{name}: '{new}' is the name of another tensor")
+
+    @property
+    def changes_inputs(self) -> bool:
+        """Whether `preprocess` does anything."""
+        return bool(self.before or self.names)
+
+    @property
+    def changes_outputs(self) -> bool:
+        """Whether `postprocess` does anything."""
+        return bool(self.after or self.names)
+
+    def name(self, own: str) -> str:
+        """What clients call a tensor of the graph."""
+        return self.names.get(own, own)
 
     def served(self, signature: Signature) -> Signature:
-        """The signature as clients see it."""
+        """The signature as clients see it: the same one where nothing is changed."""
+        if not self.changes_outputs:
+            return signature
+        rows, name = signature.rows, self.name
+        return replace(
+            signature,
+            inputs=tuple(replace(spec, name=name(spec.name)) for spec in signature.inputs),
+            optional=tuple(replace(spec, name=name(spec.name)) for spec in signature.optional),
+            outputs=tuple(replace(spec, name=name(spec.name)) for spec in self._stepped(signature)),
+            rows=replace(
+                rows,
+                inputs={name(own): axis for own, axis in rows.inputs.items()},
+                outputs={name(own): where for own, where in rows.outputs.items()},
+            ),
+        )
+
+    def _stepped(self, signature: Signature) -> Sequence[TensorSpec]:
+        """The outputs after the steps, by the graph's names."""
         outputs: list[TensorSpec] = []
         for spec in signature.outputs:
             step = self.after.get(spec.name)
             outputs += [spec] if step is None else step.specs(spec)
-        return replace(signature, outputs=tuple(outputs))
+        return outputs
 
     def sources(self, signature: Signature) -> dict[str, str]:
         """The model's own output behind each output that clients see."""
@@ -129,11 +180,14 @@ class Transforms:
         for spec in signature.outputs:
             step = self.after.get(spec.name)
             specs = (spec,) if step is None else step.specs(spec)
-            found |= {served.name: spec.name for served in specs}
+            found |= {self.name(served.name): spec.name for served in specs}
         return found
 
     def preprocess(self, inputs: Tensors) -> Tensors:
-        """The tensors for the model."""
+        """The tensors for the model, which may be called by either name."""
+        if self.names:
+            own = {new: name for name, new in self.names.items()}
+            inputs = {own.get(name, name): array for name, array in inputs.items()}
         if not self.before:
             return inputs
         changed = {name: step.apply(inputs[name]) for name, step in self.before.items()}
@@ -141,10 +195,11 @@ class Transforms:
 
     def postprocess(self, outputs: Tensors) -> Tensors:
         """The tensors for the client."""
-        if not self.after:
+        if not self.changes_outputs:
             return outputs
         answer: dict[str, Array] = {}
         for name, array in outputs.items():
             step = self.after.get(name)
-            answer |= {name: array} if step is None else step.apply(name, array)
+            found = {name: array} if step is None else step.apply(name, array)
+            answer |= {self.name(own): value for own, value in found.items()}
         return answer

@@ -84,14 +84,12 @@ class ModelInfo:
     memory_bytes: int = 0
     ref: ModelRef = field(init=False)
     """Name and version."""
+    served: Signature = field(init=False)
+    """The signature for clients: with the outputs of the transforms, by the clients' names."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", ModelRef(self.name, self.version))
-
-    @property
-    def served(self) -> Signature:
-        """The signature as clients see it: with the outputs of the transforms."""
-        return self.transforms.served(self.signature)
+        object.__setattr__(self, "served", self.transforms.served(self.signature))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import PayloadPipeline, Task
 from inference_service.core.tensors import Shape, Signature
 from inference_service.core.text import TextEmbedder
+from inference_service.faults import first_fault
+from inference_service.pipelines import beside
 
 ENTRY_POINTS = "inference_service.pipelines"
 """The group of entry points: a kind's name, and a `Factory`."""
@@ -22,11 +24,14 @@ ENTRY_POINTS = "inference_service.pipelines"
 _OWN = {
     "image-classification": "image_classification",
     "recommendation": "recommendation",
+    "reranking": "sequences",
     "speech-segments": "speech_segments",
     "speech-transcription": "speech_transcription",
     "text-classification": "text_classification",
     "text-embedding": "text_embedding",
     "text-in-images": "text_in_images",
+    "token-classification": "token_classification",
+    "zero-shot-classification": "sequences",
 }
 
 _Declared = TypeVar("_Declared", bound="Options")
@@ -56,11 +61,13 @@ class Place:
     """Where a model lies: the version's folder, then the model's. ``labels`` are by output.
 
     ``root`` is the repository: files may be links to anywhere within it; unset: the last folder.
+    ``trusted``: code that lies there may be run (``repository.run_pipeline_code``).
     """
 
     folders: Sequence[Path]
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     root: Path | None = None
+    trusted: bool = False
 
     def file(self, name: str) -> Path:
         """The first file of that name. Raises InvalidModel, also for one outside.
@@ -104,6 +111,13 @@ def load_pipeline(declared: Mapping[str, Any], place: Place) -> PayloadPipeline:
     kind = declared.get("kind")
     if not isinstance(kind, str):
         raise InvalidModel(f"pipeline.kind: expected one of {quoted(_kinds())}")
+    if kind == beside.FILE:
+        if not place.trusted:
+            raise InvalidModel(
+                f"pipeline.kind: {beside.FILE} is code, which is run only where the setting "
+                "repository.run_pipeline_code says that the repository is trusted"
+            )
+        return _made(beside.factory(place.file(beside.FILE)), declared, place)
     if kind in _OWN:
         return _made(
             import_module(f"inference_service.pipelines.{_OWN[kind]}").load, declared, place
@@ -125,7 +139,7 @@ def _made(factory: Factory, declared: Mapping[str, Any], place: Place) -> Payloa
 
 
 def _kinds() -> list[str]:
-    return sorted({*_OWN, *entry_points(group=ENTRY_POINTS).names})
+    return sorted({beside.FILE, *_OWN, *entry_points(group=ENTRY_POINTS).names})
 
 
 def read(options: type[_Declared], declared: Mapping[str, Any]) -> _Declared:
@@ -133,9 +147,8 @@ def read(options: type[_Declared], declared: Mapping[str, Any]) -> _Declared:
     try:
         return options.model_validate(declared)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = render_path(("pipeline", *first["loc"]))
-        raise InvalidModel(f"{where}: {first['msg']}") from error
+        place, words = first_fault(error, options)
+        raise InvalidModel(f"{render_path(('pipeline', *place))}: {words}") from error
 
 
 def missing(library: str, kind: str, extra: str) -> InvalidModel:

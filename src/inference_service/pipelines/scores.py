@@ -43,13 +43,13 @@ class ScoreOptions(Options):
 
     ``scores`` says what the output holds: logits (softmax makes them probabilities), probabilities,
     or independent logits, where several classes may be true at once (sigmoid). ``labels`` is a file
-    beside the model, a line for each class; without it [labels] of model.toml counts.
+    beside the model, a line for each class, or a list; without it [labels] of model.toml counts.
     """
 
     input: str | None = None
     output: str | None = None
     scores: Kind = "logits"
-    labels: str | None = None
+    labels: str | Annotated[list[str], Field(max_length=100_000)] | None = None
     top_k: Amount = 5
     threshold: Share = 0.0
 
@@ -62,6 +62,8 @@ def tensor(specs: Sequence[TensorSpec], name: str | None, what: str) -> TensorSp
         if spec.name == name:
             return spec
     known = quoted(spec.name for spec in specs)
+    if name is None:
+        raise InvalidModel(f"pipeline.{what}: say which {what}: pipeline.{what} = one of {known}")
     raise InvalidModel(f"pipeline.{what}: expected one of {known}, got {name!r}")
 
 
@@ -75,9 +77,7 @@ class Scorer:
         if len(spec.shape) != 2 or not spec.dtype.is_float:
             raise InvalidModel(f"pipeline.output: expected floats [batch, classes], got {spec}")
         classes = spec.shape[1]
-        self._labels = _labels(options, place, spec.name)
-        if self._labels and classes not in {None, len(self._labels)}:
-            raise InvalidModel(f"pipeline.labels: {len(self._labels)} labels for {classes} classes")
+        self._labels = labels_beside(options, place, spec.name, classes)
 
     @property
     def labels(self) -> Mapping[str, Sequence[str]]:
@@ -114,9 +114,21 @@ def probabilities(scores: Array, kind: Kind) -> Array:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
+def labels_beside(
+    options: ScoreOptions, place: Place, output: str, classes: int | None
+) -> Sequence[str]:
+    """The names of the classes, if there are any. Raises InvalidModel where they don't fit."""
+    labels = _labels(options, place, output)
+    if labels and classes not in {None, len(labels)}:
+        raise InvalidModel(f"pipeline.labels: {len(labels)} labels for {classes} classes")
+    return labels
+
+
 def _labels(options: ScoreOptions, place: Place, output: str) -> Sequence[str]:
     if options.labels is None:
         return place.labels.get(output, ())
+    if isinstance(options.labels, list):
+        return options.labels
     path: Path = place.file(options.labels)
     try:
         return path.read_text("utf-8").splitlines()

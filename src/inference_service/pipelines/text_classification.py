@@ -5,21 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.padding import PaddedAxis
-from inference_service.core.tasks import Inference, Payload, Steps, Task
+from inference_service.core.tasks import Inference, Payload, PayloadPipeline, Steps, Task
 from inference_service.core.tensors import Signature
 from inference_service.core.text import TextEmbedder
+from inference_service.pipelines import sequences
 from inference_service.pipelines.registry import Amount, Place, read
-from inference_service.pipelines.scores import (
-    Classification,
-    ClassifyParameters,
-    ScoreOptions,
-    Scorer,
-    tensor,
-)
+from inference_service.pipelines.scores import ScoreOptions, Scorer, tensor
+from inference_service.pipelines.sequence_tasks import TextLabels, TextParameters
 from inference_service.pipelines.text_tasks import text_of
 
 _PADDING = -1
@@ -35,18 +30,6 @@ class TextOptions(ScoreOptions):
     units: Literal["characters", "bytes"] = "characters"
     lower: bool = False
     max_length: Amount = 2000
-
-
-class TextParameters(ClassifyParameters):
-    """What a request may say besides its texts."""
-
-    truncate: bool = Field(False, description="cut a text that is too long, and say so")
-
-
-class TextLabels(Classification):
-    """The classes of a text, the likeliest first."""
-
-    truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +106,8 @@ def _units(text: str, kind: Literal["characters", "bytes"]) -> np.ndarray[Any, A
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def load(declared: Mapping[str, Any], place: Place) -> TextClassification:
-    """See `Factory`."""
+def load(declared: Mapping[str, Any], place: Place) -> PayloadPipeline:
+    """See `Factory`. With a ``tokenizer`` the graph is a transformer."""
+    if "tokenizer" in declared:
+        return sequences.load(declared, place)
     return TextClassification(read(TextOptions, declared), place)

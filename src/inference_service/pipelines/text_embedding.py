@@ -3,21 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from inference_service.core.errors import InvalidInput, InvalidModel, quoted
+from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Array, Signature, Tensors
 from inference_service.core.text import TextEmbedder, Token, Tokens
-from inference_service.pipelines.registry import Amount, Options, Place, missing, read
+from inference_service.pipelines.registry import Amount, Options, Place, read
 from inference_service.pipelines.text_tasks import Embed, Search
+from inference_service.pipelines.tokens import IDS, MASK, TYPES, check_inputs, open_tokenizer
 
 Pooling = Literal["mean", "cls", "last", "none"]
 
-_IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 _SMALLEST_NORM = 1e-12
 
 
@@ -30,6 +31,7 @@ class TextEmbeddingOptions(Options):
 
     tokenizer: str = "tokenizer.json"
     max_tokens: Amount | None = None
+    pad_id: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     pooling: Pooling = "mean"
 
 
@@ -62,18 +64,11 @@ class TextEmbedding:
     @property
     def padding(self) -> dict[str, PaddedAxis]:
         """How rows of unlike length share a run."""
-        return {_IDS: PaddedAxis(1, self.pad_id), _MASK: PaddedAxis(1), _TYPES: PaddedAxis(1)}
+        return {IDS: PaddedAxis(1, self.pad_id), MASK: PaddedAxis(1), TYPES: PaddedAxis(1)}
 
     def check(self, signature: Signature) -> None:
         """See `TextEmbedder.check`."""
-        names = {spec.name for spec in signature.inputs}
-        if _IDS not in names or not names <= {_IDS, _MASK, _TYPES}:
-            raise InvalidModel(
-                f"pipeline: text-embedding needs the inputs '{_IDS}' and as you like '{_MASK}' and "
-                f"'{_TYPES}'; this model has {quoted(sorted(names))}"
-            )
-        if any(not spec.dtype.is_integer or len(spec.shape) != 2 for spec in signature.inputs):
-            raise InvalidModel("pipeline: text-embedding needs integer inputs [batch, tokens]")
+        check_inputs(signature, self.kind)
         output = signature.outputs[0]
         rank = 2 if self.pooling == "none" else 3
         if not output.dtype.is_float or len(output.shape) != rank:
@@ -140,7 +135,7 @@ class TextEmbedding:
         for row, text in enumerate(tokens.ids):
             ids[row, : len(text)] = text
             mask[row, : len(text)] = 1
-        values = {_IDS: ids, _MASK: mask, _TYPES: np.zeros_like(ids)}
+        values = {IDS: ids, MASK: mask, TYPES: np.zeros_like(ids)}
         return {
             spec.name: values[spec.name].astype(spec.dtype.numpy, copy=False)
             for spec in signature.inputs
@@ -169,34 +164,19 @@ class TextEmbedding:
 def load(declared: Mapping[str, Any], place: Place) -> TextEmbedding:
     """See `Factory`."""
     options = read(TextEmbeddingOptions, declared)
-    return load_text_embedding(place.file(options.tokenizer), options.max_tokens, options.pooling)
+    path = place.file(options.tokenizer)
+    return load_text_embedding(path, options.max_tokens, options.pooling, options.pad_id)
 
 
 def load_text_embedding(
-    path: Path, max_tokens: int | None = None, pooling: Pooling = "mean"
+    path: Path,
+    max_tokens: int | None = None,
+    pooling: Pooling = "mean",
+    pad_id: int | None = None,
 ) -> TextEmbedding:
     """The pipeline with the tokenizer in the file (``tokenizer.json`` of Hugging Face).
 
     Without ``max_tokens`` the file's own limit holds. Raises InvalidModel.
     """
-    try:
-        from tokenizers import Tokenizer
-    except ModuleNotFoundError as error:
-        raise missing("tokenizers", "text-embedding", "text") from error
-    if not path.is_file():
-        raise InvalidModel(f"pipeline: there is no {path.name} beside the model")
-    try:
-        tokenizer, cutter = Tokenizer.from_file(str(path)), Tokenizer.from_file(str(path))
-    # The library raises plain Exceptions of its own.
-    except Exception as error:
-        raise InvalidModel(f"pipeline: {path.name} is no tokenizer: {error}") from error
-    own = (tokenizer.truncation or {}).get("max_length")
-    limit = max_tokens or own
-    if limit is None:
-        raise InvalidModel(f"pipeline: {path.name} has no limit: set pipeline.max_tokens")
-    pad_id = int((tokenizer.padding or {}).get("pad_id", 0))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    cutter.no_padding()
-    cutter.enable_truncation(limit)
-    return TextEmbedding(tokenizer, cutter, limit, pooling, pad_id)
+    found = open_tokenizer(path, "text-embedding", max_tokens, pad_id)
+    return TextEmbedding(found.tokenizer, found.cutter, found.max_tokens, pooling, found.pad_id)

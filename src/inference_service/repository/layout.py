@@ -8,36 +8,51 @@
         1/model.onnx                a version: a whole number; the highest is served by default
         2/model.onnx
       sentiment.onnx                a bare file is version 1 of the model "sentiment"
+      bert/                         a folder of Hugging Face: version 1
+        config.json, tokenizer.json
+        onnx/model.onnx
 
 Whatever is wrong with one entry is that model's problem: it is told in its ``problem``, and the
 others are served. Reading an entry may also take for ever (a file server that hangs), so each one
 is read in a thread of its own for a limited time.
 """
 
+import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from inference_service.core.errors import InvalidModel
 from inference_service.core.versions import VERSION_FOLDER
 from inference_service.daemon import in_daemon
-from inference_service.repository.files import check_file, unreadable
+from inference_service.repository import hugging_face
+from inference_service.repository.files import check_file, read_small, unreadable
 from inference_service.repository.manifest import Manifest, read_manifest
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "model.toml"
+_SINGLE = (MODEL_FILE, f"onnx/{MODEL_FILE}")
+"""Where a model of one version may lie: beside model.toml, or as Hugging Face has it."""
+_LARGEST_CONFIG = 16 * 2**20
+"""Bytes of a config.json: it may name ten thousands of classes."""
 TIME_LIMIT = 10.0
 """Seconds for reading what is in a repository, models themselves not included."""
 
 _NAME = re.compile(r"\w[\w.+@~ -]{0,199}")
 _TAKEN = frozenset({"stats"})  # /v2/models/stats is a path of its own
 _ANYWHERE = Path("/")
+_OTHERS = frozenset(
+    {".pt", ".pth", ".pt2", ".ts", ".h5", ".keras", ".pkl", ".pickle", ".joblib", ".tflite", ".pb",
+     ".safetensors", ".ubj"}
+)  # fmt: skip
+"""Files of models that are no ONNX."""
 _MOST_FILES = 1_000
 _SHOWN = 80  # characters of a name that can't be one
 
@@ -47,7 +62,8 @@ class ModelEntry:
     """One model of the repository; ``problem`` says why it can't be served at all.
 
     ``root`` is the resolved folder that no link may lead out of, ``folder`` the model's own (a bare
-    file has none). ``stamps`` differ when the files of a version do.
+    file has none). ``stamps`` differ when the files of a version do. ``derived``: the manifest's
+    pipeline is not in model.toml, the files of Hugging Face beside the model say so.
     """
 
     name: str
@@ -57,6 +73,7 @@ class ModelEntry:
     root: Path = Path("/")
     folder: Path | None = None
     stamps: Mapping[int, object] = field(default_factory=dict)
+    derived: bool = False
 
 
 _Read: TypeAlias = Callable[[], ModelEntry | None]
@@ -81,7 +98,9 @@ def scan(
 def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[ModelEntry]:
     if path.is_file():
         if path.suffix != ".onnx":
-            raise InvalidModel(f"{path} is no .onnx file; serve takes one or a model repository")
+            raise InvalidModel(
+                f"{path} is no .onnx file; serve takes one or a model repository{_import([path])}"
+            )
         # A file that is named is meant, even where it is a link.
         root = _ANYWHERE if follow_links else path.resolve().parent
         return _read([(path.stem, lambda: _bare(path.stem, path, root))], time_limit)
@@ -91,22 +110,31 @@ def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[Mode
         )
     own = path.resolve()
     root = _ANYWHERE if follow_links else own
-    if _version_folders(path) or (path / MODEL_FILE).is_file():
+    if _version_folders(path) or _single(path) is not None:
         return _read([(own.name, lambda: _folder(own.name, own, root))], time_limit)
     entries = _read([_reader(child, root) for child in _children(path)], time_limit)
     if not entries:
         raise InvalidModel(
             f"no models in {path}: expected {path}/<name>/<version>/{MODEL_FILE} "
-            f"or {path}/<name>.onnx"
+            f"or {path}/<name>.onnx{_import(sorted(path.iterdir())[:_MOST_FILES])}"
         )
     return entries
+
+
+def _import(files: Sequence[Path]) -> str:
+    """How the first model of another framework among the files becomes one of ours."""
+    for file in files:
+        if file.suffix.lower() in _OTHERS:
+            name = shlex.quote(file.name)
+            return f"; {file.name} becomes one with `inference-service import {name}`"
+    return ""
 
 
 def names(path: Path) -> Sequence[str]:
     """The models that seem to be at ``path``; nothing of them is read. Raises OSError."""
     if path.is_file():
         return [path.stem]
-    if (path / MODEL_FILE).is_file() or _version_folders(path):
+    if _single(path) is not None or _version_folders(path):
         return [path.resolve().name]
     return list(dict.fromkeys(_name(child) for child in _children(path)))
 
@@ -206,12 +234,13 @@ def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
             "(repository.follow_links)"
         )
     versions = {int(child.name): child / MODEL_FILE for child in _version_folders(folder)}
-    single = folder / MODEL_FILE
-    if not versions and (single.exists() or single.is_symlink()):
+    single = _single(folder)
+    if not versions and single is not None:
         versions = {1: single}
     if not versions:
         wanted = f"{name}/<version>/{MODEL_FILE}"
-        return ModelEntry(name, problem=f"no version in the folder: expected {wanted}")
+        told = _import(sorted(folder.iterdir())[:_MOST_FILES])
+        return ModelEntry(name, problem=f"no version in the folder: expected {wanted}{told}")
     entry = ModelEntry(name, versions, root=root, folder=folder)
     try:
         manifest = folder / MANIFEST_FILE
@@ -220,6 +249,7 @@ def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
         entry = replace(entry, manifest=read_manifest(manifest))
         for path in versions.values():
             check_file(path, root)
+        entry = _with_pipeline(entry, folder)
     except InvalidModel as error:
         return replace(entry, problem=str(error))
     stamps = {
@@ -227,6 +257,40 @@ def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
         for version, path in versions.items()
     }
     return replace(entry, stamps=stamps)
+
+
+def _single(folder: Path) -> Path | None:
+    """The model of a folder without versions."""
+    for name in _SINGLE:
+        path = folder / name
+        if path.exists() or path.is_symlink():
+            return path
+    return None
+
+
+def _with_pipeline(entry: ModelEntry, folder: Path) -> ModelEntry:
+    """With the pipeline that the files of Hugging Face tell of, unless model.toml has one."""
+    manifest = entry.manifest
+    if manifest.pipeline is not None:
+        return entry
+
+    def read(name: str) -> Mapping[str, Any] | None:
+        content = None
+        if (folder / name).exists():
+            check_file(folder / name, entry.root)
+            content = read_small(folder / name, _LARGEST_CONFIG)
+        if content is None:
+            return None
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise InvalidModel(f"{name} is not valid JSON: {error}") from None
+        return found if isinstance(found, dict) else None
+
+    found = hugging_face.pipeline_of(read, lambda name: (folder / name).is_file())
+    if found is None:
+        return entry
+    return replace(entry, manifest=manifest.model_copy(update={"pipeline": found}), derived=True)
 
 
 def _version_folders(folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from inference_service.core.padding import PaddedAxis
 from inference_service.core.tensors import BatchMode
 from inference_service.core.transforms import Affine, TopK, Transforms
 from inference_service.core.versions import Latest, VersionPolicy
+from inference_service.faults import first_fault
 from inference_service.repository.files import read_small
 
 LARGEST_FILE = 2**20
@@ -53,6 +54,12 @@ Classes: TypeAlias = Annotated[int, Field(ge=1, le=100_000)]
 
 Axis: TypeAlias = Annotated[int, Field(ge=-64, le=63)]
 """Tensors have 64 axes at most."""
+
+
+TensorName: TypeAlias = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")
+]
+"""What clients call a tensor."""
 
 
 class _Section(BaseModel):
@@ -135,6 +142,7 @@ class Manifest(_Section):
 
     description: str = ""
     labels: dict[str, list[str]] = {}
+    names: dict[str, TensorName] = {}
     versions: Annotated[VersionPolicy, Field(discriminator="kind")] = Latest()
     version_labels: dict[str, NonNegativeInt] = {}
     batching: Batching = Batching()
@@ -159,6 +167,7 @@ def transforms_of(manifest: Manifest) -> Transforms:
             name: TopK(step.top_k, tuple(manifest.labels.get(name, ())))
             for name, step in manifest.postprocess.items()
         },
+        names=manifest.names,
     )
 
 
@@ -193,9 +202,8 @@ def read_manifest(path: Path) -> Manifest:
         line = content.count(b"\n", 0, error.start) + 1
         raise InvalidModel(f"{name} is not UTF-8 (line {line}): save it as UTF-8") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = render_path(tuple(first["loc"]))
-        raise InvalidModel(f"{name}: {where}: {first['msg']}") from error
+        place, words = first_fault(error, Manifest)
+        raise InvalidModel(f"{name}: {render_path(place)}: {words}") from error
     except RecursionError:
         raise InvalidModel(f"{name}: it is nested too deeply") from None
     except ValueError as error:  # TOML's own errors, and numbers that Python doesn't read

@@ -24,8 +24,8 @@ from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime import loader
 from inference_service.runtime.findings import FindingsCache
 from inference_service.runtime.helper import Request
-from inference_service.runtime.loader import LoadOptions
 from inference_service.runtime.memory import give_back
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.restore import key_of, restored
 from inference_service.runtime.runner import OrtRunner
 
@@ -55,9 +55,10 @@ def load(
     """
     temporary: Path | None = None
     try:
-        if options.findings.folder is None:
+        if options.kept.findings.folder is None:
             temporary = Path(tempfile.mkdtemp(prefix="inference-service-"))
-            options = replace(options, findings=FindingsCache(temporary, graphs=False))
+            findings = FindingsCache(temporary, graphs=False)
+            options = replace(options, kept=replace(options.kept, findings=findings))
         return _load(options, warming, bounds, beside=beside)
     finally:
         if temporary is not None:  # what is mapped stays until its session ends
@@ -70,7 +71,7 @@ def _load(
 ) -> tuple[ModelInfo, OrtRunner]:
     payloads = None if options.payloads is None else options.payloads()
     key = key_of(options, payloads)
-    found = options.findings.read(key)
+    found = options.kept.findings.read(key)
     if found is not None:
         warming()
         try:
@@ -85,7 +86,7 @@ def _load(
         return loader.load(options, warming)
     with HELPERS.one() as helper:
         helper.survey(message, warming, bounds.seconds)
-    found = options.findings.read(key)
+    found = options.kept.findings.read(key)
     if found is None:
         raise InvalidModel("what its helper process has found out can't be read")
     return restored(options, payloads, key, found)

@@ -16,7 +16,7 @@ from inference_service.safety.ranges import LONGEST
 
 if TYPE_CHECKING:  # they import this module
     from inference_service.runtime.batching import Decision
-    from inference_service.runtime.loader import LoadOptions
+    from inference_service.runtime.options import LoadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +107,14 @@ def guard_of(
         if decision.max_rows is not None:  # the graph may answer more rows otherwise
             conditions = (*conditions, partial(_has_at_most, decision.max_rows, signature.rows))
     one_shape = signature.has_fixed_rows and decision.mode is not BatchMode.WHOLE
-    peak = None if one_shape or options.max_run_bytes is None else bounds.peak
+    peak = None if one_shape or options.machine.max_run_bytes is None else bounds.peak
     if not conditions and not longest and peak is None:
         return None
     return Guard(
         conditions,
         longest,
         peak,
-        options.max_run_bytes,
+        options.machine.max_run_bytes,
         signature.rows,
         None if decision.mode is BatchMode.WHOLE else info.policy.max_batch_size,
     )
@@ -135,7 +135,7 @@ def _longest(
     options: LoadOptions, payloads: PayloadPipeline | None, signature: Signature
 ) -> dict[str, Shape]:
     """The longest axes of inputs, by model.toml and the pipeline."""
-    padding, limit = options.padding, options.longest
+    padding, limit = options.rows.padding, options.rows.longest
     if payloads is not None and not padding:
         padding, limit = payloads.padding, payloads.longest
     names = {spec.name for spec in signature.inputs}

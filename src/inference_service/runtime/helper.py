@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from inference_service.core.errors import InferenceServiceError
-from inference_service.runtime.loader import LoadOptions
 from inference_service.runtime.memory import give_back, resident
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.restore import survey
 
 

@@ -1,17 +1,16 @@
 """From a file to a warm model whose batching is decided, and that can be served."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inference_service.core.padding import PaddedAxis, Padding
-from inference_service.core.scheduling.layout import Layout, Profile
+from inference_service.core.padding import Padding
+from inference_service.core.scheduling.layout import Profile
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline, labels_of
 from inference_service.core.tensors import BatchMode, Signature, Tensors, TensorSpec
-from inference_service.core.transforms import Transforms
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime.batching import Decision, checked, decide
 from inference_service.runtime.bounds import Bounds, Holds, Peak, Turned, guard_of, rows_within
@@ -21,17 +20,14 @@ from inference_service.runtime.declared import (
     example_row,
     plain_row,
 )
-from inference_service.runtime.findings import FindingsCache
 from inference_service.runtime.memory import Trimmer, resident
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.probe_padding import verified_padding
-from inference_service.runtime.profile import LARGEST, ProfileCache, derived_max_batch_size
+from inference_service.runtime.profile import LARGEST, derived_max_batch_size
 from inference_service.runtime.runner import OrtRunner, Shaping
-from inference_service.runtime.session import Frame, OpenModel, RuntimeOptions, open_model
+from inference_service.runtime.session import OpenModel, open_model
 from inference_service.runtime.verdicts import (
-    Analyse,
     Analysis,
-    VerdictCache,
-    analysed,
     analysis_of,
 )
 from inference_service.runtime.warmup import (
@@ -43,55 +39,6 @@ from inference_service.runtime.warmup import (
 )
 
 _UNMEASURED = 64  # rows; the largest batch of a model whose costs are not known
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """One model version's place, bounds and descriptions.
-
-    ``layouts`` are the ways to use the cores that may be chosen from, the first for the check.
-    ``policy.max_batch_size`` None is derived: the knee of the measured costs. ``analyse`` gives the
-    verdict on the file. ``max_run_bytes`` bounds the memory of a run, as far as shapes tell it.
-    ``graph`` is the file's optimised graph, where there is one: sessions are made of it.
-    """
-
-    name: str
-    version: int
-    path: Path
-    policy: BatchPolicy
-    layouts: tuple[Layout, ...] = (Layout(1, 1),)
-    derive_max_batch_size: bool = False
-    allow_spinning: bool = False
-    profiles: ProfileCache = field(default_factory=lambda: ProfileCache(None))
-    verdicts: VerdictCache = field(default_factory=lambda: VerdictCache(None))
-    findings: FindingsCache = field(default_factory=lambda: FindingsCache(None))
-    analyse: Analyse = analysed
-    max_run_bytes: int | None = None
-    mode: BatchMode | None = None
-    warm_up: bool = True
-    share_identical: bool = False
-    row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    padding: Mapping[str, PaddedAxis] = field(default_factory=dict)
-    longest: int | None = None
-    description: str = ""
-    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    version_labels: tuple[str, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    example: Mapping[str, Any] | None = None
-    example_file: bytes = b""
-    transforms: Transforms = field(default_factory=Transforms)
-    payloads: Callable[[], PayloadPipeline] | None = None
-    frame: Frame = field(default_factory=Frame)
-    graph: Path | None = None
-
-    def runtime(self, layout: Layout) -> RuntimeOptions:
-        """How onnxruntime uses the machine in this layout."""
-        # Declared padding, a pipeline or warm-up shapes imply inputs of several shapes.
-        one_shape = not (self.padding or self.payloads or self.row_shapes)
-        return RuntimeOptions(
-            layout.threads, self.allow_spinning, one_shape=one_shape, frame=self.frame,
-            graph=self.graph,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +56,17 @@ def inspect(options: LoadOptions, save: Path | None = None) -> LoadedModel:
 
     With ``save`` its optimised graph is written there. Raises InvalidModel.
     """
-    runtime = replace(options.runtime(options.layouts[0]), save=save)
+    runtime = replace(options.runtime(options.machine.layouts[0]), save=save)
     model = open_model(options.path, runtime)
-    check_row_shapes(options.row_shapes, model.inputs)
+    check_row_shapes(options.rows.shapes, model.inputs)
     payloads = None if options.payloads is None else options.payloads()
     model = with_example(model, options, payloads)
-    analysis = analysis_of(options.path, model.constants, options.verdicts, options.analyse)
-    decision = decide(model, analysis, options.mode, options.row_shapes)
+    analysis = analysis_of(
+        options.path, model.constants, options.kept.verdicts, options.kept.analyse
+    )
+    decision = decide(model, analysis, options.rows.mode, options.rows.shapes)
     bounds = _bounds(options, model, analysis)
-    decision = checked(decision, model, options.path, options.verdicts, bounds)
+    decision = checked(decision, model, options.path, options.kept.verdicts, bounds)
     warnings = list(decision.warnings)
     if model.maps:
         warnings.append(
@@ -128,9 +77,9 @@ def inspect(options: LoadOptions, save: Path | None = None) -> LoadedModel:
     decision = replace(decision, warnings=(*warnings, *why))
     info = info_of(options, model, decision, padding)
     loaded = described(options, payloads, LoadedModel(info, model, decision, analysis))
-    if options.labels:
+    if options.about.labels:
         outputs = {} if decision.row is None else model.run(decision.row)
-        check_labels(options.labels, loaded.info.signature, outputs)
+        check_labels(options.about.labels, loaded.info.signature, outputs)
     return loaded
 
 
@@ -150,7 +99,7 @@ def described(
 
 
 def _bounds(options: LoadOptions, model: OpenModel, analysis: Analysis) -> Bounds:
-    turned = Turned(options.frame.axes, {name: a.shape for name, a in model.constants.items()})
+    turned = Turned(options.rows.frame.axes, {name: a.shape for name, a in model.constants.items()})
     conditions = tuple(Holds(turned, one.holds) for one in analysis.verdict.conditions)
     peak = analysis.verdict.cost.peak_bytes
     return Bounds(conditions, None if peak is None else Peak(turned, peak))
@@ -161,8 +110,10 @@ def with_example(
 ) -> OpenModel:
     """Rows may be made of the owner's example. Raises InvalidModel."""
     signature = Signature(model.inputs, model.outputs)
-    tasks = payloads.tasks(signature).values() if payloads is not None and options.example else ()
-    row = example_row(options.example or {}, signature, [task.noun for task in tasks])
+    tasks = (
+        payloads.tasks(signature).values() if payloads is not None and options.about.example else ()
+    )
+    row = example_row(options.about.example or {}, signature, [task.noun for task in tasks])
     return replace(model, known=model.known.with_row(row))
 
 
@@ -185,13 +136,13 @@ def info_of(
         version=options.version,
         signature=_signature(model, decision),
         policy=_policy(options, decision, padding.sizes),
-        description=options.description,
-        labels={**model.labels, **options.labels},
-        version_labels=options.version_labels,
-        metadata=options.metadata,
-        example=options.example or _known_example(decision.row, model),
-        row_shapes=options.row_shapes,
-        example_file=options.example_file,
+        description=options.about.description,
+        labels={**model.labels, **options.about.labels},
+        version_labels=options.about.version_labels,
+        metadata=options.about.metadata,
+        example=options.about.example or _known_example(decision.row, model),
+        row_shapes=options.rows.shapes,
+        example_file=options.about.example_file,
         warnings=decision.warnings,
         transforms=options.transforms,
         padding=padding,
@@ -209,12 +160,12 @@ def _padding(
     """How rows and batches are padded, and what is to be said of it."""
     padding = Padding()
     why: list[str] = []
-    declared = options
-    if payloads is not None and not options.padding:
+    declared = options.rows
+    if payloads is not None and not options.rows.padding:
         # Texts are of any length: without another word their pipeline says how they are padded.
         names = {spec.name for spec in model.inputs}
         known = {name: axis for name, axis in payloads.padding.items() if name in names}
-        declared = replace(options, padding=known, longest=payloads.longest)
+        declared = replace(declared, padding=known, longest=payloads.longest)
     if declared.padding:
         if decision.rows.trivial:
             padding, why = verified_padding(model, decision.mode, declared)
@@ -304,10 +255,10 @@ class Warm:
 
 def warm(loaded: LoadedModel, options: LoadOptions) -> Warm:
     """Run growing batches and measure what they cost. Raises what a run raises."""
-    models = {options.layouts[0].threads: loaded.model}
-    profiles: tuple[Profile, ...] = (Profile(options.layouts[0]),)
+    models = {options.machine.layouts[0].threads: loaded.model}
+    profiles: tuple[Profile, ...] = (Profile(options.machine.layouts[0]),)
     info, row = loaded.info, loaded.found.row
-    if not options.warm_up or row is None:
+    if not options.machine.warm_up or row is None:
         if options.derive_max_batch_size and info.signature.mode is BatchMode.MERGE:
             largest = min(_UNMEASURED, info.policy.max_batch_size)
             info = replace(info, policy=replace(info.policy, max_batch_size=largest))

@@ -34,7 +34,7 @@ class Declared(Protocol):
         """The longest input that the model takes."""
 
     @property
-    def row_shapes(self) -> Mapping[str, Sequence[int]]:
+    def shapes(self) -> Mapping[str, Sequence[int]]:
         """Shapes of rows for the probe."""
 
 
@@ -107,7 +107,7 @@ def row_of_length(model: OpenModel, declared: Declared, length: int, seed: int =
     """A random row whose padded axes have this length."""
     shapes: dict[str, list[int]] = {}
     for spec in model.inputs:
-        given = declared.row_shapes.get(spec.name)
+        given = declared.shapes.get(spec.name)
         shape = list(given) if given is not None else [n or length for n in spec.shape[1:]]
         if spec.name in declared.padding:
             shape[declared.padding[spec.name].axis - 1] = length

@@ -19,7 +19,6 @@ from inference_service.runtime.categories import KnownValues
 from inference_service.runtime.findings import GRAPH, Findings, same_bits
 from inference_service.runtime.loader import (
     LoadedModel,
-    LoadOptions,
     Warm,
     described,
     info_of,
@@ -28,6 +27,7 @@ from inference_service.runtime.loader import (
     with_example,
 )
 from inference_service.runtime.memory import give_back, resident
+from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.session import OpenModel, open_model
 
@@ -40,12 +40,13 @@ _LARGEST = 2**30
 def key_of(options: LoadOptions, payloads: PayloadPipeline | None) -> str:
     """The key of what a survey finds: whatever changes that."""
     texts = None if payloads is None else (dict(payloads.padding), payloads.longest)
+    rows, machine, shown = options.rows, options.machine, options.about
     about = (
-        options.policy, options.layouts, options.derive_max_batch_size, options.allow_spinning,
-        options.mode, options.warm_up, dict(options.row_shapes), dict(options.padding),
-        options.longest, dict(options.labels), options.example, options.frame, texts,
+        options.policy, machine.layouts, options.derive_max_batch_size, machine.allow_spinning,
+        rows.mode, machine.warm_up, dict(rows.shapes), dict(rows.padding), rows.longest,
+        dict(shown.labels), shown.example, rows.frame, texts,
     )  # fmt: skip
-    return options.findings.key(options.path, about)
+    return options.kept.findings.key(options.path, about)
 
 
 def survey(options: LoadOptions, key: str, warming: Callable[[], None]) -> None:
@@ -53,7 +54,7 @@ def survey(options: LoadOptions, key: str, warming: Callable[[], None]) -> None:
 
     Raises InvalidModel, what a run raises, and TypeError where it can't be kept.
     """
-    cache = options.findings
+    cache = options.kept.findings
     with cache.making(key) as folder:
         loaded, apart = _saved(options, folder)
         warming()
@@ -74,13 +75,13 @@ def survey(options: LoadOptions, key: str, warming: Callable[[], None]) -> None:
 
 def _saved(options: LoadOptions, folder: Path) -> tuple[LoadedModel, LoadOptions]:
     """The inspected model, of its optimised graph from here on where that runs the same."""
-    graph, keeps = folder / GRAPH, options.findings.graphs
+    graph, keeps = folder / GRAPH, options.kept.findings.graphs
     size = sum(file.stat().st_size for file in options.path.parent.iterdir() if file.is_file())
     try:
         loaded = inspect(options, graph if keeps and size <= _LARGEST else None)
     except InvalidModel:  # some graphs can be run and not be written
         loaded = inspect(options)
-    apart = replace(options, graph=graph)
+    apart = replace(options, kept=replace(options.kept, graph=graph))
     opened = _same(loaded, apart) if graph.is_file() else None
     if opened is None:
         for file in folder.iterdir():
@@ -106,7 +107,7 @@ def _same(loaded: LoadedModel, apart: LoadOptions) -> OpenModel | None:
         model.trim(batches[0])  # after the trial, and before there are two sessions
         wanted = [model.run(batch) for batch in batches]
         model.trim(batches[0])
-        opened = open_model(apart.path, apart.runtime(apart.layouts[0]), known=model.known)
+        opened = open_model(apart.path, apart.runtime(apart.machine.layouts[0]), known=model.known)
         specs = [(one.inputs, one.outputs, one.maps, one.optional) for one in (model, opened)]
         same = (same_bits(opened.run(batch), it) for batch, it in zip(batches, wanted, strict=True))
         if specs[0] == specs[1] and all(same):
@@ -119,7 +120,7 @@ def restored(
     options: LoadOptions, payloads: PayloadPipeline | None, key: str, found: Findings
 ) -> tuple[ModelInfo, OrtRunner]:
     """The model as it is served, from what a survey has found. Raises InvalidModel."""
-    options = replace(options, graph=options.findings.graph(key))
+    options = replace(options, kept=replace(options.kept, graph=options.kept.findings.graph(key)))
     known = KnownValues(found.encoders)
     models: dict[int, OpenModel] = {}
     for profile in found.profiles:

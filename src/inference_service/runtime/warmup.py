@@ -24,7 +24,8 @@ from inference_service.runtime.runner import INLINE_BELOW
 from inference_service.runtime.session import OpenModel, open_model
 
 if TYPE_CHECKING:  # the loader imports this module
-    from inference_service.runtime.loader import LoadedModel, LoadOptions
+    from inference_service.runtime.loader import LoadedModel
+    from inference_service.runtime.options import LoadOptions
 
 _LARGEST_TO_OPEN_TWICE = 256 * 2**20  # bytes; a second layout is a second copy in memory
 _LONE = Layout(1, 1)
@@ -38,7 +39,7 @@ def typical_row(model: OpenModel, info: ModelInfo, row: Tensors, options: LoadOp
     if not padding.inputs:
         return row
     length = min((padding.longest or 4 * _TYPICAL) // 4, _LONGEST_TYPICAL)
-    declared = replace(options, padding=padding.inputs, longest=padding.longest)
+    declared = replace(options.rows, padding=padding.inputs, longest=padding.longest)
     try:
         typical = row_of_length(model, declared, quantised(max(length, 1)))
         model.run(typical)
@@ -60,7 +61,7 @@ def chosen(found: Sequence[Profile], info: ModelInfo, options: LoadOptions) -> t
         cheap = [rows for rows, seconds in lone.points if seconds < INLINE_BELOW]
         if cheap and cheap[-1] >= largest:
             return (lone,)
-    return worth_having([profile for profile in found if profile.layout in options.layouts])
+    return worth_having([profile for profile in found if profile.layout in options.machine.layouts])
 
 
 def is_cheap(info: ModelInfo, profiles: Sequence[Profile]) -> bool:
@@ -89,14 +90,14 @@ def measured(
 
     Sessions of the other layouts are added to ``models``.
     """
-    layouts = options.layouts
+    layouts = options.machine.layouts
     if options.path.stat().st_size > _LARGEST_TO_OPEN_TWICE:
         layouts = layouts[:1]
     sizes = sizes_up_to(info.policy.max_batch_size, info.policy.sizes)
     _open(layouts, options, models)
     lone = (_LONE,) if 1 in models and _LONE not in layouts else ()
     layouts = (*layouts, *lone)
-    cache = options.profiles
+    cache = options.kept.profiles
     key = cache.key(options.path, layouts, sizes)
     known = cache.read(key)
     rows = info.signature.rows
@@ -125,12 +126,12 @@ def profile(loaded: LoadedModel, options: LoadOptions, budget: float = 2.0) -> l
     if row is None:
         return []
     sizes = sizes_up_to(min(info.policy.max_batch_size, LARGEST), info.policy.sizes)
-    models = {options.layouts[0].threads: loaded.model}
-    _open(options.layouts, options, models)
+    models = {options.machine.layouts[0].threads: loaded.model}
+    _open(options.machine.layouts, options, models)
     stop = options.derive_max_batch_size
     measurements = [
         Measurement(models[layout.threads], layout, stop_at_knee=stop, budget=budget)
-        for layout in options.layouts
+        for layout in options.machine.layouts
     ]
     return measure(measurements, row, sizes, info.signature.rows)
 

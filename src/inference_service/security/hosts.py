@@ -19,12 +19,13 @@ class HostRule:
     """The hosts that requests may name.
 
     ``allowed``: names, ``*.example.com`` for those below one. Empty: on a loopback address, numeric
-    addresses and localhost, because only a name can be pointed elsewhere; otherwise any.
+    addresses and names without a dot, because no site on the internet has one; otherwise any.
     """
 
     def __init__(self, allowed: Iterable[str], *, loopback: bool) -> None:
         self._allowed = frozenset(name.lower().rstrip(".") for name in allowed)
         self._any = not self._allowed and not loopback
+        self._plain = not self._allowed
         self._known: set[bytes] = set()
 
     def allows(self, host: bytes) -> bool:
@@ -39,6 +40,8 @@ class HostRule:
     def _allows(self, host: bytes) -> bool:
         name = _name_of(host)
         if not name or name == "localhost" or name.endswith(".localhost") or _is_address(name):
+            return True
+        if self._plain and "." not in name:
             return True
         return any(
             name == one or (one.startswith("*.") and name.endswith(one[1:]))

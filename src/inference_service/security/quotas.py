@@ -78,7 +78,9 @@ class Quotas:
         self._clock = clock
         self._clients: OrderedDict[str, _Usage] = OrderedDict()
 
-    def __len__(self) -> int:
+    @property
+    def remembered(self) -> int:
+        """Clients."""
         return len(self._clients)
 
     def enter(self, client: str) -> "Entry":

@@ -122,8 +122,8 @@ class SecuritySettings(_Section):
     )
     allowed_hosts: tuple[str, ...] = Field(
         (),
-        description="names that requests may use (`*.example.com`); unset: on loopback localhost "
-        "and numeric addresses, elsewhere any",
+        description="names that requests may use (`*.example.com`); unset: on loopback numeric "
+        "addresses and names without a dot, elsewhere any",
     )
     trusted_proxies: tuple[str, ...] = Field(
         (), description="networks whose Forwarded and X-Forwarded-* are believed"

@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from inference_service.core.errors import InferenceServiceError
@@ -35,12 +34,12 @@ class Security:
     watcher: Watcher
     admin_port: int | None = None
     """The port that admins use, once the server listens there."""
-    _watched: Sequence[Watched] = field(default_factory=tuple)
 
     @property
     def guards(self) -> bool:
         """Whether requests have to pass the middleware."""
-        return bool(self.authorizer or self.quotas or self.proxies or self.admin_port is not None)
+        asked = (self.authorizer, self.quotas, self.admin_port)
+        return bool(self.proxies) or any(one is not None for one in asked)
 
 
 def security_of(settings: Settings) -> Security:
@@ -67,15 +66,15 @@ def security_of(settings: Settings) -> Security:
     )
 
 
-def check_exposure(settings: Settings) -> str:
-    """A warning where everyone who reaches the port may use it, "" elsewhere.
+def check_exposure(settings: Settings, *, allowed: bool = False) -> str:
+    """A warning where whatever reaches the port may use the service, "" elsewhere.
 
-    Raises InvalidSettings where that is on an address beyond this machine and no setting says that
-    it is meant.
+    Raises InvalidSettings where that is on an address beyond this machine and neither ``allowed``
+    (the command line) nor a setting says that it is meant.
     """
     if is_loopback(settings.host) or settings.security.access_control:
         return ""
-    if not settings.security.anonymous:
+    if not (allowed or settings.security.anonymous):
         raise InvalidSettings(
             f"{settings.host} can be reached from other machines, and there is no access control: "
             "set security.keys_file (inference-service keys create), or say --allow-anonymous "

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from inference_service.core.errors import InferenceServiceError
 
-HANDSHAKE_TIMEOUT = 10.0  # seconds
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2, those with forward secrecy and authenticated encryption (RFC 9325, 4.2); those of
 TLS 1.3 all are."""
-HSTS = (b"strict-transport-security", b"max-age=31536000")
+HSTS = ("strict-transport-security", "max-age=31536000")
 """A year. Whether subdomains are meant is for the operator's proxy to say."""
 
 

@@ -3,6 +3,7 @@
 It is there only where access control, a quota, a proxy or a port for admins is configured.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -28,6 +29,16 @@ _BASIC = b'Basic realm="inference-service", charset="UTF-8"'
 _REFUSALS = (Forbidden, NotFound, QuotaExceeded, Unauthorised)
 
 Failure = Callable[[Exception], ErrorAnswer]
+
+
+def with_certificate(
+    state: dict[str, Any], transport: asyncio.BaseTransport
+) -> tuple[dict[str, Any], bool]:
+    """The state of a connection with its client's verified certificate; whether it is encrypted."""
+    secured = transport.get_extra_info("ssl_object")
+    if secured is None:
+        return state, False
+    return {**state, PEER_CERTIFICATE: secured.getpeercert()}, True
 
 
 class AccessControl:
@@ -60,12 +71,13 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
         scope = self._behind_proxies(scope)
+        client = _client(scope, None)
         try:
             access = await self._access(scope)
             client = _client(scope, access)
             entry = self._entry(scope, client)
         except _REFUSALS as error:
-            await self._refuse(scope, send, error)
+            await self._refuse(scope, send, error, client)
             return
         if access is not None and access.principal is not None:
             # The name that endpoints tell clients apart by: no address, no header can replace it.
@@ -157,7 +169,7 @@ class AccessControl:
 
         await self._app(scope, received, sent)
 
-    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
+    async def _refuse(self, scope: Scope, send: Send, error: Exception, client: str) -> None:
         reply = self._failure(scope["path"])(error)
         headers = [
             (b"content-type", b"application/json"),
@@ -168,7 +180,7 @@ class AccessControl:
             headers = [one for one in headers if one[0] != b"www-authenticate"]
             headers.append((b"www-authenticate", _BASIC))
         if isinstance(error, QuotaExceeded) and self._quotas is not None:
-            headers += rate_limit_headers(self._quotas.standings(_client(scope, None)))
+            headers += rate_limit_headers(self._quotas.standings(client))
         length = _length(scope)
         if length is None or length > _DRAINED:
             headers.append((b"connection", b"close"))

@@ -21,7 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inference_service.core.errors import ModelNotReady
 from inference_service.web import errors
 from inference_service.web.hot_paths import HotPaths, Target
-from inference_service.web.requests import PageSecurity, UsualRequests
+from inference_service.web.page_security import PageSecurity
+from inference_service.web.requests import UsualRequests
 from inference_service.web.timing import ServerTiming
 
 

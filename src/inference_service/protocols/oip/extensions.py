@@ -26,8 +26,8 @@ def model_config(info: ModelInfo) -> dict[str, Any]:
     ``max_batch_size`` 0 means that axis 0 is part of the dims: where requests run as they are sent,
     and where a row of an input is a single value, as Triton has no dims of length 0.
     """
-    batches = info.signature.mode is not BatchMode.WHOLE and all(
-        len(spec.shape) > 1 for spec in info.signature.inputs
+    batches = info.served.mode is not BatchMode.WHOLE and all(
+        len(spec.shape) > 1 for spec in info.served.inputs
     )
     largest = info.policy.max_batch_size if batches else 0
     layout = info.profiles[0].layout
@@ -37,8 +37,8 @@ def model_config(info: ModelInfo) -> dict[str, Any]:
         "backend": "onnxruntime",
         "version_policy": {"specific": {"versions": [info.version]}},
         "max_batch_size": largest,
-        "input": [_input(spec, info, batches=batches) for spec in info.signature.inputs]
-        + [_input(spec, info, batches=False, optional=True) for spec in info.signature.optional],
+        "input": [_input(spec, info, batches=batches) for spec in info.served.inputs]
+        + [_input(spec, info, batches=False, optional=True) for spec in info.served.optional],
         "output": [
             _tensor(spec, batches) | {"label_filename": "", "is_shape_tensor": False}
             for spec in info.served.outputs
@@ -51,7 +51,7 @@ def model_config(info: ModelInfo) -> dict[str, Any]:
         "model_transaction_policy": {"decoupled": False},
         "response_cache": {"enable": False},
     }
-    if batches and info.signature.mode is BatchMode.MERGE:
+    if batches and info.served.mode is BatchMode.MERGE:
         config["dynamic_batching"] = {
             "preferred_batch_size": list(info.policy.sizes),
             "max_queue_delay_microseconds": round(info.policy.max_queue_delay * 1e6),

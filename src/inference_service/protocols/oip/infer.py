@@ -22,7 +22,7 @@ _PRIORITIES = {0: None, 1: Priority.HIGH, 2: Priority.NORMAL}
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     request = codec.decode(
         body,
-        info.signature,
+        info.served,
         head.json_length,
         non_finite=head.non_finite is NonFinite.BARE,
         null=head.non_finite is not NonFinite.ERROR,
@@ -40,9 +40,9 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
 
 def call(request: codec.Infer, info: ModelInfo, encode: Encode) -> Call:
     """What the engine is asked for, and ``encode`` to answer. Raises InvalidInput."""
-    inputs = info.signature.fitted(request.inputs)
+    inputs = info.served.fitted(request.inputs)
     if info.transforms.before:  # its steps take the tensors to be right
-        info.signature.check(inputs)
+        info.served.check(inputs)
 
     return Call(
         inputs,
@@ -56,7 +56,7 @@ def call(request: codec.Infer, info: ModelInfo, encode: Encode) -> Call:
 def writer_of(request: codec.Infer, info: ModelInfo, non_finite: NonFinite) -> codec.AnswerWriter:
     """The writer of the answer."""
     return codec.AnswerWriter(
-        info.name, info.version, request, info.labels, non_finite, info.signature.row_axes
+        info.name, info.version, request, info.labels, non_finite, info.served.row_axes
     )
 
 

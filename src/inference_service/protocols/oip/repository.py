@@ -32,12 +32,16 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class RepositoryControl:
-    """What an admin can do. ``token`` None: there is no admin."""
+    """What an admin can do. ``token`` None: no one token makes an admin.
+
+    ``scoped``: access control lets only clients with the scope ``admin`` come this far.
+    """
 
     names: Callable[[], Awaitable[Sequence[str]]]
     load: Callable[[str], Awaitable[None]]
     unload: Callable[[str], Awaitable[None]]
     token: str | None = None
+    scoped: bool = False
 
 
 class IndexBody(BaseModel):
@@ -79,7 +83,7 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
 
     async def load(request: Request, model: ModelName) -> Response:
         """Serve the versions that are in the repository now. Needs `admin.repository`."""
-        check_admin(request.headers.get("authorization", ""), control.token)
+        check_admin(request.headers.get("authorization", ""), control)
         given = (await _body(request, LoadBody)).parameters
         if given:
             raise InvalidInput(f"parameter '{next(iter(given))}' is not supported", ("parameters",))
@@ -88,7 +92,7 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
 
     async def unload(request: Request, model: ModelName) -> Response:
         """Answer what was accepted, then serve the model no more. Needs `admin.repository`."""
-        check_admin(request.headers.get("authorization", ""), control.token)
+        check_admin(request.headers.get("authorization", ""), control)
         await _body(request, LoadBody)
         await control.unload(model)
         return Response(b"{}", media_type="application/json")
@@ -126,8 +130,11 @@ def index_of(engine: Engine, names: Sequence[str], *, ready_only: bool = False) 
     return entries
 
 
-def check_admin(authorization: str, token: str | None) -> None:
+def check_admin(authorization: str, control: RepositoryControl) -> None:
     """Raises Forbidden where there is no admin, Unauthorised without the admin's token."""
+    if control.scoped:
+        return
+    token = control.token
     if token is None:
         raise Forbidden(
             "loading and unloading models is switched off; "

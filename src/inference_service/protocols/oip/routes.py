@@ -248,12 +248,12 @@ def model_metadata_of(engine: Engine, info: ModelInfo) -> ModelMetadata:
         versions=[str(other.version) for other in engine.models() if other.name == info.name],
         platform=info.platform,
         inputs=[
-            _tensor(replace(spec, shape=info.signature.wanted_shape(spec) or ()))
-            for spec in info.signature.accepted
+            _tensor(replace(spec, shape=info.served.wanted_shape(spec) or ()))
+            for spec in info.served.accepted
         ],
         outputs=[_tensor(spec) for spec in info.served.outputs],
         parameters={
-            "batching": info.signature.mode.value,
+            "batching": info.served.mode.value,
             "batch_safety": info.safety.verdict,
             "batch_safety_reason": info.safety.why,
         },
@@ -271,9 +271,9 @@ def _entry(status: ModelStatus) -> ListedModel:
         update={
             "description": info.description,
             "platform": info.platform,
-            "inputs": [_tensor(spec) for spec in info.signature.inputs],
+            "inputs": [_tensor(spec) for spec in info.served.inputs],
             "outputs": [_tensor(spec) for spec in info.served.outputs],
-            "batching": info.signature.mode.value,
+            "batching": info.served.mode.value,
             "batch_safety": _safety(info),
             "max_batch_size": info.policy.max_batch_size,
             "labels": dict(info.labels),

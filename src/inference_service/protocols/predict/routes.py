@@ -28,15 +28,15 @@ def router(edge: Edge, default_model: str, envelope: DecodeValue) -> APIRouter:
     """The one path. ``envelope`` reads the bodies that have ``instances`` or ``inputs``."""
 
     def decode(body: bytes, info: ModelInfo, head: Head) -> Call:
-        found = codec.decode_quickly(body, info.signature)
+        found = codec.decode_quickly(body, info.served)
         if found is None:
             bare = head.non_finite is NonFinite.BARE
             null = head.non_finite is not NonFinite.ERROR
             value = parse(body, non_finite=bare)
             rules = rules_for(body, non_finite=bare, null=null)
-            if codec.is_envelope(value, info.signature):
+            if codec.is_envelope(value, info.served):
                 return envelope(value, info, head, rules)
-            found = codec.decode(value, info.signature, rules=rules)
+            found = codec.decode(value, info.served, rules=rules)
         inputs, one_row = found
         return Call(inputs, partial(codec.encode, one_row=one_row, non_finite=head.non_finite))
 

@@ -44,7 +44,7 @@ TAG = "Embeddings"
 _Body = TypeVar("_Body", bound=BaseModel)
 _KINDS = {400: "Validation", 404: "Validation", 413: "Validation", 503: "Overloaded"}
 _LARGEST = 2**20  # bytes of a body whose text is only taken apart
-_RESPONSES: dict[int | str, dict[str, Any]] = {
+FAILURES: dict[int | str, dict[str, Any]] = {
     status: {**told, "model": TeiError} for status, told in ERRORS.items()
 }
 
@@ -116,7 +116,7 @@ def router(edge: Edge, version: str, health: Health) -> APIRouter:
     @routes.get(
         "/info",
         response_model=Info,
-        responses={status: _RESPONSES[status] for status in (400, 404, 503)},
+        responses={status: FAILURES[status] for status in (400, 404, 503)},
     )
     async def info() -> Info | Response:
         """The model that makes vectors of text, and its limits."""
@@ -155,7 +155,7 @@ def _add_embed(routes: APIRouter, edge: Edge) -> None:
             _json(EmbedBody),
             summary="Embed",
             include_in_schema=path == "/embed",
-            responses={200: {"model": Vectors}, **_RESPONSES},
+            responses={200: {"model": Vectors}, **FAILURES},
         )
 
 
@@ -163,7 +163,7 @@ def _add_tokenize(routes: APIRouter, edge: Edge) -> None:
     @routes.post(
         "/tokenize",
         response_class=Response,
-        responses={200: {"model": TokenLists}, **_RESPONSES},
+        responses={200: {"model": TokenLists}, **FAILURES},
         openapi_extra={"requestBody": {"required": True, "content": _json(TokenizeBody)}},
     )
     async def tokenize(request: Request) -> Response:

@@ -72,7 +72,7 @@ def _path_item(
 
 
 def _content(info: ModelInfo) -> dict[str, Any]:
-    schema = body_model(info.name, info.signature).model_json_schema()
+    schema = body_model(info.name, info.served).model_json_schema()
     if _takes_files(info):
         schema["properties"]["instances"]["items"] = {
             "anyOf": [schema["properties"]["instances"]["items"], _ROW_OF_A_FILE]
@@ -90,7 +90,7 @@ def _takes_files(info: ModelInfo) -> bool:
 
 def example_body(info: ModelInfo) -> dict[str, Any] | None:
     """A request that this model answers; None where it would be too large."""
-    signature = info.signature
+    signature = info.served
     row = example_row(signature, info.example, info.row_shapes, rows=not signature.row_obstacle)
     if row is None:
         file = info.example_file if _takes_files(info) else b""
@@ -102,7 +102,7 @@ def example_body(info: ModelInfo) -> dict[str, Any] | None:
 
 
 def _description(info: ModelInfo, max_body_bytes: int) -> str:
-    signature = info.signature
+    signature = info.served
     lines = [
         info.description,
         "",

@@ -62,9 +62,9 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     task = _file_task(body, info)
     if task is not None:
         value, _ = _parsed(body, head)
-        found = codec.decode_files(value, info.signature, task.tensors)
+        found = codec.decode_files(value, info.served, task.tensors)
     else:
-        quick = codec.decode_quickly(body, info.signature)
+        quick = codec.decode_quickly(body, info.served)
         if quick is None:
             value, rules = _parsed(body, head)
             return decode_value(value, info, head, rules)
@@ -73,7 +73,7 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
 
 
 def _quick(info: ModelInfo) -> QuickDecode | None:
-    decode = decoder(info.signature)
+    decode = decoder(info.served)
     if not info.tasks:
         return decode
     return lambda body, head: None if b'"b64"' in body else decode(body, head)  # perhaps files
@@ -87,13 +87,13 @@ def _call(inputs: Tensors, by_rows: bool, head: Head) -> Call:
 
 def decode_value(value: Any, info: ModelInfo, head: Head, rules: Rules) -> Call:
     """The tensors of a parsed predict request, and the way to answer it."""
-    return _call(*codec.decode_predict(value, info.signature, rules=rules), head)
+    return _call(*codec.decode_predict(value, info.served, rules=rules), head)
 
 
 def _decode_regress(body: bytes, info: ModelInfo, head: Head) -> Call:
     value, rules = _parsed(body, head)
     name = examples.regression_output(info.served)
-    inputs = examples.decode_examples(value, info.signature, rules=rules)
+    inputs = examples.decode_examples(value, info.served, rules=rules)
     rows = codec.row_count(inputs)
     encode = partial(examples.encode_regression, name=name, rows=rows, non_finite=head.non_finite)
     return Call(inputs, encode)
@@ -102,7 +102,7 @@ def _decode_regress(body: bytes, info: ModelInfo, head: Head) -> Call:
 def _decode_classify(body: bytes, info: ModelInfo, head: Head) -> Call:
     value, rules = _parsed(body, head)
     name = examples.classification_output(info.served)
-    inputs = examples.decode_examples(value, info.signature, rules=rules)
+    inputs = examples.decode_examples(value, info.served, rules=rules)
     rows = codec.row_count(inputs)
     encode = partial(
         examples.encode_classification, name=name, labels=info.labels, rows=rows,

@@ -19,9 +19,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from inference_service.web.access import with_certificate
 from inference_service.web.http1.half_close import HalfClosed, can_tell
 from inference_service.web.http1.head import (
     check_head,
+    check_site,
     head_without_upgrade,
     offered_upgrade,
     too_large,
@@ -60,6 +62,7 @@ class HttpConnection(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None  # uvicorn's ``cycle`` is the last one
         self._ended = False  # what still comes is not read
         self._half_closed = False
+        self._encrypted = False
         self._held = b""  # received, to be parsed when the pipeline is shorter
         self._host = b""  # the last one that was found right
 
@@ -68,6 +71,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many connections."""
         super().connection_made(transport)
+        self.app_state, self._encrypted = with_certificate(self.app_state, transport)
         self.flow = Flow(transport)
         self._lingering: Any = LingeringClose(transport, self.loop)
         self._head_since = self._progress_at = self.loop.time()
@@ -92,7 +96,7 @@ class HttpConnection(HttpToolsProtocol):
         """
         last = self.cycle
         done = last is None or last.response_complete
-        if done or self._receiving is not None or self._held or not can_tell:
+        if done or self._receiving is not None or self._held or not can_tell or self._encrypted:
             return False
         if not self._half_closed:
             self._half_closed = True
@@ -161,6 +165,7 @@ class HttpConnection(HttpToolsProtocol):
             self._host,
             self._limits.head_bytes,
         )
+        check_site(self._limits.sites, self.parser.get_method(), self._host, self.headers)
         if self.parser.should_upgrade() and not self._should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise Refused(405, "CONNECT is for proxies")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from inference_service.security.hosts import Sites
 from inference_service.web.http1.refusal import Refused
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -37,6 +38,16 @@ def check_head(version: str, url: bytes, headers: Headers, known_host: bytes, li
     if hosts[0] != known_host and not is_host(hosts[0]):
         raise Refused(400, "the Host header is not a host")
     return hosts[0]
+
+
+def check_site(sites: Sites | None, method: bytes, host: bytes, headers: Headers) -> None:
+    """Raises Refused for another host's request and for one that another site's page sends."""
+    if sites is None:
+        return
+    stream = method == b"GET" and offered_upgrade(headers) == b"websocket"
+    fault = sites.fault(method, host, headers, stream=stream)
+    if fault is not None:
+        raise Refused(*fault)
 
 
 def is_host(value: bytes) -> bool:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from inference_service.security.hosts import Sites
+
 MOST_PIPELINED = 64
 """Requests that wait for the answers before them; no more is read from the connection meanwhile."""
 
@@ -18,12 +20,14 @@ class ConnectionLimits:
     """Times are in seconds.
 
     ``stall_timeout``: without a byte of a body that is to come or of an answer that is to go.
+    ``sites``: the hosts and pages that requests may name; None: any.
     """
 
     head_bytes: int = 64 * 1024
     head_timeout: float = 20.0
     stall_timeout: float = 20.0
     connections: int = 10_000
+    sites: Sites | None = None
 
     def stall(self, *, leaving: bool) -> float:
         """The ``stall_timeout``, shorter once the service is leaving."""

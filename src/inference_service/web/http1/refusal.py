@@ -54,6 +54,9 @@ class LingeringClose:
     def close(self) -> None:
         """Send what is to be sent, then the end; read on for a while."""
         if not self._transport.is_closing():
+            if not self._transport.can_write_eof():  # TLS ends both ways at once
+                self._transport.close()
+                return
             self._transport.write_eof()
             self._loop.call_later(_LINGER, self._transport.close)
 

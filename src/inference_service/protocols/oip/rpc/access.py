@@ -10,12 +10,14 @@ from typing import Any
 import grpc
 
 from inference_service.core.errors import Forbidden, InvalidInput
+from inference_service.protocols.oip.rpc.caller import client_of
 from inference_service.protocols.oip.rpc.service import status_of
 from inference_service.security.authorizer import Access, Authorizer, current_access
 from inference_service.security.credentials import presented
 from inference_service.security.grants import Scope
 from inference_service.security.quotas import Entry, Quotas
 from inference_service.security.table import needed_by_rpc
+from inference_service.security.tls import Certificates, InvalidCertificate
 
 _NAMES = ("x509_subject_alternative_name", "x509_common_name")
 
@@ -105,12 +107,33 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused
         return access, entry
 
 
-def client_of(context: Any, access: Access | None = None) -> str:
-    """The client's name, or else its address."""
-    access = access or current_access.get()
-    if access is not None and access.principal is not None:
-        return access.principal.name
-    return str(context.peer()).rpartition(":")[0]
+def server_credentials(certificates: Certificates) -> Any:
+    """Credentials of the server that follow the files: looked at on each handshake."""
+    served = certificates.version
+
+    def changed() -> Any:
+        nonlocal served
+        if served == certificates.version:
+            return None
+        try:
+            configuration = _configuration(certificates)
+        except OSError:
+            return None
+        served = certificates.version
+        return configuration
+
+    try:
+        configuration = _configuration(certificates)
+    except OSError as error:
+        raise InvalidCertificate(f"a certificate can't be read: {error.strerror}") from None
+    return grpc.dynamic_ssl_server_credentials(
+        configuration, changed, require_client_authentication=certificates.required
+    )
+
+
+def _configuration(certificates: Certificates) -> Any:
+    key, chain, authority = certificates.pem()
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authority)
 
 
 @contextmanager
@@ -125,6 +148,8 @@ def _within(access: Access | None, entry: Entry | None) -> Any:
 
 
 def _unpacked(handler: Any, raw: bytes) -> Any:
+    if handler.request_deserializer is None:  # the handler unpacks it itself
+        return raw
     try:
         return handler.request_deserializer(raw)
     except Exception:

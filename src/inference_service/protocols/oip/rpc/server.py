@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -22,8 +23,18 @@ _STATUS = health_pb2.HealthCheckResponse
 class GrpcServer:
     """Listens from `start` to `stop`."""
 
-    def __init__(self, edge: Edge, health_: Health, server: ServerInfo) -> None:
+    def __init__(
+        self,
+        edge: Edge,
+        health_: Health,
+        server: ServerInfo,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        """``credentials``: None is without encryption."""
         self._edge = edge
+        self._interceptors = interceptors
+        self._credentials = credentials
         self._health = health_
         self._service = InferenceService(edge, health_, server)
         self._watching: asyncio.Task[None] | None = None
@@ -32,18 +43,22 @@ class GrpcServer:
         """Listen; returns the port. Raises OSError where the address can't be had."""
         servicer = _Health(self._health)
         self._server = grpc.aio.server(
+            interceptors=self._interceptors,
             options=[
                 ("grpc.max_receive_message_length", self._edge.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
-            ]
+            ],
         )
         self._server.add_generic_rpc_handlers((self._service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, pool=POOL)
         try:
-            port = int(self._server.add_insecure_port(address))
+            if self._credentials is None:
+                port = int(self._server.add_insecure_port(address))
+            else:
+                port = int(self._server.add_secure_port(address, self._credentials))
         except RuntimeError as error:
             raise OSError(f"can't listen on {address}") from error
         await self._server.start()

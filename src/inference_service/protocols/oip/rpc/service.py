@@ -32,6 +32,7 @@ from inference_service.protocols.oip.infer import writer_of
 from inference_service.protocols.oip.repository import check_admin, index_of
 from inference_service.protocols.oip.routes import ServerInfo, model_metadata_of
 from inference_service.protocols.oip.rpc import codec
+from inference_service.protocols.oip.rpc.caller import client_of
 from inference_service.protocols.oip.rpc.messages import DESCRIPTOR, SERVICE, message
 from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Call, Codec, Head
 from inference_service.web.body import PRIORITY_HEADER
@@ -155,7 +156,7 @@ class InferenceService:
 
     def _check_admin(self, context: _Context) -> None:
         authorization = _metadata(context).get("authorization", "")
-        check_admin(authorization, self._server.control.token)
+        check_admin(authorization, self._server.control)
 
     async def _infer(self, data: bytes, context: _Context) -> bytes:
         """One inference; ``data`` is a ModelInferRequest, what is returned a ModelInferResponse."""
@@ -193,7 +194,7 @@ class InferenceService:
             timeout=context.time_remaining(),
             priority=priority,
             non_finite=NonFinite.BARE,
-            client=named or context.peer().rpartition(":")[0],
+            client=named or client_of(context),
         )
 
     async def _stream(

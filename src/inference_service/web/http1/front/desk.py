@@ -97,7 +97,7 @@ class Desk:
             if found is None:
                 return self._decoded_usually(request, body, client)
             inputs, _, request.writer = found
-            if info.transforms.before:
+            if info.transforms.changes_inputs:
                 inputs = info.transforms.preprocess(inputs)
         except Exception:  # whatever it is, it happens again on the ASGI way, where it is told
             return None
@@ -156,7 +156,7 @@ class Desk:
 
     def _encode_together(self, writer: Writer, requests: list[HotRequest]) -> None:
         bodies = None
-        if len(requests) > 1 and not requests[0].model.info.transforms.after:
+        if len(requests) > 1 and not requests[0].model.info.transforms.changes_outputs:
             begun = perf_counter()
             try:
                 bodies = writer.together(
