@@ -34,7 +34,8 @@ async def served(models: Path, **settings: Any) -> AsyncIterator[Site]:
     service = Service(Settings(models=models, **settings))
     async with service.lifespan():
         await service.loaded()
-        desk, limits = Desk(service.asgi.hot_paths), ConnectionLimits()
+        limits = ConnectionLimits(sites=service.security.sites)
+        desk = Desk(service.asgi.hot_paths, limits)
         yield Site(
             service,
             desk,
