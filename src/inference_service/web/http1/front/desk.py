@@ -21,6 +21,7 @@ from inference_service.web.hot_paths import Target as Route
 from inference_service.web.http1.front.heads import Heads
 from inference_service.web.http1.front.request import HotRequest
 from inference_service.web.http1.front.table import HotHead, Table
+from inference_service.web.http1.limits import ConnectionLimits
 
 if TYPE_CHECKING:
     from inference_service.web.http1.front.connection import FrontConnection
@@ -33,16 +34,24 @@ _EMPTY: Any = None
 class Desk:
     """What all connections of a server share.
 
-    ``routes`` is the table of hot paths; `forget` is to be called when it has changed. ``read``
-    names headers that the endpoints read besides the usual ones, ``cold`` headers whose requests
-    are left to the ASGI way.
+    ``routes`` is the table of hot paths: `forget` is to be called when it has changed. ``limits``
+    are those of the connections. ``read`` names headers that the endpoints read besides the usual
+    ones, ``cold`` headers whose requests are left to the ASGI way.
     """
 
     def __init__(
-        self, routes: Mapping[str, Route], *, read: Iterable[bytes] = (), cold: Iterable[bytes] = ()
+        self,
+        routes: Mapping[str, Route],
+        limits: ConnectionLimits,
+        *,
+        read: Iterable[bytes] = (),
+        cold: Iterable[bytes] = (),
     ) -> None:
-        self._table = Table(routes)
-        self.heads: Heads[HotHead] = Heads(self._table, frozenset(read), frozenset(cold))
+        self.limits = limits
+        self._table = Table(routes, limits)
+        self.heads: Heads[HotHead] = Heads(
+            self._table, frozenset(read), frozenset(cold), limits.head_bytes
+        )
         self.begun = 0
         """Requests that have taken the shortcut."""
         self._settled: list[HotRequest] = []
