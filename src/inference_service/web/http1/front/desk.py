@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EMPTY: Any = None
+_LONE_FROM = 8
+"""Requests from one connection, none from others between them, after which its client is alone."""
 
 
 class Desk:
@@ -55,6 +57,8 @@ class Desk:
         self.begun = 0
         """Requests that have taken the shortcut."""
         self._settled: list[HotRequest] = []
+        self._last: object = None  # the connection of the last request
+        self._streak = 0  # requests from it, one after the other
         self._loop: asyncio.AbstractEventLoop = _EMPTY
 
     def forget(self) -> None:
@@ -70,8 +74,14 @@ class Desk:
             log.exception("a head could not be understood")
             return None
 
-    def begin(self, connection: "FrontConnection", hot: HotHead, body: bytes) -> HotRequest | None:
-        """A whole request has come. None: it is for the ASGI way, and nothing has happened."""
+    def begin(
+        self, connection: "FrontConnection", hot: HotHead, body: bytes, *, lone: bool
+    ) -> HotRequest | None:
+        """A whole request has come. None: it is for the ASGI way, and nothing has happened.
+
+        ``lone``: the connection has no other request in work. If requests have come from no other
+        lately, it is run at once where that is possible, and is then to be given to `write`.
+        """
         request = HotRequest(self, connection, hot)
         target = hot.target
         exchange = target.edge.exchange
@@ -88,12 +98,29 @@ class Desk:
                 exchange.leave(request)
                 return None
             request.decode = perf_counter() - begun
-            request.ticket = request.model.submit(inference, request.answered)
+            if connection is not self._last:
+                self._last, self._streak = connection, 0
+            self._streak += 1
+            if not (lone and self._streak > _LONE_FROM and self._run_at_once(request, inference)):
+                request.ticket = request.model.submit(inference, request.answered)
         except InferenceServiceError as error:
             request.error = error
             self.settle(request)
         self.begun += 1
         return request
+
+    def _run_at_once(self, request: HotRequest, inference: InferenceRequest) -> bool:
+        """Whether it has run: then its outcome is known, and nothing is settled yet."""
+        run = getattr(request.model, "answer_at_once", None)  # other engines may have none
+        answer = run(inference) if run is not None else None
+        if answer is None:
+            return False
+        if isinstance(answer, Exception):
+            request.error = answer
+        else:
+            _, request.outputs, request.timing, request.rows = answer
+        request.at_once = True
+        return True
 
     def _decoded(self, request: HotRequest, body: bytes) -> InferenceRequest | None:
         """None on any doubt: the protocol's own codec decides, and finds the words."""
@@ -143,6 +170,10 @@ class Desk:
 
     def _flush(self) -> None:
         settled, self._settled = self._settled, []
+        self.write(settled)
+
+    def write(self, settled: Sequence[HotRequest]) -> None:
+        """Encode and write the answers to requests that have run, or have failed."""
         together: dict[Writer, list[HotRequest]] = {}
         for request in settled:
             if request.connection is None:  # its client has left since
