@@ -195,27 +195,24 @@ class Desk:
                 connection.send_answers()
 
     def _encode_together(self, writer: Writer, requests: list[HotRequest]) -> None:
-        bodies = None
+        contents = None
         if len(requests) > 1 and not requests[0].model.info.transforms.changes_outputs:
             begun = perf_counter()
             try:
-                bodies = writer.together(
+                contents = writer.together(
                     [one.outputs for one in requests], [one.rows for one in requests]
                 )
             except Exception:  # each is tried alone
                 log.debug("answers are encoded one by one", exc_info=True)
-        if bodies is None:
+        if contents is None:
             for request in requests:
                 self._encode(request)
             return
         each = (perf_counter() - begun) / len(requests)
-        content_type = writer.content_type
-        for request, body in zip(requests, bodies, strict=True):
+        for request, content in zip(requests, contents, strict=True):
             request.encode = each
-            content = Content(body, content_type)
-            if len(body) >= COMPRESS_FROM:
-                content = _packed(request, content)
-            request.content = content
+            packs = request.head.accept_encoding and len(content.body) >= COMPRESS_FROM
+            request.content = _packed(request, content) if packs else content
         requests[0].hot.target.edge.exchange.answered(requests)
 
     def _encode(self, request: HotRequest) -> None:
@@ -268,8 +265,7 @@ def _encoded(request: HotRequest) -> Content:
     outputs = request.model.info.transforms.postprocess(request.outputs)
     writer = request.writer
     if writer is not None:
-        body = writer.alone(outputs, request.rows)
-        return Content(body, writer.content_type, writer.headers(body))
+        return writer.alone(outputs, request.rows)
     assert request.encode_alone is not None  # noqa: S101 - it has one or the other
     encoded = request.encode_alone(outputs)
     return Content(encoded) if isinstance(encoded, bytes) else encoded
