@@ -149,6 +149,17 @@ class RuntimeSettings(_Section):
     )
 
 
+class MemorySettings(_Section):
+    """What loaded models may take."""
+
+    budget: PositiveInt | None = Field(
+        None,
+        description="bytes of all loaded models: the longest unused ones are unloaded to make "
+        "room, and loaded again by the next request; unset: no bound",
+    )
+    pinned: tuple[str, ...] = Field((), description="models that are never unloaded for it")
+
+
 class HealthSettings(_Section):
     """When the service is ready."""
 
@@ -245,6 +256,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    memory: MemorySettings = MemorySettings()
     health: HealthSettings = HealthSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -55,6 +55,7 @@ class PuppetRunner:
         self.audits: list[tuple[Audit, Callable[[str], None]]] = []
         self.closed = False
         self.inline = False
+        self.memory_bytes = 0
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         run = Run(job, done)

@@ -57,6 +57,7 @@ class OrtRunner:
         trimmer: Trimmer | None = None,
     ) -> None:
         self.inline = inline
+        self.memory_bytes = 0
         self._shaping = shaping
         self._slow_runs = 0
         self._models = dict(models)

@@ -4,7 +4,7 @@ Children of labelled metrics are looked up once for each model version and kept:
 request would cost more than the observation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -248,6 +248,22 @@ class _StateCollector(Collector):
         yield ready
 
 
+class _MemoryCollector(Collector):
+    def __init__(self, memory: Callable[[], Mapping[ModelRef, int]]) -> None:
+        self._memory = memory
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauge as it stands."""
+        family = GaugeMetricFamily(
+            "inference_model_memory_bytes",
+            "Memory that a loaded version takes, as estimated when it was measured",
+            labels=_MODEL,
+        )
+        for model, size in self._memory().items():
+            family.add_metric([model.name, str(model.version)], size)
+        yield family
+
+
 def process_registry(version: str) -> CollectorRegistry:
     """A registry of its own with the process's metrics and the build's."""
     registry = CollectorRegistry()
@@ -263,6 +279,11 @@ def process_registry(version: str) -> CollectorRegistry:
 def watch_state(registry: CollectorRegistry, engine: Engine, admission: Admission) -> None:
     """Add the gauges of the engine and the door."""
     registry.register(_StateCollector(engine, admission))
+
+
+def watch_memory(registry: CollectorRegistry, memory: Callable[[], Mapping[ModelRef, int]]) -> None:
+    """Add the gauge of what each loaded version takes, in bytes."""
+    registry.register(_MemoryCollector(memory))
 
 
 def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
