@@ -77,7 +77,7 @@ class Desk:
                 ref = target.named_in(body)
             if ref is None:
                 return None
-            exchange.resolve(request, ref)
+            exchange.resolve(request, ref, hot.client or connection.address)
         except InferenceServiceError:
             return None
         try:
