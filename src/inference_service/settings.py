@@ -145,8 +145,9 @@ class RuntimeSettings(_Section):
     )
     max_run_bytes: PositiveInt | None = Field(
         None,
-        description="memory that one run may take, as far as the shapes of its inputs tell; unset: "
-        "half of what the process may use",
+        description="memory that one run may take, as far as the shapes of its inputs tell; all "
+        "runs together have a hard bound of this for each core; unset: half of what the process "
+        "may use, for both",
     )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"

@@ -8,6 +8,7 @@ import numpy as np
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import (
+    AnsweredRequests,
     Audit,
     BatchRecord,
     Job,
@@ -93,6 +94,12 @@ class Notebook:
 
     def finished(self, record: RequestRecord) -> None:
         self.requests.append(record)
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        names = requests[:3]
+        self.requests += [
+            RequestRecord(*names, "ok", *numbers) for numbers in zip(*requests[3:], strict=True)
+        ]
 
     def violated(self, model: ModelRef) -> None:
         self.violations.append(model)

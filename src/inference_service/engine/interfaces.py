@@ -262,6 +262,23 @@ class RequestRecord(NamedTuple):
     encode_seconds: float = 0.0
 
 
+class AnsweredRequests(NamedTuple):
+    """Requests of one model version and protocol that were answered at the same time.
+
+    The fields are those of `RequestRecord`, with one number for each request.
+    """
+
+    model: str
+    version: str
+    protocol: str
+    seconds: Sequence[float]
+    queue_seconds: Sequence[float]
+    compute_seconds: Sequence[float]
+    rows: Sequence[int]
+    decode_seconds: Sequence[float]
+    encode_seconds: Sequence[float]
+
+
 class BatchRecord(NamedTuple):
     """One executed batch. Times are in seconds. (A tuple, as it is made for every batch.)
 
@@ -295,6 +312,9 @@ class Observer(Protocol):
 
     def finished(self, record: RequestRecord) -> None:
         """A request has ended, whichever way."""
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        """Several requests have ended with an answer: one call in place of one for each."""
 
     def violated(self, model: ModelRef) -> None:
         """Rows of one run have been found to depend on each other; the model is batched no more."""

@@ -84,8 +84,7 @@ class Worker:
         self._apart = False  # after a violation of batch safety no request shares a run
         self._auditor: Auditor | None = None
         if info.signature.mode is BatchMode.MERGE:
-            clock = dispatcher.clock
-            self._auditor = Auditor(runner, clock, lambda: self._unoccupied, self.violated)
+            self._auditor = Auditor(runner, dispatcher.clock, self._unoccupied, self.violated)
 
     @property
     def queue_rows(self) -> int:
@@ -297,7 +296,6 @@ class Worker:
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
-    @property
     def _unoccupied(self) -> bool:
         return not self.scheduler.rows and not self._dispatcher.busy
 

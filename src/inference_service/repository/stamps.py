@@ -1,13 +1,16 @@
-"""What the files of a repository look like from outside: cheap to read, different when they change.
+"""What the files of a repository look like from outside: cheap to read, and other once they change.
 
-No file is opened. Links are followed, so that a swap of ``..data`` by Kubernetes is a change; hidden
-files are left out, so that what rsync is writing (``.model.onnx.Xk2f9``) is none.
+No file is opened. Links are followed, so that a swap of ``..data`` by Kubernetes is a change.
+Hidden files are left out, so that what rsync is writing (``.model.onnx.Xk2f9``) is none.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
+
+from inference_service.core.versions import VERSION_FOLDER
+from inference_service.repository.layout import MODEL_FILE
 
 Stamp: TypeAlias = tuple[tuple[str, int, int, int], ...]
 """Path, time of change in ns, bytes and inode of each file."""
@@ -24,7 +27,6 @@ def stamps(path: Path) -> Mapping[str, Stamp]:
     if path.is_file():
         return {"": (_stamp(path.name, path.stat()),)}
     found: dict[str, Stamp] = {}
-    top = []
     with os.scandir(path) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith((".", "_")))
     for name in names:
@@ -33,13 +35,19 @@ def stamps(path: Path) -> Mapping[str, Stamp]:
             if child.is_dir():
                 found[name] = tuple(_below(child, name, 0))
             else:
-                top.append(_stamp(name, child.stat()))
-                found[name] = (top[-1],)
+                found[name] = (_stamp(name, child.stat()),)
         except OSError:  # it is gone again, or a link that leads nowhere
             found[name] = ((name, 0, 0, 0),)
-    if any(name.isdigit() or name == "model.onnx" or name == "onnx" for name in found):
+    if any(_is_of_a_model(path, name) for name in found):
         return {"": tuple(stamp for each in found.values() for stamp in each)}
     return found
+
+
+def _is_of_a_model(path: Path, name: str) -> bool:
+    """Whether such a file or folder stands in a model's own folder: see `repository.layout`."""
+    if VERSION_FOLDER.match(name):
+        return (path / name / MODEL_FILE).exists()
+    return name == MODEL_FILE or (name == "onnx" and (path / name / MODEL_FILE).exists())
 
 
 def _below(folder: Path, prefix: str, depth: int) -> list[tuple[str, int, int, int]]:

@@ -131,6 +131,8 @@ class OrtRunner:
                     found = self._together(model, job, stop, some)
             except Exception as error:
                 attempts.append(error)
+                if out_of_memory(error) and self._trimmer is not None:
+                    self._trimmer.trim(model)  # what the next attempt may take
                 raise
             attempts.append(None)
             return found

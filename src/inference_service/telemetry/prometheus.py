@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from inference_service.core.admission import Admission
 from inference_service.core.lifecycle import State
 from inference_service.core.requests import ModelRef
-from inference_service.engine.interfaces import BatchRecord, Engine, RequestRecord
+from inference_service.engine.interfaces import AnsweredRequests, BatchRecord, Engine, RequestRecord
 from inference_service.telemetry.series import Count, Counter, Distribution, Histogram
 
 # One more series for each child, of no use.
@@ -197,21 +197,32 @@ class PrometheusObserver:
     def finished(self, record: RequestRecord) -> None:
         """See `Observer.finished`."""
         key = (record.model, record.version, record.protocol, record.outcome)
-        children = self._request_children.get(key)
-        if children is None:
-            model = key[:2]
-            children = self._request_children[key] = _RequestChildren(
-                self._requests.labels(*key),
-                self._duration.labels(*model),
-                self._queue.labels(*model),
-                self._compute.labels(*model),
-            )
+        children = self._request_children.get(key) or self._children(key)
         children.requests.inc()
         children.duration.observe(record.seconds)
         if record.queue_seconds is not None:
             children.queue.observe(record.queue_seconds)
         if record.compute_seconds is not None:
             children.compute.observe(record.compute_seconds)
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        """See `Observer.answered`."""
+        key = (requests.model, requests.version, requests.protocol, "ok")
+        children = self._request_children.get(key) or self._children(key)
+        children.requests.inc(len(requests.seconds))
+        children.duration.observe_all(requests.seconds)
+        children.queue.observe_all(requests.queue_seconds)
+        children.compute.observe_all(requests.compute_seconds)
+
+    def _children(self, key: tuple[str, str, str, str]) -> _RequestChildren:
+        model = key[:2]
+        children = self._request_children[key] = _RequestChildren(
+            self._requests.labels(*key),
+            self._duration.labels(*model),
+            self._queue.labels(*model),
+            self._compute.labels(*model),
+        )
+        return children
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
