@@ -86,7 +86,8 @@ class Desk:
         target = hot.target
         exchange = target.edge.exchange
         try:
-            exchange.resolve(request, target.ref or target.find_ref(body))
+            client = hot.client or connection.address
+            exchange.resolve(request, target.ref or target.find_ref(body), client)
         except InferenceServiceError:
             return None
         try:
