@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from inference_service.core.regression import Outcomes
 from inference_service.core.requests import ModelRef
-from inference_service.engine.interfaces import BatchRecord, RequestRecord
+from inference_service.engine.interfaces import AnsweredRequests, BatchRecord, RequestRecord
 from inference_service.telemetry.series import Counter
 
 _FAILURES = frozenset({"execution_failed", "internal_error"})
@@ -41,12 +41,20 @@ class OutcomeObserver:
         """See `Observer.finished`."""
         ok = record.outcome == "ok"
         if ok or record.outcome in _FAILURES:
-            sums = self._outcomes.get((record.model, record.version))
-            if sums is None:
-                sums = self._outcomes[record.model, record.version] = [0, 0]
+            sums = self._sums(record.model, record.version)
             sums[0] += 1
             if not ok:
                 sums[1] += 1
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        """See `Observer.answered`."""
+        self._sums(requests.model, requests.version)[0] += len(requests.seconds)
+
+    def _sums(self, model: str, version: str) -> list[int]:
+        sums = self._outcomes.get((model, version))
+        if sums is None:
+            sums = self._outcomes[model, version] = [0, 0]
+        return sums
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
