@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from inference_service.core.regression import Outcomes
 from inference_service.core.requests import ModelRef
-from inference_service.engine.interfaces import BatchRecord, RequestRecord
+from inference_service.engine.interfaces import AnsweredRequests, BatchRecord, RequestRecord
 from inference_service.telemetry.series import Counter
 
 _FAILURES = frozenset({"execution_failed", "internal_error"})
@@ -18,7 +18,7 @@ class OutcomeObserver:
         self._outcomes: dict[tuple[str, str], list[int]] = {}
         self._loads = Counter(
             "inference_model_loads",
-            "Versions that were loaded, refused by a check before the swap, or rolled back",
+            "Loads of versions: loaded, failed (broken, or refused by a check), or rolled back",
             ("model", "version", "outcome"),
             registry=registry,
         )
@@ -39,14 +39,21 @@ class OutcomeObserver:
 
     def finished(self, record: RequestRecord) -> None:
         """See `Observer.finished`."""
-        ok = record.outcome == "ok"
-        if ok or record.outcome in _FAILURES:
-            sums = self._outcomes.get((record.model, record.version))
-            if sums is None:
-                sums = self._outcomes[record.model, record.version] = [0, 0]
-            sums[0] += 1
-            if not ok:
-                sums[1] += 1
+        if record.outcome == "ok":
+            self._add((record.model, record.version), 1, 0)
+        elif record.outcome in _FAILURES:
+            self._add((record.model, record.version), 1, 1)
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        """See `Observer.answered`."""
+        self._add((requests.model, requests.version), len(requests.rows), 0)
+
+    def _add(self, key: tuple[str, str], total: int, failed: int) -> None:
+        sums = self._outcomes.get(key)
+        if sums is None:
+            sums = self._outcomes[key] = [0, 0]
+        sums[0] += total
+        sums[1] += failed
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
