@@ -85,7 +85,7 @@ def model_names(settings: Settings) -> Sequence[str]:
 
 def model_sources(
     settings: Settings, name: str, promoted: int | None = None
-) -> list[VersionSource]:
+) -> Sequence[VersionSource]:
     """The same for one model, looked at again. Raises ModelNotFound or InvalidInput.
 
     The version ``promoted`` is among them, and takes the place of the latest one.

@@ -231,6 +231,7 @@ class Manager:
             await self._engine.replace(worker)
         else:
             self._rollout.replace(worker, before)
+        self._engine.route(source.name, source.routing)
         self._rollout.tell(*key, "loaded")
         await self._residence.make_room(None, worker.info.ref)
 
@@ -277,6 +278,7 @@ class Manager:
         except Exception as error:
             log.error("model %s version %d failed to load: %s", *key, error)
             self._engine.note(*key, f"the changed files are not served: {error}")
+            self._rollout.tell(*key, "failed")
             return str(error)
         await self.activate(candidate)
         return None
@@ -352,6 +354,7 @@ class Manager:
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)
         self._engine.report(source.name, source.version, State.FAILED, error)
+        self._rollout.tell(source.name, source.version, "failed")
 
 
 async def _in_time(

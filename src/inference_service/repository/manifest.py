@@ -187,9 +187,10 @@ class Manifest(_Section):
             weights[version] = weights.get(version, 0.0) + weight
         if weights and not any(weights.values()):
             raise ValueError("traffic: at least one share must be above 0")
-        shadow = self.shadow and Shadow(
-            self._version("shadow", str(self.shadow.version)), self.shadow.share
-        )
+        shadow = None
+        if self.shadow is not None:
+            version = self._version("shadow", str(self.shadow.version))
+            shadow = Shadow(version, self.shadow.share)
         return Routing(weights, shadow)
 
     def _version(self, place: str, name: str) -> int:

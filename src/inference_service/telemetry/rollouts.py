@@ -41,20 +41,18 @@ class OutcomeObserver:
         """See `Observer.finished`."""
         ok = record.outcome == "ok"
         if ok or record.outcome in _FAILURES:
-            sums = self._sums(record.model, record.version)
-            sums[0] += 1
-            if not ok:
-                sums[1] += 1
+            self._count(record.model, record.version, 1, int(not ok))
 
     def answered(self, requests: AnsweredRequests) -> None:
         """See `Observer.answered`."""
-        self._sums(requests.model, requests.version)[0] += len(requests.seconds)
+        self._count(requests.model, requests.version, len(requests.seconds), 0)
 
-    def _sums(self, model: str, version: str) -> list[int]:
+    def _count(self, model: str, version: str, requests: int, failures: int) -> None:
         sums = self._outcomes.get((model, version))
         if sums is None:
             sums = self._outcomes[model, version] = [0, 0]
-        return sums
+        sums[0] += requests
+        sums[1] += failures
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
