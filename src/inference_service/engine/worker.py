@@ -89,15 +89,11 @@ class Worker:
             self._auditor = Auditor(runner, dispatcher.clock, self._unoccupied, self.violated)
 
     def answer_at_once(self, request: InferenceRequest) -> InferenceResponse | Exception | None:
-        """The answer to a lone request, which is run here and now: see `AtOnce`. None: submit it.
-
-        For an edge that knows that no other request is about to come. Raises InvalidInput.
-        """
+        """Run a lone request here and now: see `AtOnce`. None: submit it. Raises InvalidInput."""
         occupied = self.scheduler.requests or self._dispatcher.busy or self._draining
         if occupied or self._apart or not self._runner.inline or self.info.share_identical:
             return None
-        threads = self.layouts.layout.threads
-        return self._at_once.run(self.info, request, threads, self._keys.row_elements)
+        return self._at_once.run(self.info, request, self.layouts.layout, self._keys.row_elements)
 
     @property
     def queue_rows(self) -> int:
@@ -291,20 +287,7 @@ class Worker:
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
             rows = [stop - start for _, start, stop in batch.parts]
             auditor.take(run.job, list(result.outcomes), rows)
-        record = BatchRecord(
-            model=self.info.ref,
-            rows=batch.rows,
-            requests=len(batch.parts),
-            reason=batch.reason,
-            seconds=result.seconds,
-            runs=result.runs,
-            predicted=batch.predicted,
-            held=batch.held,
-            saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
-            wasted=result.seconds * ended_before / batch.rows,
-            padding=None if self.info.padding.trivial else _padding(batch, self.info),
-        )
-        self._note(record)
+        self._note(_record(self.info, batch, result, ended_before))
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
@@ -319,6 +302,24 @@ class Worker:
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
+
+
+def _record(
+    info: ModelInfo, batch: Batch[Reply], result: RunResult, ended_before: int
+) -> BatchRecord:
+    return BatchRecord(
+        model=info.ref,
+        rows=batch.rows,
+        requests=len(batch.parts),
+        reason=batch.reason,
+        seconds=result.seconds,
+        runs=result.runs,
+        predicted=batch.predicted,
+        held=batch.held,
+        saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
+        wasted=result.seconds * ended_before / batch.rows,
+        padding=None if info.padding.trivial else _padding(batch, info),
+    )
 
 
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
