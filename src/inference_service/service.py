@@ -16,6 +16,7 @@ from inference_service.api_document import DESCRIPTION
 from inference_service.core.admission import Admission, Limits
 from inference_service.core.decoding import Here
 from inference_service.core.errors import ShuttingDown
+from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
@@ -30,6 +31,7 @@ from inference_service.sources import cores, version_sources
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
     process_registry,
+    watch_memory,
     watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
@@ -91,10 +93,12 @@ class Service:
             observer,
             time_limit=settings.runtime.load_timeout,
             ready_when=settings.health.ready_when,
+            budget=_budget(settings),
         )
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
         watch_state(self.registry, self.engine, self.admission)
+        watch_memory(self.registry, self.engine.memory)
         if settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
         self._recorder = _recorder(settings)
@@ -243,6 +247,11 @@ def _cors(settings: Settings) -> dict[str, Any]:
         "expose_headers": ["*"],
         "max_age": 3600,
     }
+
+
+def _budget(settings: Settings) -> Budget | None:
+    memory = settings.memory
+    return None if memory.budget is None else Budget(memory.budget, frozenset(memory.pinned))
 
 
 def _limits(settings: Settings) -> Limits:

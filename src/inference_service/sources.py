@@ -27,6 +27,7 @@ from inference_service.repository.layout import ModelEntry, names, scan
 from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
+from inference_service.runtime.arena import bound_runs
 from inference_service.runtime.findings import FindingsCache
 from inference_service.runtime.loader import load
 from inference_service.runtime.memory import memory_limit
@@ -117,6 +118,7 @@ def _load(
 ) -> tuple[ModelInfo, Runner]:
     def attempt(options: LoadOptions) -> tuple[ModelInfo, Runner]:
         runtime = settings.runtime
+        bound_runs(run_bound(settings))
         bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
 
         def work() -> tuple[ModelInfo, OrtRunner]:
@@ -269,6 +271,7 @@ def _limits(settings: Settings) -> Limits:
     runtime = settings.runtime
     return Limits(
         runtime.max_model_bytes or memory_limit(),
+        run_bound(settings),
         Patience(runtime.load_timeout, run=settings.limits.request_timeout + runtime.load_timeout),
     )
 
@@ -311,6 +314,14 @@ def _payloads(
     folders = (folder,) if folder == own else (folder, own)
     place = Place(folders, entry.manifest.labels, entry.root, settings.repository.run_pipeline_code)
     return partial(load_pipeline, declared, place)
+
+
+def run_bound(settings: Settings) -> int:
+    """The bytes that all runs together may take: `max_run_bytes` for each core, and by default half
+    of what the process may use."""
+    most = memory_limit() // 2
+    one = settings.runtime.max_run_bytes or most
+    return max(one, min(one * cores(settings), most))
 
 
 def cores(settings: Settings) -> int:

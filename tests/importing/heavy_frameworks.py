@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from inference_service.core.errors import InvalidModel
-from inference_service.importing.importer import Request, import_model
+from inference_service.importing.importer import ImportRequest, import_model
 from tests.conftest import ROOT
 from tests.importing.pages import run_page
 
@@ -26,7 +26,9 @@ _MAKERS = Path(__file__).with_name("heavy_sources.py")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Trained and saved in a process of its own, as the service's process holds no framework."""
     folder = tmp_path_factory.mktemp("sources")
-    subprocess.run([sys.executable, str(_MAKERS), str(folder)], check=True, cwd=folder)
+    subprocess.run(
+        [sys.executable, str(_MAKERS), str(folder)], check=True, cwd=folder, timeout=1800
+    )
     yield folder
     if os.environ.get("WRITE_TABLE"):
         _write()
@@ -78,7 +80,7 @@ def test_a_source_is_imported_with_the_original_s_numbers(
     framework, options = SOURCES[source]
     monkeypatch.chdir(_MAKERS.parent)
     given = source if ":" in source else str(sources / source)
-    report = import_model(Request(given, tmp_path, name="m", **options))
+    report = import_model(ImportRequest(given, tmp_path, name="m", **options))
     assert report.batching == "proven"
     for one in report.differences:
         if one.exact:
@@ -100,7 +102,7 @@ def test_what_holds_code_or_tells_too_little_is_refused(
     source: str, message: str, sources: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidModel, match=message):
-        import_model(Request(str(sources / source), tmp_path))
+        import_model(ImportRequest(str(sources / source), tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -110,7 +112,7 @@ def test_the_classic_tutorial_gives_the_numbers_of_predict(page: str, tmp_path: 
 
 
 def test_fusions_of_a_transformer_keep_its_rows_independent(sources: Path, tmp_path: Path) -> None:
-    request = Request(str(sources / "embedding"), tmp_path, optimize=True, allow_slower=True)
+    request = ImportRequest(str(sources / "embedding"), tmp_path, optimize=True, allow_slower=True)
     report = import_model(request)
     assert report.shrunk[0].differences[0].largest < 1e-4
     assert np.isfinite(report.shrunk[0].gain)

@@ -71,6 +71,9 @@ class Transport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.ended = True
 
@@ -148,8 +151,8 @@ class Wire:
 
     async def quiet(self, transport: Transport) -> None:
         """Nothing is in work any more, but for a request that has not come in full."""
-        calm = 0
-        while calm < 5:
+        calm, stuck = 0, False
+        while calm < (40 if stuck else 5):
             await asyncio.sleep(0)
             connection = transport.protocol
             cut = getattr(connection, "_receiving", None)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from inference_service.core.errors import (
     DeadlineExceeded,
-    ModelNotReady,
     Overloaded,
     RowsMismatch,
 )
@@ -29,10 +28,12 @@ from inference_service.engine.interfaces import (
     OnDone,
     Runner,
     RunResult,
+    Ticket,
 )
 from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Answers, Reply
 from inference_service.engine.sharing import Sharing, Submit
+from inference_service.engine.sleeping import Gone, Successor
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class Worker:
         self._runner = runner
         self._observer = observer
         self._dispatcher = dispatcher
+        self.used_at, self.memory_bytes = 0.0, runner.memory_bytes  # when a run has last ended
+        self.successor: Successor = Gone(info.ref)  # for requests that come during the drain
         self._loop = asyncio.get_running_loop()
         self.submit: Submit = self._submit
         """See `ModelHandle.submit`."""
@@ -81,8 +84,7 @@ class Worker:
         self._apart = False  # after a violation of batch safety no request shares a run
         self._auditor: Auditor | None = None
         if info.signature.mode is BatchMode.MERGE:
-            clock = dispatcher.clock
-            self._auditor = Auditor(runner, clock, lambda: self._unoccupied, self.violated)
+            self._auditor = Auditor(runner, dispatcher.clock, self._unoccupied, self.violated)
 
     @property
     def queue_rows(self) -> int:
@@ -94,10 +96,10 @@ class Worker:
         """Batches that run."""
         return len(self._running)
 
-    def _submit(self, request: InferenceRequest, on_done: OnDone) -> Reply:
+    def _submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
         info = self.info
         if self._draining:
-            raise ModelNotReady(f"model {info.ref} is being unloaded")
+            return self.successor.submit(request, on_done)
         rows = info.signature.check(request.inputs, request.outputs)
         alone = (info.guard is not None and info.guard.alone(request.inputs)) or self._apart
         if alone and not info.policy.sizes:
@@ -270,7 +272,7 @@ class Worker:
             if isinstance(outcome, Exception):  # its other rows need not run any more
                 self.scheduler.finish(entry)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
-        now = self._dispatcher.clock()
+        now = self.used_at = self._dispatcher.clock()
         self.scheduler.ended(batch, result.seconds, now, learn=learn)
         auditor = self._auditor
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
@@ -294,7 +296,6 @@ class Worker:
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
-    @property
     def _unoccupied(self) -> bool:
         return not self.scheduler.rows and not self._dispatcher.busy
 

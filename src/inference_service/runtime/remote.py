@@ -58,9 +58,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the process of a model may take: memory in bytes, and time."""
+    """What the process of a model may take: memory in bytes, its runs together, and time."""
 
     memory: int
+    runs: int = 0
     patience: Patience = Patience()
 
 
@@ -389,6 +390,7 @@ def isolated(name: str, runner: OrtRunner, source: Path, limits: Limits) -> OrtR
             {threads: one.options for threads, one in opened.items() if one.options is not None},
             next(iter(opened.values())).known,
             limits.memory,
+            limits.runs,
             None if trimmer is None else trimmer.smallest,
             0 if trimmer is None else trimmer.usual,
         )

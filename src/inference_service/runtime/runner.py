@@ -85,6 +85,7 @@ class OrtRunner:
     ) -> None:
         self.inline = inline
         self._name = name
+        self.memory_bytes = 0
         self._shaping = shaping
         self._slow_runs = 0
         self._models = dict(models)
@@ -151,7 +152,9 @@ class OrtRunner:
         """
         models, close = move(self._models, self._instances, self._trimmer)
         self.shut_down()
-        return OrtRunner(self._name, models, self._shaping, self._instances, close=close)
+        runner = OrtRunner(self._name, models, self._shaping, self._instances, close=close)
+        runner.memory_bytes = self.memory_bytes
+        return runner
 
     def _model(self, job: Job) -> Model:
         return self._models.get(job.threads, self._any)
@@ -170,6 +173,8 @@ class OrtRunner:
                     found = self._together(model, job, stop, some)
             except Exception as error:
                 attempts.append(error)
+                if out_of_memory(error) and self._trimmer is not None:
+                    self._trimmer.trim(model)  # what the next attempt may take
                 raise
             attempts.append(None)
             return found
