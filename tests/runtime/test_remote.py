@@ -25,14 +25,9 @@ from inference_service.engine.interfaces import Job, RunResult
 from inference_service.processes.errors import ChildLost
 from inference_service.processes.values import described, packed, restored, unpacked
 from inference_service.runtime.categories import KnownValues
+from inference_service.runtime.isolated import Limits, isolated
 from inference_service.runtime.model_process import Opening
-from inference_service.runtime.remote import (
-    Limits,
-    ModelProcess,
-    Patience,
-    RemoteModel,
-    isolated,
-)
+from inference_service.runtime.remote import ModelProcess, Patience, RemoteModel
 from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from inference_service.runtime.stopping import Stop
