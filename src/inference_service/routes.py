@@ -1,6 +1,5 @@
 """All paths of the service: the protocols' routers, the metrics, the home page, the document."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources import files
 
@@ -12,6 +11,7 @@ from starlette.responses import HTMLResponse
 from inference_service import api_document
 from inference_service._version import __version__
 from inference_service.engine.interfaces import Engine
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.openai import routes as openai
@@ -43,7 +43,7 @@ def add_predictions(
     *,
     health: Health,
     server: oip.ServerInfo,
-    pool: ThreadPoolExecutor,
+    pool: TaskPool,
 ) -> list[APIRoute]:
     """The paths of all protocols; returns the routes that hot paths may lead to.
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from inference_service import routes
 from inference_service._version import __version__
 from inference_service.api_document import DESCRIPTION
 from inference_service.core.admission import Admission, Limits
+from inference_service.core.decoding import Here
 from inference_service.core.errors import ShuttingDown
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
@@ -22,6 +22,7 @@ from inference_service.engine.gate import GateRules
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
 from inference_service.engine.rollout import Rollout, RolloutRules
+from inference_service.processes.decoders import ProcessDecoders, TaskPool
 from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.repository_control import (
@@ -116,7 +117,9 @@ class Service:
         edge = self._edge(observer)
         control = repository_control(settings, self._changes)
         server = oip.ServerInfo(NAME, __version__, sums.of, control)
-        self._pool = ThreadPoolExecutor(cores(settings), thread_name_prefix="task")
+        self._decoders = _decoders(settings)
+        edge.exchange.decoders = self._decoders or Here()
+        self._pool = TaskPool(cores(settings), edge.exchange.decoders)
         app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
         app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
         app.state.service = self
@@ -211,6 +214,8 @@ class Service:
             log.warning("requests were still running when the grace period ended")
         await self.engine.aclose()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._decoders is not None:
+            self._decoders.close()
         if self._recorder is not None:
             self._recorder.flush()
 
@@ -275,6 +280,12 @@ def _rollout(settings: Settings, engine: LocalEngine, outcomes: OutcomeObserver)
 def _limits(settings: Settings) -> Limits:
     limits = settings.limits
     return Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
+
+
+def _decoders(settings: Settings) -> ProcessDecoders | None:
+    """Processes for files; None: they are decoded in threads."""
+    runtime = settings.runtime
+    return ProcessDecoders(runtime.max_decoder_bytes) if runtime.decoder_processes else None
 
 
 def _address(settings: Settings) -> str:

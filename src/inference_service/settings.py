@@ -159,6 +159,13 @@ class RuntimeSettings(_Section):
         description="memory that the process of one model may take; unset: as much as the service "
         "may use",
     )
+    decoder_processes: bool = Field(
+        True,
+        description="decode pictures and sound in processes, which are killed when a request ends",
+    )
+    max_decoder_bytes: PositiveInt = Field(
+        2**30, description="memory that one of these processes may take"
+    )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"
     )
