@@ -22,14 +22,15 @@ from inference_service.engine.manager import Manager
 from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.repository_control import repository_control
+from inference_service.runtime.memory import memory_limit
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
+from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
     process_registry,
-    watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
@@ -93,7 +94,9 @@ class Service:
         )
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
-        watch_state(self.registry, self.engine, self.admission)
+        watch_models(self.registry, self.engine)
+        watch_service(self.registry, self.admission, cores(settings), memory_limit())
+        self._lag = LoopLag(self.registry)
         if settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
         self._recorder = _recorder(settings)
@@ -129,6 +132,7 @@ class Service:
             raise RuntimeError("a Service runs once: make another one")
         self._started = True
         self.security.watcher.start()
+        self._lag.start()
         try:
             if self.grpc is not None:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
@@ -180,6 +184,7 @@ class Service:
         grace = self.settings.shutdown.grace_period
         self.health.leave()
         self.security.watcher.stop()
+        self._lag.stop()
         if self._loading is not None:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:

@@ -11,6 +11,7 @@ from inference_service.engine.interfaces import (
     Audit,
     BatchRecord,
     Job,
+    LoadRecord,
     Outcome,
     RequestRecord,
     RunResult,
@@ -83,6 +84,7 @@ class Notebook:
         self.requests: list[RequestRecord] = []
         self.refusals: list[tuple[str, str]] = []
         self.violations: list[ModelRef] = []
+        self.loads: list[LoadRecord] = []
 
     def rejected(self, model: str, reason: str) -> None:
         self.refusals.append((model, reason))
@@ -92,6 +94,9 @@ class Notebook:
 
     def finished(self, record: RequestRecord) -> None:
         self.requests.append(record)
+
+    def loaded(self, record: LoadRecord) -> None:
+        self.loads.append(record)
 
     def violated(self, model: ModelRef) -> None:
         self.violations.append(model)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 from inference_service.core.errors import (
     InferenceServiceError,
@@ -13,9 +14,10 @@ from inference_service.core.errors import (
     clipped,
 )
 from inference_service.core.lifecycle import ReadyWhen, State
+from inference_service.core.requests import ModelRef
 from inference_service.daemon import in_daemon
 from inference_service.engine.engine import LocalEngine
-from inference_service.engine.interfaces import ModelInfo, Observer, Runner
+from inference_service.engine.interfaces import LoadRecord, ModelInfo, Observer, Runner
 from inference_service.engine.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -202,7 +204,20 @@ class Manager:
         self, source: VersionSource, warming: Callable[[], None]
     ) -> tuple[ModelInfo, Runner]:
         """Load in a thread. Raises what loading raises, and InvalidModel when the time is up."""
-        loading = in_daemon(lambda: source.load(warming), f"load {source.name}")
+        model, started = ModelRef(source.name, source.version), perf_counter()
+        try:
+            found, warm_up = await self._in_daemon(source, warming)
+        except Exception:
+            self._observer.loaded(LoadRecord(model, False, perf_counter() - started))
+            raise
+        self._observer.loaded(LoadRecord(model, True, perf_counter() - started, warm_up))
+        return found
+
+    async def _in_daemon(
+        self, source: VersionSource, warming: Callable[[], None]
+    ) -> tuple[tuple[ModelInfo, Runner], float]:
+        """What was loaded, and the seconds of its warm-up."""
+        loading = in_daemon(lambda: _timed(source, warming), f"load {source.name}")
         try:
             async with asyncio.timeout(self._time_limit):
                 return await asyncio.wrap_future(loading)
@@ -216,3 +231,18 @@ class Manager:
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)
         self._engine.report(source.name, source.version, State.FAILED, error)
+
+
+def _timed(
+    source: VersionSource, warming: Callable[[], None]
+) -> tuple[tuple[ModelInfo, Runner], float]:
+    """Load, and the seconds since the warm-up began; 0: there was none."""
+    begun = 0.0
+
+    def warms() -> None:
+        nonlocal begun
+        begun = perf_counter()
+        warming()
+
+    found = source.load(warms)
+    return found, perf_counter() - begun if begun else 0.0

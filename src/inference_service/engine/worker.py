@@ -32,6 +32,7 @@ from inference_service.engine.interfaces import (
 )
 from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Answers, Reply
+from inference_service.engine.shapes import Shapes
 from inference_service.engine.sharing import Sharing, Submit
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,11 @@ class Worker:
         self._draining = False
         self._idle = asyncio.Event()  # of interest to a drain alone
         self._keys = BatchKeys(info)
+        self._shapes = Shapes(
+            (rows, self._keys.row_elements or elements, 0)
+            for elements, points in self.layouts.cost.tables.items()
+            for rows, _ in points
+        )
         self._apart = False  # after a violation of batch safety no request shares a run
         self._auditor: Auditor | None = None
         if info.signature.mode is BatchMode.MERGE:
@@ -93,6 +99,11 @@ class Worker:
     def running(self) -> int:
         """Batches that run."""
         return len(self._running)
+
+    @property
+    def first_start(self) -> float:
+        """When the oldest batch that runs was started; inf: none runs."""
+        return min([run.batch.started for run in list(self._running)], default=math.inf)
 
     def _submit(self, request: InferenceRequest, on_done: OnDone) -> Reply:
         info = self.info
@@ -288,6 +299,9 @@ class Worker:
             saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
             wasted=result.seconds * ended_before / batch.rows,
             padding=None if self.info.padding.trivial else _padding(batch, self.info),
+            cold=self._shapes.is_new(
+                self.info.policy.padded(batch.rows), batch.row_elements, batch.length
+            ),
         )
         self.recent.append(record)
         self._observer.batched(record)

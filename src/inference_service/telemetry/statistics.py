@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from inference_service.core.requests import ModelRef
 from inference_service.core.statistics import Durations, ModelStatistics
-from inference_service.engine.interfaces import BatchRecord, Observer, RequestRecord
+from inference_service.engine.interfaces import BatchRecord, LoadRecord, Observer, RequestRecord
 
 _CLIENTS_WILL = frozenset({"cancelled"})
 """Outcomes that are neither a success nor a failure of the model."""
@@ -49,6 +49,9 @@ class StatisticsObserver:
         )  # fmt: skip
         sums.succeeded(times, record.rows)
 
+    def loaded(self, record: LoadRecord) -> None:
+        """See `Observer.loaded`; Triton has no such number."""
+
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`; Triton has no such number."""
 
@@ -79,6 +82,11 @@ class Observers:
         """See `Observer.finished`."""
         for observer in self._observers:
             observer.finished(record)
+
+    def loaded(self, record: LoadRecord) -> None:
+        """See `Observer.loaded`."""
+        for observer in self._observers:
+            observer.loaded(record)
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
