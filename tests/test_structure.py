@@ -18,6 +18,7 @@ WIDER = {
     "BatchPolicy": 64,  # all constants of the scheduler in one place, each with unit and reason
     "ModelInfo": 22,
     "Result": 13,
+    "ImportRequest": 15,  # the options of the command
     "_Plain": 16,  # the fields of a cached finding, as they stand in its file
 }
 """Records that are wider, with a bound that may only fall."""

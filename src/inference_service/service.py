@@ -16,6 +16,7 @@ from inference_service._version import __version__
 from inference_service.api_document import DESCRIPTION
 from inference_service.core.admission import Admission, Limits
 from inference_service.core.errors import ShuttingDown
+from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
@@ -91,6 +92,7 @@ class Service:
             observer,
             time_limit=settings.runtime.load_timeout,
             ready_when=settings.health.ready_when,
+            budget=_budget(settings),
         )
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
@@ -243,6 +245,11 @@ def _cors(settings: Settings) -> dict[str, Any]:
         "expose_headers": ["*"],
         "max_age": 3600,
     }
+
+
+def _budget(settings: Settings) -> Budget | None:
+    memory = settings.memory
+    return None if memory.budget is None else Budget(memory.budget, frozenset(memory.pinned))
 
 
 def _limits(settings: Settings) -> Limits:

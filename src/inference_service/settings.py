@@ -137,8 +137,9 @@ class RuntimeSettings(_Section):
     )
     max_run_bytes: PositiveInt | None = Field(
         None,
-        description="memory that one run may take, as far as the shapes of its inputs tell; unset: "
-        "half of what the process may use",
+        description="memory that one run may take, as far as the shapes of its inputs tell; all "
+        "runs together have a hard bound of this for each core; unset: half of what the process "
+        "may use, for both",
     )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"
@@ -147,6 +148,17 @@ class RuntimeSettings(_Section):
     load_timeout: PositiveFloat = Field(
         300.0, description="seconds after which a model that isn't loaded and warm has failed"
     )
+
+
+class MemorySettings(_Section):
+    """What loaded models may take."""
+
+    budget: PositiveInt | None = Field(
+        None,
+        description="bytes of all loaded models: the longest unused ones are unloaded to make "
+        "room, and loaded again by the next request; unset: no bound",
+    )
+    pinned: tuple[str, ...] = Field((), description="models that are never unloaded for it")
 
 
 class HealthSettings(_Section):
@@ -245,6 +257,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    memory: MemorySettings = MemorySettings()
     health: HealthSettings = HealthSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -17,7 +17,8 @@ from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
 from inference_service.engine.interfaces import ModelInfo, Runner
-from inference_service.engine.manager import Loader, VersionSource
+from inference_service.engine.loading import Loader
+from inference_service.engine.manager import VersionSource
 from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
@@ -26,6 +27,7 @@ from inference_service.repository.layout import ModelEntry, names, scan
 from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
+from inference_service.runtime.arena import bound_runs
 from inference_service.runtime.findings import FindingsCache
 from inference_service.runtime.loader import load
 from inference_service.runtime.memory import memory_limit
@@ -114,6 +116,7 @@ def _load(
 ) -> tuple[ModelInfo, Runner]:
     def attempt(options: LoadOptions) -> tuple[ModelInfo, Runner]:
         runtime = settings.runtime
+        bound_runs(run_bound(settings))
         if not runtime.helper_process:
             return in_words(entry, lambda: load(options, warming))
         bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
@@ -291,6 +294,14 @@ def _payloads(
     folders = (folder,) if folder == own else (folder, own)
     place = Place(folders, entry.manifest.labels, entry.root, settings.repository.run_pipeline_code)
     return partial(load_pipeline, declared, place)
+
+
+def run_bound(settings: Settings) -> int:
+    """The bytes that all runs together may take: `max_run_bytes` for each core, and by default half
+    of what the process may use."""
+    most = memory_limit() // 2
+    one = settings.runtime.max_run_bytes or most
+    return max(one, min(one * cores(settings), most))
 
 
 def cores(settings: Settings) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import (
+    AnsweredRequests,
     Audit,
     BatchRecord,
     Job,
@@ -56,6 +57,7 @@ class PuppetRunner:
         self.audits: list[tuple[Audit, Callable[[str], None]]] = []
         self.closed = False
         self.inline = False
+        self.memory_bytes = 0
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         run = Run(job, done)
@@ -97,6 +99,12 @@ class Notebook:
 
     def loaded(self, record: LoadRecord) -> None:
         self.loads.append(record)
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        names = requests[:3]
+        self.requests += [
+            RequestRecord(*names, "ok", *numbers) for numbers in zip(*requests[3:], strict=True)
+        ]
 
     def violated(self, model: ModelRef) -> None:
         self.violations.append(model)

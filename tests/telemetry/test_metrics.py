@@ -10,16 +10,22 @@ from prometheus_client import CollectorRegistry
 
 from inference_service.core.admission import Admission, Limits
 from inference_service.core.lifecycle import State
-from inference_service.core.requests import ModelRef
+from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.scheduling.entries import Release
+from inference_service.core.scheduling.layout import Layout, Profile
+from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.tensors import DType, Signature, TensorSpec
+from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import (
     Activity,
     BatchRecord,
     LoadRecord,
+    ModelInfo,
     ModelStatus,
     RequestRecord,
 )
 from inference_service.engine.shapes import Shapes
+from inference_service.engine.worker import Worker
 from inference_service.service import Service
 from inference_service.settings import Settings
 from inference_service.telemetry.gauges import (
@@ -30,12 +36,14 @@ from inference_service.telemetry.gauges import (
     watch_service,
 )
 from inference_service.telemetry.prometheus import PrometheusObserver, process_registry
-from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from tests import onnx_models
+from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.virtual_time import run_virtual
 
 REF = ModelRef("m", 1)
 MODEL = {"model": "m", "version": "1"}
+X, Y = (TensorSpec(name, DType.FP32, (None, 2)) for name in "xy")
+SIGNATURE = Signature((X,), (Y,))
 RECORD = RequestRecord("m", "1", "oip", "ok", 0.020, 0.004, 0.010, 1, 0.0002, 0.0003)
 
 
@@ -108,6 +116,9 @@ class Engine:
     def activity(self) -> list[Activity]:
         return [Activity(REF, 5, None, 0.7, 0.2, 0.75, 2, 1, 4, 0.3)]
 
+    def memory(self) -> dict[ModelRef, int]:
+        return {REF: 9_000_000}
+
 
 def test_the_state_of_a_model_version_is_told() -> None:
     registry = CollectorRegistry()
@@ -115,7 +126,7 @@ def test_the_state_of_a_model_version_is_told() -> None:
     for name, value in {
         "queue_rows": 5, "queue_oldest_seconds": 0.7, "queue_wait_seconds": 0.2,
         "queue_wait_limit_seconds": 0.75, "slots": 2, "slots_busy": 1, "slot_cores": 4,
-        "longest_run_seconds": 0.3, "model_ready": 1,
+        "longest_run_seconds": 0.3, "model_ready": 1, "model_memory_bytes": 9_000_000,
     }.items():  # fmt: skip
         assert registry.get_sample_value(f"inference_{name}", MODEL) == value, name
     assert registry.get_sample_value("inference_queue_limit_rows", MODEL) is None
@@ -179,18 +190,16 @@ def test_a_blocked_event_loop_is_seen() -> None:
 
 
 def test_counting_a_request_takes_less_than_5_us() -> None:
-    """CPU time of the fastest of several rounds, as other processes take part in the others."""
-    observer = Observers([PrometheusObserver(CollectorRegistry()), StatisticsObserver()])
+    """With a batch for each request; the fastest of several rounds, as others are disturbed."""
+    observer = PrometheusObserver(CollectorRegistry())
     batch = BatchRecord(REF, 1, 1, Release.SLOT_FREE, 0.001, 1, padding=0.1)
     best = 1.0
-    for _ in range(7):
+    for _ in range(15):
         begun = time.thread_time()
-        for _ in range(2000):
+        for _ in range(1000):
             observer.finished(RECORD)
-        requests = time.thread_time()
-        for _ in range(2000):
             observer.batched(batch)
-        best = min(best, (requests - begun) / 2000)
+        best = min(best, (time.thread_time() - begun) / 1000)
     assert best < 5e-6, f"{best * 1e6:.2f} us"
 
 
@@ -228,3 +237,34 @@ def test_the_build_is_told() -> None:
     (sample,) = page["inference_service_build"].samples
     assert sample.labels["version"] == "1.2.3"
     assert sample.labels["onnxruntime"].count(".") == 2
+
+
+def test_what_a_model_is_doing_is_read_from_its_worker() -> None:
+    async def run() -> list[Activity]:
+        clock = [100.0]
+        engine = LocalEngine(clock=lambda: clock[0])
+        info = ModelInfo(
+            "m", 1, SIGNATURE, BatchPolicy(2, max_queue_rows=9), profiles=(Profile(Layout(1, 3)),)
+        )
+        runner, notebook = PuppetRunner(), Notebook()
+        engine.report("m", 1, State.LOADING)
+        engine.report("m", 1, State.WARMING)
+        engine.add(Worker(info, runner, notebook, engine.dispatcher))
+        before = engine.activity()
+        for value in (1.0, 2.0, 3.0):
+            request = InferenceRequest(info.ref, rows(value), client="c")
+            engine.resolve(info.ref).submit(request, lambda _: None)
+            await asyncio.sleep(0)
+            clock[0] += 1.0
+        await asyncio.sleep(0)
+        during = engine.activity()
+        runner.next().answer()
+        await asyncio.sleep(0)
+        return [*before, *during, *engine.activity()]
+
+    before, during, after = asyncio.run(run())
+    assert before[1:4] == (0, 9, 0.0)
+    assert before[6:] == (1, 0, 3, 0.0)
+    assert (during.queue_rows, during.oldest, during.busy, during.longest_run) == (2, 2.0, 1, 3.0)
+    assert (after.queue_rows, after.oldest, after.busy, after.longest_run) == (0, 0.0, 1, 0.0)
+    assert during.wait_limit > 0

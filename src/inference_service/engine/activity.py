@@ -15,6 +15,7 @@ def activity(worker: Worker, now: float) -> Activity:
     for group in list(scheduler.queue.groups.values()):
         for entry in list(group.entries()):
             oldest = min(oldest, entry.arrival)
+    first_start = min([batch.started for batch in list(estimates.running)], default=now)
     return Activity(
         worker.info.ref,
         worker.queue_rows,
@@ -25,5 +26,5 @@ def activity(worker: Worker, now: float) -> Activity:
         layout.instances,
         worker.running,
         worker.cores,
-        max(now - worker.first_start, 0.0),
+        max(now - first_start, 0.0),
     )

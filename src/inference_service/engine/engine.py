@@ -21,6 +21,7 @@ from inference_service.engine.activity import activity
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.explanation import explained
 from inference_service.engine.interfaces import Activity, ModelInfo, ModelStatus
+from inference_service.engine.sleeping import ASLEEP, Sleeping
 from inference_service.engine.worker import Worker
 
 
@@ -36,9 +37,10 @@ class LocalEngine:
         self.dispatcher = Dispatcher(clock, cores)
         self._workers: dict[str, dict[int, Worker]] = {}
         self._statuses: dict[str, dict[int, ModelStatus]] = {}
-        self._found: dict[ModelRef, Worker] = {}  # by what requests ask for
+        self._sleeping: dict[str, dict[int, Sleeping]] = {}
+        self._found: dict[ModelRef, Worker | Sleeping] = {}  # by what requests ask for
 
-    def resolve(self, model: ModelRef) -> Worker:
+    def resolve(self, model: ModelRef) -> Worker | Sleeping:
         """See `Engine.resolve`."""
         found = self._found.get(model)
         return found if found is not None else self._search(model)
@@ -58,13 +60,21 @@ class LocalEngine:
     def _current(self, status: ModelStatus) -> ModelStatus:
         """The status with what has been learned of the model since it was loaded."""
         worker = self._workers.get(status.name, {}).get(status.version)
+        if status.version in self._sleeping.get(status.name, {}):
+            return replace(status, error=ASLEEP)
         if worker is None or status.info is None or status.info is worker.info:
             return status
         return replace(status, info=worker.info)
 
     def models(self) -> Sequence[ModelInfo]:
         """See `Engine.models`."""
-        return [worker.info for worker in self.workers()]
+        asleep = [one.info for some in self._sleeping.values() for one in some.values()]
+        known = [*(worker.info for worker in self.workers()), *asleep]
+        return sorted(known, key=lambda info: (info.name, info.version)) if asleep else known
+
+    def memory(self) -> Mapping[ModelRef, int]:
+        """Estimated bytes of each version that is loaded."""
+        return {worker.info.ref: worker.memory_bytes for worker in self.workers()}
 
     def queued(self) -> Mapping[ModelRef, int]:
         """See `Engine.queued`."""
@@ -77,7 +87,10 @@ class LocalEngine:
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""
-        return explained(self.resolve(model), self.clock())
+        found = self.resolve(model)
+        if isinstance(found, Sleeping):
+            raise ModelNotReady(f"model {found.info.ref} is {ASLEEP}")
+        return explained(found, self.clock())
 
     def clock(self) -> float:
         """See `Engine.clock`."""
@@ -110,13 +123,37 @@ class LocalEngine:
     async def replace(self, worker: Worker) -> None:
         """Let this worker take the place of the one that serves its version, drained and freed."""
         info = worker.info
-        old = self._workers[info.name][info.version]
-        self._workers[info.name][info.version] = worker
+        old = self._workers.get(info.name, {}).get(info.version)
+        self._workers.setdefault(info.name, {})[info.version] = worker
+        sleeping = self._sleeping.get(info.name, {}).pop(info.version, None)
         self._found.clear()
         status = self._statuses[info.name][info.version]
         self._statuses[info.name][info.version] = replace(status, info=info)
-        await old.drain()
-        await old.aclose()
+        if sleeping is not None:
+            sleeping.woken(worker)
+        if old is not None:
+            old.successor = worker
+            await old.drain()
+            await old.aclose()
+
+    async def put_to_sleep(self, sleeping: Sleeping) -> None:
+        """Drain and free a version; its requests wait at this handle until it is replaced."""
+        info = sleeping.info
+        worker = self._workers[info.name].pop(info.version)
+        worker.successor = self._sleeping.setdefault(info.name, {})[info.version] = sleeping
+        self._found.clear()
+        await worker.drain()
+        await worker.aclose()
+
+    def lost(self, sleeping: Sleeping, error: str) -> None:
+        """A version that sleeps can't be loaded any more."""
+        name, version = sleeping.info.name, sleeping.info.version
+        self._sleeping[name].pop(version)
+        self._found.clear()
+        for state in (State.DRAINING, State.UNLOADED, State.LOADING):
+            self.report(name, version, state)
+        self.report(name, version, State.FAILED, error)
+        sleeping.failed(ModelNotReady(f"model {sleeping.info.ref} failed to load: {error}"))
 
     def state(self, name: str, version: int) -> State | None:
         """A version's state; None for one that was never seen."""
@@ -130,13 +167,17 @@ class LocalEngine:
 
     async def remove(self, name: str, version: int) -> None:
         """Let no more requests reach this version, drain it and free it."""
-        worker = self._workers[name].pop(version)
+        worker = self._workers.get(name, {}).pop(version, None)
+        sleeping = self._sleeping.get(name, {}).pop(version, None)
         self._found.clear()
-        if not self._workers[name]:
-            del self._workers[name]
+        if not self._workers.get(name):
+            self._workers.pop(name, None)
         self.report(name, version, State.DRAINING)
-        await worker.drain()
-        await worker.aclose()
+        if sleeping is not None:
+            sleeping.failed(ModelNotReady(f"model {sleeping.info.ref} is being unloaded"))
+        if worker is not None:
+            await worker.drain()
+            await worker.aclose()
         self.report(name, version, State.UNLOADED)
 
     async def drain(self) -> None:
@@ -148,8 +189,11 @@ class LocalEngine:
         for worker in self.workers():
             await worker.aclose()
 
-    def _search(self, model: ModelRef) -> Worker:
-        versions = self._workers.get(model.name)
+    def _search(self, model: ModelRef) -> Worker | Sleeping:
+        versions: dict[int, Worker | Sleeping] = {
+            **self._workers.get(model.name, {}),
+            **self._sleeping.get(model.name, {}),
+        }
         if versions:
             # Clients of TensorFlow Serving ask for version 0 where they want the latest.
             latest = model.version is None or (model.version == 0 and 0 not in versions)

@@ -4,26 +4,25 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 from inference_service.core.errors import (
     InferenceServiceError,
     InvalidInput,
-    InvalidModel,
     ModelNotFound,
     clipped,
 )
 from inference_service.core.lifecycle import ReadyWhen, State
 from inference_service.core.requests import ModelRef
-from inference_service.daemon import in_daemon
+from inference_service.engine.budget import Budget, Resident, to_evict
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import LoadRecord, ModelInfo, Observer, Runner
+from inference_service.engine.loading import Loader, in_time
+from inference_service.engine.sleeping import Sleeping
 from inference_service.engine.worker import Worker
 
 log = logging.getLogger(__name__)
-
-Loader = Callable[[Callable[[], None]], tuple[ModelInfo, Runner]]
-"""Load, probe and warm up one version: see `VersionSource`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,18 @@ class VersionSource:
     fingerprint: object = None
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that is loaded and warm, and that no request reaches yet.
+
+    ``seconds`` is what its load has taken. `Worker.submit` of ``worker`` runs requests for a check.
+    """
+
+    source: VersionSource
+    worker: Worker
+    seconds: float
+
+
 _PATIENCE = 60.0
 """Seconds after which a load no longer holds up the others: it hangs, or the model is very large.
 Until then they go one by one, as measured costs are disturbed by other loads."""
@@ -51,7 +62,8 @@ class Manager:
     """Loads versions one after the other, so that a start doesn't take all memory at once.
 
     A load that is not done within ``time_limit`` seconds has failed; after ``patience`` seconds the
-    next one begins beside it. It can't be broken off: its thread is left behind.
+    next one begins beside it. It can't be broken off: its thread is left behind. ``budget`` bounds
+    the memory of what is loaded (None: it is not bounded).
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class Manager:
         time_limit: float = 300.0,
         patience: float = _PATIENCE,
         ready_when: ReadyWhen = ReadyWhen.ANY,
+        budget: Budget | None = None,
     ) -> None:
         self._engine = engine
         self._observer = observer
@@ -72,6 +85,11 @@ class Manager:
         self._expected: set[tuple[str, int]] = set()
         self._loaded: dict[tuple[str, int], VersionSource] = {}
         self._changing = asyncio.Lock()
+        self._budget = budget
+        self._sizes: dict[tuple[str, int], int] = {}
+        self._seconds: dict[tuple[str, int], float] = {}
+        self._asleep: dict[tuple[str, int], Sleeping] = {}
+        self._waking: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     @property
     def ready(self) -> bool:
@@ -131,7 +149,7 @@ class Manager:
         async with self._changing:
             problems = []
             for source in sources:
-                problem = await self._load_anew(source)
+                problem = await self._refresh(source)
                 if problem is not None:
                     problems.append(f"version {source.version}: {problem}")
             if not problems:
@@ -147,7 +165,43 @@ class Manager:
                 raise ModelNotFound(f"Request for unknown model: '{clipped(name)}' is not found")
             await self._unload(name, ())
 
-    async def _load_anew(self, source: VersionSource) -> str | None:
+    async def prepare(self, source: VersionSource) -> Candidate:
+        """Load and warm a version beside what is served; no request reaches it.
+
+        Raises what loading raises, and InvalidModel when the time is up. What is not activated
+        must be discarded.
+        """
+        return await self._prepare(source, lambda: None)
+
+    async def activate(self, candidate: Candidate) -> None:
+        """Let it serve its version, at once; what served it before is drained and freed.
+
+        A version that was not served must have been reported as warming.
+        """
+        source, worker = candidate.source, candidate.worker
+        key = source.name, source.version
+        self._loaded[key] = source
+        self._seconds[key] = candidate.seconds
+        worker.used_at = self._engine.clock()
+        if self._engine.state(*key) is State.READY:
+            await self._engine.replace(worker)
+        else:
+            self._engine.add(worker)
+        await self._make_room(0, keep=worker.info.ref)
+
+    async def discard(self, candidate: Candidate) -> None:
+        """Free a version that is not going to be served."""
+        await candidate.worker.drain()
+        await candidate.worker.aclose()
+
+    async def _prepare(self, source: VersionSource, warming: Callable[[], None]) -> Candidate:
+        started = self._engine.clock()
+        info, runner = await self._in_time(source, warming)
+        self._sizes[source.name, source.version] = runner.memory_bytes
+        worker = Worker(info, runner, self._observer, self._engine.dispatcher)
+        return Candidate(source, worker, self._engine.clock() - started)
+
+    async def _refresh(self, source: VersionSource) -> str | None:
         """Load a version unless it is served as it is. Returns what went wrong."""
         key = source.name, source.version
         state = self._engine.state(*key)
@@ -161,18 +215,55 @@ class Manager:
         if known is not None and known == source.fingerprint:
             return None
         try:
-            info, runner = await self._in_time(source, lambda: None)
+            candidate = await self.prepare(source)
         except Exception as error:
             log.error("model %s version %d failed to load: %s", *key, error)
             return str(error)
-        await self._engine.replace(Worker(info, runner, self._observer, self._engine.dispatcher))
-        self._loaded[key] = source
+        await self.activate(candidate)
         return None
+
+    async def _make_room(self, needed: int, keep: ModelRef) -> None:
+        """Put the longest unused models to sleep until the budget has ``needed`` bytes left."""
+        if self._budget is None:
+            return
+        workers = {worker.info.ref: worker for worker in self._engine.workers()}
+        loaded = [Resident(ref, w.memory_bytes, w.used_at) for ref, w in workers.items()]
+        kept = {ref for ref in workers if ref.name in self._budget.pinned} | {keep}
+        for ref in to_evict(loaded, self._budget.total, needed, kept):
+            key = ref.name, workers[ref].info.version
+            wake = partial(self._wake, key)
+            info, seconds = workers[ref].info, self._seconds.get(key, 1.0)
+            log.info("model %s version %d is unloaded to make room", *key)
+            sleeping = Sleeping(info, seconds, wake, self._engine.clock)
+            self._asleep[key] = sleeping
+            await self._engine.put_to_sleep(sleeping)
+
+    def _wake(self, key: tuple[str, int]) -> None:
+        """Load a version that sleeps, unless that has begun."""
+        if key not in self._waking and key in self._asleep:
+            task = self._waking[key] = asyncio.create_task(self._woken(key))
+            task.add_done_callback(lambda _: self._waking.pop(key, None))
+
+    async def _woken(self, key: tuple[str, int]) -> None:
+        async with self._changing:
+            sleeping = self._asleep.pop(key, None)
+            if sleeping is None or self._engine.state(*key) is not State.READY:
+                return
+            source = self._loaded[key]
+            await self._make_room(self._sizes.get(key, 0), keep=sleeping.info.ref)
+            try:
+                candidate = await self.prepare(source)
+            except Exception as error:
+                log.error("model %s version %d failed to load again: %s", *key, error)
+                self._engine.lost(sleeping, str(error))
+                return
+            await self.activate(candidate)
 
     async def _unload(self, name: str, keep: Collection[int]) -> None:
         for status in self._engine.statuses():
             if status.name == name and status.version not in keep:
                 self._expected.discard((name, status.version))
+                self._asleep.pop((name, status.version), None)
                 if status.state is State.READY:
                     await self._engine.remove(name, status.version)
                 elif status.state is State.FAILED:
@@ -190,9 +281,7 @@ class Manager:
             loop.call_soon_threadsafe(report)
 
         try:
-            info, runner = await self._in_time(source, warming)
-            engine.add(Worker(info, runner, self._observer, engine.dispatcher))
-            self._loaded[source.name, source.version] = source
+            await self.activate(await self._prepare(source, warming))
         except InferenceServiceError as error:
             self._failed(source, str(error))
         # The runtime's own errors have no common base; whatever it was, the others go on.
@@ -206,43 +295,15 @@ class Manager:
         """Load in a thread. Raises what loading raises, and InvalidModel when the time is up."""
         model, started = ModelRef(source.name, source.version), perf_counter()
         try:
-            found, warm_up = await self._in_daemon(source, warming)
+            found, warm_up = await in_time(
+                source.load, warming, f"load {source.name}", self._time_limit
+            )
         except Exception:
             self._observer.loaded(LoadRecord(model, False, perf_counter() - started))
             raise
         self._observer.loaded(LoadRecord(model, True, perf_counter() - started, warm_up))
         return found
 
-    async def _in_daemon(
-        self, source: VersionSource, warming: Callable[[], None]
-    ) -> tuple[tuple[ModelInfo, Runner], float]:
-        """What was loaded, and the seconds of its warm-up."""
-        loading = in_daemon(lambda: _timed(source, warming), f"load {source.name}")
-        try:
-            async with asyncio.timeout(self._time_limit):
-                return await asyncio.wrap_future(loading)
-        except TimeoutError:
-            if loading.done():  # its own
-                raise
-            raise InvalidModel(
-                f"it was not loaded within {self._time_limit:g} seconds (runtime.load_timeout)"
-            ) from None
-
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)
         self._engine.report(source.name, source.version, State.FAILED, error)
-
-
-def _timed(
-    source: VersionSource, warming: Callable[[], None]
-) -> tuple[tuple[ModelInfo, Runner], float]:
-    """Load, and the seconds since the warm-up began; 0: there was none."""
-    begun = 0.0
-
-    def warms() -> None:
-        nonlocal begun
-        begun = perf_counter()
-        warming()
-
-    found = source.load(warms)
-    return found, perf_counter() - begun if begun else 0.0

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from inference_service.core.errors import (
     DeadlineExceeded,
-    ModelNotReady,
     Overloaded,
     RowsMismatch,
 )
@@ -29,11 +28,13 @@ from inference_service.engine.interfaces import (
     OnDone,
     Runner,
     RunResult,
+    Ticket,
 )
 from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Answers, Reply
 from inference_service.engine.shapes import Shapes
 from inference_service.engine.sharing import Sharing, Submit
+from inference_service.engine.sleeping import Gone, Successor
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class Worker:
         self._runner = runner
         self._observer = observer
         self._dispatcher = dispatcher
+        self.used_at, self.memory_bytes = 0.0, runner.memory_bytes  # when a run has last ended
+        self.successor: Successor = Gone(info.ref)  # for requests that come during the drain
         self._loop = asyncio.get_running_loop()
         self.submit: Submit = self._submit
         """See `ModelHandle.submit`."""
@@ -87,8 +90,7 @@ class Worker:
         self._apart = False  # after a violation of batch safety no request shares a run
         self._auditor: Auditor | None = None
         if info.signature.mode is BatchMode.MERGE:
-            clock = dispatcher.clock
-            self._auditor = Auditor(runner, clock, lambda: self._unoccupied, self.violated)
+            self._auditor = Auditor(runner, dispatcher.clock, self._unoccupied, self.violated)
 
     @property
     def queue_rows(self) -> int:
@@ -100,15 +102,10 @@ class Worker:
         """Batches that run."""
         return len(self._running)
 
-    @property
-    def first_start(self) -> float:
-        """When the oldest batch that runs was started; inf: none runs."""
-        return min([run.batch.started for run in list(self._running)], default=math.inf)
-
-    def _submit(self, request: InferenceRequest, on_done: OnDone) -> Reply:
+    def _submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
         info = self.info
         if self._draining:
-            raise ModelNotReady(f"model {info.ref} is being unloaded")
+            return self.successor.submit(request, on_done)
         rows = info.signature.check(request.inputs, request.outputs)
         alone = (info.guard is not None and info.guard.alone(request.inputs)) or self._apart
         if alone and not info.policy.sizes:
@@ -281,34 +278,21 @@ class Worker:
             if isinstance(outcome, Exception):  # its other rows need not run any more
                 self.scheduler.finish(entry)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
-        now = self._dispatcher.clock()
+        now = self.used_at = self._dispatcher.clock()
         self.scheduler.ended(batch, result.seconds, now, learn=learn)
         auditor = self._auditor
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
             rows = [stop - start for _, start, stop in batch.parts]
             auditor.take(run.job, list(result.outcomes), rows)
-        record = BatchRecord(
-            model=self.info.ref,
-            rows=batch.rows,
-            requests=len(batch.parts),
-            reason=batch.reason,
-            seconds=result.seconds,
-            runs=result.runs,
-            predicted=batch.predicted,
-            held=batch.held,
-            saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
-            wasted=result.seconds * ended_before / batch.rows,
-            padding=None if self.info.padding.trivial else _padding(batch, self.info),
-            cold=self._shapes.is_new(
-                self.info.policy.padded(batch.rows), batch.row_elements, batch.length
-            ),
+        cold = self._shapes.is_new(
+            self.info.policy.padded(batch.rows), batch.row_elements, batch.length
         )
+        record = _record(batch, result, self.info, cold=cold, ended_before=ended_before)
         self.recent.append(record)
         self._observer.batched(record)
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
-    @property
     def _unoccupied(self) -> bool:
         return not self.scheduler.rows and not self._dispatcher.busy
 
@@ -320,6 +304,26 @@ class Worker:
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
     whole = stop - start == rows
     return reply.inputs if whole else reply.layout.take(reply.inputs, start, stop)
+
+
+def _record(
+    batch: Batch[Reply], result: RunResult, info: ModelInfo, *, cold: bool, ended_before: int
+) -> BatchRecord:
+    """``ended_before`` of its rows had ended when the run did."""
+    return BatchRecord(
+        model=info.ref,
+        rows=batch.rows,
+        requests=len(batch.parts),
+        reason=batch.reason,
+        seconds=result.seconds,
+        runs=result.runs,
+        predicted=batch.predicted,
+        held=batch.held,
+        saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
+        wasted=result.seconds * ended_before / batch.rows,
+        padding=None if info.padding.trivial else _padding(batch, info),
+        cold=cold,
+    )
 
 
 def _padding(batch: Batch[Reply], info: ModelInfo) -> float:

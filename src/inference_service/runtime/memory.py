@@ -69,9 +69,13 @@ class Trimmer:
         if now - self._base <= self._allowed:
             self._base = min(self._base, now)
             return
+        self.trim(model)
+        log.info("memory after an outlier: %d MiB, was %d MiB", self._base >> 20, now >> 20)
+
+    def trim(self, model: OpenModel) -> None:
+        """Give back what the arena holds and no run uses."""
         try:
             model.trim(self._row)
         except InferenceServiceError as error:
             log.warning("memory could not be given back: %s", error)
         self._base = resident()
-        log.info("memory after an outlier: %d MiB, was %d MiB", self._base >> 20, now >> 20)

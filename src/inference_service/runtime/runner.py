@@ -57,6 +57,7 @@ class OrtRunner:
         trimmer: Trimmer | None = None,
     ) -> None:
         self.inline = inline
+        self.memory_bytes = 0
         self._shaping = shaping
         self._slow_runs = 0
         self._models = dict(models)
@@ -130,6 +131,8 @@ class OrtRunner:
                     found = self._together(model, job, stop, some)
             except Exception as error:
                 attempts.append(error)
+                if out_of_memory(error) and self._trimmer is not None:
+                    self._trimmer.trim(model)  # what the next attempt may take
                 raise
             attempts.append(None)
             return found

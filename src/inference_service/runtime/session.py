@@ -25,6 +25,7 @@ from inference_service.core.tensors import (
     render_shape,
     shape_fits,
 )
+from inference_service.runtime import arena, kept
 from inference_service.runtime.categories import KnownValues, known_values
 from inference_service.runtime.graph import Declared, read_declared
 from inference_service.runtime.locales import (
@@ -290,6 +291,7 @@ def _session(
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 4
     settings.enable_mem_pattern = options.one_shape
+    arena.bind(settings)
     spin = "1" if options.allow_spinning else "0"
     settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
     if data is not None:
@@ -301,7 +303,7 @@ def _session(
     if options.graph is not None:
         source = options.graph
     elif options.save is not None:
-        _save_to(settings, options.save)
+        kept.save_to(settings, options.save)
     try:
         return ort.InferenceSession(
             source if isinstance(source, bytes) else str(source),
@@ -317,21 +319,6 @@ def _session(
             folder = source.parent if isinstance(source, Path) else data
             return _session(changed, options, folder)
         raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
-
-
-def _save_to(settings: ort.SessionOptions, path: Path) -> None:
-    """Let a session write its optimised graph, and its weights as its kernels want them.
-
-    A session of that graph maps the weights into memory: they are read when a run needs them, are
-    shared by all sessions of the graph, and count as the file's pages, which the system may drop.
-    """
-    settings.optimized_model_filepath = str(path)
-    for name, value in (
-        ("optimized_model_external_initializers_file_name", f"{path.name}.weights"),
-        ("optimized_model_external_initializers_min_size_in_bytes", "1024"),
-        ("save_external_prepacked_constant_initializers", "1"),
-    ):
-        settings.add_session_config_entry(f"session.{name}", value)
 
 
 def _declared(source: Path | bytes, session: ort.InferenceSession) -> Declared:
@@ -366,7 +353,9 @@ def failed_node(error: BaseException) -> str | None:
 def out_of_memory(error: BaseException) -> bool:
     """Whether a run failed for want of memory: that says nothing of the values."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "allocat" in text or "bad_alloc" in text
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("allocat", "bad_alloc", "available memory")
+    )
 
 
 def translate(error: Exception, known: KnownValues | None = None) -> InvalidInput | ExecutionFailed:
@@ -376,10 +365,16 @@ def translate(error: Exception, known: KnownValues | None = None) -> InvalidInpu
     does so again: that is the client's. Memory that isn't there is ours, and all else.
     """
     found = _FAILED_NODE.search(str(error))
+    asked = arena.beyond(str(error))
     where = f" in the model's {found[1]} node '{found[2]}'" if found else ""
     text = _plain(error)
     kind = type(error).__name__
     is_clients = found is not None and not _OF_THE_MACHINE.search(text)
+    if asked is not None:
+        return InvalidInput(
+            f"these values ask for {asked >> 20} MiB of memory at once{where}, which is more than "
+            "a run may take (setting runtime.max_run_bytes)"
+        )
     if kind != "InvalidArgument" and not (kind in _OF_THE_RUN and is_clients):
         return ExecutionFailed(f"the model failed{where}: {text}")
     for pattern, words in _PLAINER:

@@ -6,7 +6,7 @@ They may be read in a thread beside the event loop's.
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from inference_service.core.admission import Admission
 from inference_service.core.lifecycle import State
+from inference_service.core.requests import ModelRef
 from inference_service.engine.interfaces import Activity, ModelStatus
 from inference_service.telemetry.series import Histogram
 
@@ -53,6 +54,9 @@ class Watched(Protocol):
     def activity(self) -> Sequence[Activity]:
         """What each version that is ready is doing now."""
 
+    def memory(self) -> Mapping[ModelRef, int]:
+        """Bytes that each version takes, as far as is known."""
+
 
 class _ModelCollector(Collector):
     def __init__(self, engine: Watched) -> None:
@@ -82,6 +86,14 @@ class _ModelCollector(Collector):
                 states.add_metric([*labels, state.value], float(status.state is state))
         yield ready
         yield states
+        memory = GaugeMetricFamily(
+            "inference_model_memory_bytes",
+            "Memory that a loaded version takes, as estimated when it was measured",
+            labels=_MODEL,
+        )
+        for model, size in self._engine.memory().items():
+            memory.add_metric([model.name, str(model.version)], size)
+        yield memory
 
 
 class _ServiceCollector(Collector):

@@ -20,7 +20,12 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from inference_service.core.requests import ModelRef
-from inference_service.engine.interfaces import BatchRecord, LoadRecord, RequestRecord
+from inference_service.engine.interfaces import (
+    AnsweredRequests,
+    BatchRecord,
+    LoadRecord,
+    RequestRecord,
+)
 from inference_service.telemetry.series import Count, Counter, Distribution, Histogram
 
 # One more series for each child, of no use.
@@ -254,17 +259,7 @@ class PrometheusObserver:
     def finished(self, record: RequestRecord) -> None:
         """See `Observer.finished`."""
         key = (record.model, record.version, record.protocol, record.outcome)
-        children = self._request_children.get(key)
-        if children is None:
-            model = key[:2]
-            children = self._request_children[key] = _RequestChildren(
-                self._requests.labels(*key),
-                self._duration.labels(*model),
-                self._queue.labels(*model),
-                self._compute.labels(*model),
-                self._decode.labels(*model),
-                self._encode.labels(*model),
-            )
+        children = self._request_children.get(key) or self._children(key)
         children.requests.inc()
         children.duration.observe(record.seconds)
         if record.queue_seconds is not None:
@@ -280,6 +275,29 @@ class PrometheusObserver:
         self._loads.labels(*model, "ok" if record.ok else "failed").inc()
         self._load_seconds.labels(*model).set(record.seconds)
         self._warm_up_seconds.labels(*model).set(record.warm_up_seconds)
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        """See `Observer.answered`."""
+        key = (requests.model, requests.version, requests.protocol, "ok")
+        children = self._request_children.get(key) or self._children(key)
+        children.requests.inc(len(requests.seconds))
+        children.duration.observe_all(requests.seconds)
+        children.queue.observe_all(requests.queue_seconds)
+        children.compute.observe_all(requests.compute_seconds)
+        children.decode.observe_all(requests.decode_seconds)
+        children.encode.observe_all(requests.encode_seconds)
+
+    def _children(self, key: tuple[str, str, str, str]) -> _RequestChildren:
+        model = key[:2]
+        children = self._request_children[key] = _RequestChildren(
+            self._requests.labels(*key),
+            self._duration.labels(*model),
+            self._queue.labels(*model),
+            self._compute.labels(*model),
+            self._decode.labels(*model),
+            self._encode.labels(*model),
+        )
+        return children
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""

@@ -5,7 +5,7 @@ They give exactly what `codec` gives, or None.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -103,16 +103,21 @@ Found: TypeAlias = tuple[Tensors, int, PredictWriter]
 """The tensors, the number of rows, and the writer of the form in which they came."""
 
 
-def decoder(signature: Signature) -> Callable[[bytes], Found | None]:
-    """A decoder of short requests of numbers for a model with one input, and of long ones."""
+def decoder(signature: Signature) -> Callable[[bytes, Any], Found | None]:
+    """A decoder of short requests of numbers for a model with one input, and of long ones.
+
+    What it is given besides the body is not looked at.
+    """
     read = _reader(signature)
     name = signature.inputs[0].name
     takes_rows = not signature.row_obstacle
     by_rows, by_columns = PredictWriter(by_rows=True), PredictWriter(by_rows=False)
 
-    def short(body: bytes) -> Found | None:
+    def decode(body: bytes, _: Any) -> Found | None:
+        if len(body) >= QUICK_FROM:
+            return long(body)
         # A u or an l is in true, false and null. The key "inputs" has its u at the beginning.
-        if _L in body or (_U in body and body.find(b"u", _AFTER_KEY) >= 0):
+        if read is None or _L in body or (_U in body and body.find(b"u", _AFTER_KEY) >= 0):
             return None
         try:
             value = orjson.loads(body)
@@ -120,18 +125,15 @@ def decoder(signature: Signature) -> Callable[[bytes], Found | None]:
             return None
         if type(value) is not dict or len(value) != 1:
             return None
-        rows = value.get("instances")
-        form = by_rows if takes_rows else None
+        rows, form = value.get("instances"), by_rows
         if rows is None:
             rows, form = value.get("inputs"), by_columns
-        if type(rows) is not list or form is None or read is None:
+        if type(rows) is not list or (form is by_rows and not takes_rows):
             return None
         array = read(rows)
         return None if array is None else ({name: array}, len(array), form)
 
-    def decode(body: bytes) -> Found | None:
-        if len(body) < QUICK_FROM:
-            return short(body) if read is not None else None
+    def long(body: bytes) -> Found | None:
         found = codec.decode_quickly(body, signature)
         if found is None:
             return None

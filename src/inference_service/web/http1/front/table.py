@@ -6,7 +6,7 @@ The endpoints are those that FastAPI declares, found by the table of hot paths (
 from collections.abc import Mapping
 from typing import Any
 
-from inference_service.core.errors import InferenceServiceError
+from inference_service.core.errors import InferenceServiceError, ModelNotFound
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import ModelInfo
@@ -25,7 +25,7 @@ LARGEST_BODY = 64 * 1024
 class Target:
     """The endpoint of a path and the codec of its model, as long as the model stays the same."""
 
-    __slots__ = ("_info", "_quick", "codec", "edge", "failure", "named_in", "params", "route")
+    __slots__ = ("_info", "_quick", "codec", "edge", "failure", "params", "ref", "route")
 
     def __init__(self, route: InferenceEndpoint, params: Mapping[str, str]) -> None:
         self.route = route
@@ -33,13 +33,21 @@ class Target:
         self.edge = route.edge
         self.codec = route.codec
         self.failure = route.binding.failure
-        self.named_in = route.binding.named_in
+        # The model where the path names it; None: it is to be found for each request.
+        by_path = "model" in params and "label" not in params
+        self.ref = route.binding.choose(self.params) if by_path else None
         self._info: ModelInfo | None = None
         self._quick: QuickDecode | None = None
 
-    def ref(self) -> ModelRef | None:
-        """The model; None: the body names it. Raises an InferenceServiceError."""
-        return self.route.binding.choose(self.params)
+    def find_ref(self, body: bytes) -> ModelRef:
+        """The model that a request is for. Raises an InferenceServiceError."""
+        binding = self.route.binding
+        ref = binding.choose(self.params)
+        if ref is not None:
+            return ref
+        if binding.named_in is None:  # a binding has one or the other
+            raise ModelNotFound("the request names no model")
+        return binding.named_in(body)
 
     def quick(self, info: ModelInfo) -> QuickDecode | None:
         """The codec that is made for this model; None: there is none."""
