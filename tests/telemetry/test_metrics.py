@@ -1,6 +1,7 @@
 """Each metric has the right value; unknown names of clients make no series; all of it is cheap."""
 
 import asyncio
+import re
 import time
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from inference_service.telemetry.gauges import (
 )
 from inference_service.telemetry.prometheus import PrometheusObserver, process_registry
 from tests import onnx_models
+from tests.conftest import ROOT
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.virtual_time import run_virtual
 
@@ -114,7 +116,7 @@ class Engine:
         return [ModelStatus("m", 1, State.READY), ModelStatus("m", 2, State.FAILED, "broken")]
 
     def activity(self) -> list[Activity]:
-        return [Activity(REF, 5, None, 0.7, 0.2, 0.75, 2, 1, 4, 0.3)]
+        return [Activity(REF, 5, None, 0.7, 0.2, 0.75, 2, 1, 4, 0.3, 8)]
 
     def memory(self) -> dict[ModelRef, int]:
         return {REF: 9_000_000}
@@ -126,7 +128,7 @@ def test_the_state_of_a_model_version_is_told() -> None:
     for name, value in {
         "queue_rows": 5, "queue_oldest_seconds": 0.7, "queue_wait_seconds": 0.2,
         "queue_wait_limit_seconds": 0.75, "slots": 2, "slots_busy": 1, "slot_cores": 4,
-        "longest_run_seconds": 0.3, "model_ready": 1, "model_memory_bytes": 9_000_000,
+        "longest_run_seconds": 0.3, "max_batch_rows": 8, "model_ready": 1, "model_memory_bytes": 9_000_000,
     }.items():  # fmt: skip
         assert registry.get_sample_value(f"inference_{name}", MODEL) == value, name
     assert registry.get_sample_value("inference_queue_limit_rows", MODEL) is None
@@ -264,7 +266,16 @@ def test_what_a_model_is_doing_is_read_from_its_worker() -> None:
 
     before, during, after = asyncio.run(run())
     assert before[1:4] == (0, 9, 0.0)
-    assert before[6:] == (1, 0, 3, 0.0)
+    assert before[6:] == (1, 0, 3, 0.0, 2)
     assert (during.queue_rows, during.oldest, during.busy, during.longest_run) == (2, 2.0, 1, 3.0)
     assert (after.queue_rows, after.oldest, after.busy, after.longest_run) == (0, 0.0, 1, 0.0)
     assert during.wait_limit > 0
+
+
+def test_every_metric_is_documented(tmp_path: Path) -> None:
+    onnx_models.save(onnx_models.doubler(), tmp_path / "doubler" / "1" / "model.onnx")
+    service = Service(Settings(models=tmp_path))
+    told = {metric.name for metric in service.registry.collect() if metric.name.startswith("inf")}
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    documented = set(re.findall(r"^\| `(inference_\w+?)(?:_total|_info)?`", text, re.MULTILINE))
+    assert told == documented

@@ -27,4 +27,5 @@ def activity(worker: Worker, now: float) -> Activity:
         worker.running,
         worker.cores,
         max(now - first_start, 0.0),
+        scheduler.max_batch_size,
     )

@@ -332,6 +332,7 @@ class Activity(NamedTuple):
     busy: int
     cores: int
     longest_run: float
+    max_batch_size: int
 
 
 class Observer(Protocol):

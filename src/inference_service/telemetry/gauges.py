@@ -40,6 +40,7 @@ _PER_MODEL: Sequence[tuple[str, str, Callable[[Activity], float | None]]] = (
     ("inference_slots_busy", "Runs that go on", lambda now: now.busy),
     ("inference_slot_cores", "Cores that a run takes; 0: it runs on the event loop",
      lambda now: now.cores),
+    ("inference_max_batch_rows", "Rows in the largest batch", lambda now: now.max_batch_size),
     ("inference_longest_run_seconds", "Age of the oldest run that goes on",
      lambda now: now.longest_run),
 )  # fmt: skip
