@@ -89,7 +89,7 @@ CASES = [
          _gauge("model_state", "0x10", ', state="failed"') | _gauge("model_state", "1x10", ', state="ready"'), 5, None),
     Case("InferenceReloadFailed", "a load has failed", _gauge("model_loads_total", "0x5 1x10", ', outcome="failed"'), 10,
          {**_OF_VERSION, "outcome": "failed"}),
-    Case("InferenceReloadFailed", "loads succeed", _gauge("model_loads_total", "0+1x15", ', outcome="ok"'), 10, None),
+    Case("InferenceReloadFailed", "loads succeed", _gauge("model_loads_total", "0+1x15", ', outcome="loaded"'), 10, None),
     Case("InferenceNothingReady", "no version is ready", _gauge("model_ready", "0x20"), 15, _AT),
     Case("InferenceNothingReady", "one of two is",
          _gauge("model_ready", "0x20") | {f'inference_model_ready{{{_SERVICE}, model="n", version="1"}}': "1x20"}, 15, None),

@@ -118,7 +118,7 @@ def test_what_is_decoded_is_what_the_codec_decodes(signature: Signature) -> None
             assert tensors[name].tobytes() == array.tobytes(), body
         key = "predictions" if slow[1] else "outputs"
         answer = writer.alone({"y": np.zeros(rows)}, rows)
-        assert orjson.loads(answer) == {key: [0.0] * codec.row_count(slow[0])}
+        assert orjson.loads(answer.body) == {key: [0.0] * codec.row_count(slow[0])}
 
 
 def test_the_plainest_request_is_decoded_quickly() -> None:

@@ -37,6 +37,8 @@ from inference_service.telemetry.gauges import (
     watch_service,
 )
 from inference_service.telemetry.prometheus import PrometheusObserver, process_registry
+from inference_service.telemetry.rollouts import OutcomeObserver
+from inference_service.telemetry.statistics import Observers
 from tests import onnx_models
 from tests.conftest import ROOT
 from tests.engine.puppets import Notebook, PuppetRunner, rows
@@ -86,12 +88,14 @@ def test_the_waste_of_a_batch_is_told() -> None:
 
 def test_loads_are_told_with_their_times() -> None:
     registry = CollectorRegistry()
-    observer = PrometheusObserver(registry)
+    outcomes = OutcomeObserver(registry)
+    observer = Observers([PrometheusObserver(registry), outcomes])
     observer.loaded(LoadRecord(REF, False, 9.0))
     observer.loaded(LoadRecord(REF, True, 2.0, 0.5))
+    outcomes.note("m", 1, "refused")
     assert registry.get_sample_value("inference_model_load_seconds", MODEL) == 2.0
     assert registry.get_sample_value("inference_model_warm_up_seconds", MODEL) == 0.5
-    for outcome in ("ok", "failed"):
+    for outcome in ("failed", "refused"):
         labels = {**MODEL, "outcome": outcome}
         assert registry.get_sample_value("inference_model_loads_total", labels) == 1
 

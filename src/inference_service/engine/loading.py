@@ -1,25 +1,36 @@
-"""One load in a thread, with a bound on its time."""
+"""One load in a thread: with a bound on its time, and told to the observer."""
 
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
 from inference_service.core.errors import InvalidModel
+from inference_service.core.requests import ModelRef
 from inference_service.daemon import in_daemon
-from inference_service.engine.interfaces import ModelInfo, Runner
-
-Loader = Callable[[Callable[[], None]], tuple[ModelInfo, Runner]]
-"""Load, probe and warm up one version: see `manager.VersionSource`."""
+from inference_service.engine.interfaces import LoadRecord, ModelInfo, Observer, Runner
+from inference_service.engine.versions import VersionSource
 
 
-async def in_time(
-    load: Loader, warming: Callable[[], None], thread: str, limit: float
+async def load(
+    source: VersionSource, warming: Callable[[], None], limit: float, observer: Observer
+) -> tuple[ModelInfo, Runner]:
+    """Load a version. Raises what loading raises, and InvalidModel after ``limit`` seconds."""
+    model, started = ModelRef(source.name, source.version), perf_counter()
+    try:
+        found, warm_up = await _in_time(source, warming, limit)
+    except Exception:
+        observer.loaded(LoadRecord(model, False, perf_counter() - started))
+        raise
+    observer.loaded(LoadRecord(model, True, perf_counter() - started, warm_up))
+    return found
+
+
+async def _in_time(
+    source: VersionSource, warming: Callable[[], None], limit: float
 ) -> tuple[tuple[ModelInfo, Runner], float]:
-    """What was loaded, and the seconds of its warm-up; 0: it had none.
-
-    Raises what loading raises, and InvalidModel after ``limit`` seconds; the thread is left behind.
-    """
-    loading = in_daemon(lambda: _timed(load, warming), thread)
+    """What was loaded, and the seconds of its warm-up; 0: it had none. A thread that is late is
+    left behind."""
+    loading = in_daemon(lambda: _timed(source, warming), f"load {source.name}")
     try:
         async with asyncio.timeout(limit):
             return await asyncio.wrap_future(loading)
@@ -31,7 +42,9 @@ async def in_time(
         ) from None
 
 
-def _timed(load: Loader, warming: Callable[[], None]) -> tuple[tuple[ModelInfo, Runner], float]:
+def _timed(
+    source: VersionSource, warming: Callable[[], None]
+) -> tuple[tuple[ModelInfo, Runner], float]:
     begun = 0.0
 
     def warms() -> None:
@@ -39,5 +52,5 @@ def _timed(load: Loader, warming: Callable[[], None]) -> tuple[tuple[ModelInfo, 
         begun = perf_counter()
         warming()
 
-    found = load(warms)
+    found = source.load(warms)
     return found, perf_counter() - begun if begun else 0.0

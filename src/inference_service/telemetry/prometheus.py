@@ -200,12 +200,6 @@ class PrometheusObserver:
         )
 
     def _add_loads(self, registry: CollectorRegistry) -> None:
-        self._loads = Counter(
-            "inference_model_loads",
-            "Loads of model versions that have ended, by outcome: ok or failed",
-            (*_MODEL, "outcome"),
-            registry=registry,
-        )
         self._load_seconds = Gauge(
             "inference_model_load_seconds", "The latest load", _MODEL, registry=registry
         )
@@ -272,7 +266,6 @@ class PrometheusObserver:
     def loaded(self, record: LoadRecord) -> None:
         """See `Observer.loaded`."""
         model = record.model.name, str(record.model.version)
-        self._loads.labels(*model, "ok" if record.ok else "failed").inc()
         self._load_seconds.labels(*model).set(record.seconds)
         self._warm_up_seconds.labels(*model).set(record.warm_up_seconds)
 
