@@ -30,15 +30,15 @@ from inference_service.repository_control import (
     repository_control,
     repository_watch,
 )
+from inference_service.runtime.memory import memory_limit
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
+from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
     process_registry,
-    watch_memory,
-    watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
 from inference_service.telemetry.rollouts import OutcomeObserver
@@ -108,8 +108,9 @@ class Service:
         self._watch = repository_watch(settings, self._changes)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
-        watch_state(self.registry, self.engine, self.admission)
-        watch_memory(self.registry, self.engine.memory)
+        watch_models(self.registry, self.engine)
+        watch_service(self.registry, self.admission, cores(settings), memory_limit())
+        self._lag = LoopLag(self.registry)
         if settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
         self._recorder = _recorder(settings)
@@ -147,6 +148,7 @@ class Service:
             raise RuntimeError("a Service runs once: make another one")
         self._started = True
         self.security.watcher.start()
+        self._lag.start()
         try:
             if self.grpc is not None:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
@@ -200,6 +202,7 @@ class Service:
         grace = self.settings.shutdown.grace_period
         self.health.leave()
         self.security.watcher.stop()
+        self._lag.stop()
         if self._watch is not None:
             self._watch.stop()
         self.manager.close()
@@ -274,7 +277,7 @@ def _rollout(settings: Settings, engine: LocalEngine, outcomes: OutcomeObserver)
     given = settings.rollout
     gate = GateRules(given.check_signature, given.tolerance, given.max_slowdown)
     rules = RolloutRules(gate, watch=given.watch, most_failures=given.most_failures)
-    return Rollout(engine, rules, outcomes.of, outcomes.loaded)
+    return Rollout(engine, rules, outcomes.of, outcomes.note)
 
 
 def _limits(settings: Settings) -> Limits:

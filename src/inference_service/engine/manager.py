@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from inference_service.core.errors import (
     InferenceServiceError,
     InvalidInput,
-    InvalidModel,
     ModelNotFound,
     clipped,
 )
 from inference_service.core.lifecycle import ReadyWhen, State
-from inference_service.daemon import in_daemon
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
-from inference_service.engine.interfaces import ModelInfo, Observer, Runner
+from inference_service.engine.interfaces import Observer
+from inference_service.engine.loading import load
 from inference_service.engine.residence import Residence
 from inference_service.engine.rollout import Rollout, RolloutRules, Standby
 from inference_service.engine.versions import AS_USUAL, Choice, VersionSource
@@ -243,7 +242,7 @@ class Manager:
 
     async def _prepare(self, source: VersionSource, warming: Callable[[], None]) -> Candidate:
         started = self._engine.clock()
-        info, runner = await _in_time(source, warming, self._time_limit)
+        info, runner = await load(source, warming, self._time_limit, self._observer)
         self._residence.sizes[source.name, source.version] = runner.memory_bytes
         worker = Worker(info, runner, self._observer, self._engine.dispatcher)
         return Candidate(source, worker, self._engine.clock() - started)
@@ -356,19 +355,3 @@ class Manager:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)
         self._engine.report(source.name, source.version, State.FAILED, error)
         self._rollout.tell(source.name, source.version, "failed")
-
-
-async def _in_time(
-    source: VersionSource, warming: Callable[[], None], seconds: float
-) -> tuple[ModelInfo, Runner]:
-    """Load in a thread. Raises what loading raises, and InvalidModel when the time is up."""
-    loading = in_daemon(lambda: source.load(warming), f"load {source.name}")
-    try:
-        async with asyncio.timeout(seconds):
-            return await asyncio.wrap_future(loading)
-    except TimeoutError:
-        if loading.done():  # its own
-            raise
-        raise InvalidModel(
-            f"it was not loaded within {seconds:g} seconds (runtime.load_timeout)"
-        ) from None

@@ -33,6 +33,7 @@ from inference_service.engine.interfaces import (
 )
 from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Answers, Reply
+from inference_service.engine.shapes import Shapes
 from inference_service.engine.sharing import Sharing, Submit
 from inference_service.engine.sleeping import Gone, Successor
 
@@ -82,6 +83,11 @@ class Worker:
         self._draining = False
         self._idle = asyncio.Event()  # of interest to a drain alone
         self._keys = BatchKeys(info)
+        self._shapes = Shapes(
+            (rows, self._keys.row_elements or elements, 0)
+            for elements, points in self.layouts.cost.tables.items()
+            for rows, _ in points
+        )
         self._apart = False  # after a violation of batch safety no request shares a run
         self._at_once = AtOnce(runner, self.scheduler.estimates, self._note)
         self._auditor: Auditor | None = None
@@ -287,7 +293,11 @@ class Worker:
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
             rows = [stop - start for _, start, stop in batch.parts]
             auditor.take(run.job, list(result.outcomes), rows)
-        self._note(_record(self.info, batch, result, ended_before))
+        cold = self._shapes.is_new(
+            self.info.policy.padded(batch.rows), batch.row_elements, batch.length
+        )
+        record = _record(batch, result, self.info, cold=cold, ended_before=ended_before)
+        self._note(record)
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
@@ -304,9 +314,15 @@ class Worker:
             self._idle.set()
 
 
+def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
+    whole = stop - start == rows
+    return reply.inputs if whole else reply.layout.take(reply.inputs, start, stop)
+
+
 def _record(
-    info: ModelInfo, batch: Batch[Reply], result: RunResult, ended_before: int
+    batch: Batch[Reply], result: RunResult, info: ModelInfo, *, cold: bool, ended_before: int
 ) -> BatchRecord:
+    """``ended_before`` of its rows had ended when the run did."""
     return BatchRecord(
         model=info.ref,
         rows=batch.rows,
@@ -319,12 +335,8 @@ def _record(
         saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
         wasted=result.seconds * ended_before / batch.rows,
         padding=None if info.padding.trivial else _padding(batch, info),
+        cold=cold,
     )
-
-
-def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
-    whole = stop - start == rows
-    return reply.inputs if whole else reply.layout.take(reply.inputs, start, stop)
 
 
 def _padding(batch: Batch[Reply], info: ModelInfo) -> float:
