@@ -23,7 +23,7 @@ class OutcomeObserver:
         self._outcomes: dict[tuple[str, str], list[int]] = {}
         self._loads = Counter(
             "inference_model_loads",
-            "Versions that were loaded, failed to load, were refused before the swap, or rolled back",
+            "Versions that were loaded, failed, were refused before the swap, or rolled back",
             ("model", "version", "outcome"),
             registry=registry,
         )
