@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -22,6 +23,8 @@ from inference_service.engine.gate import GateRules
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
 from inference_service.engine.rollout import Rollout, RolloutRules
+from inference_service.platforms.routes import standing_of
+from inference_service.platforms.setup import registration
 from inference_service.processes.decoders import ProcessDecoders, TaskPool
 from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
@@ -127,10 +130,12 @@ class Service:
         self._routes = routes.add_predictions(
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
+        routes.add_platforms(app, settings, self.health, self.engine)
         routes.add_pages(app, self.registry, self.engine, settings.limits.max_body_bytes)
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
+        self._registration = registration(settings, partial(standing_of, self.health))
 
     @property
     def fastapi(self) -> FastAPI:
@@ -154,6 +159,7 @@ class Service:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
             self._loading = asyncio.create_task(self._load())
             self._loading.add_done_callback(_log_failure)
+            self._registration.start()
             if self._watch is not None:
                 self._watch.start()
             yield
@@ -203,6 +209,7 @@ class Service:
         self.health.leave()
         self.security.watcher.stop()
         self._lag.stop()
+        await self._registration.stop()
         if self._watch is not None:
             self._watch.stop()
         self.manager.close()
