@@ -28,6 +28,7 @@ from inference_service.repository_control import (
     ModelChanges,
     repository_control,
     repository_watch,
+    stored_repository,
 )
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
@@ -40,7 +41,7 @@ from inference_service.telemetry.prometheus import (
     watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
-from inference_service.telemetry.rollouts import OutcomeObserver
+from inference_service.telemetry.rollouts import OutcomeObserver, watch_shadows
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web.access import AccessControl
@@ -81,7 +82,12 @@ class Service:
         each, in a thread. Without settings those of the environment are used.
         Raises InvalidSettings or InvalidModel (there is nothing to serve).
         """
-        self.settings = settings = settings or load_settings()
+        settings = settings or load_settings()
+        stored = stored_repository(settings)
+        if stored is not None:
+            settings = settings.model_copy(update={"models": stored.path})
+        refresh = None if stored is None else stored.refresh
+        self.settings = settings
         self.security = security_of(settings)
         self._sources = version_sources(settings)
         if on_progress is not None:
@@ -103,18 +109,19 @@ class Service:
             budget=_budget(settings),
             rollout=_rollout(settings, self.engine, outcomes),
         )
-        self._changes = ModelChanges(settings, self.manager, self._models_changed)
-        self._watch = repository_watch(settings, self._changes)
+        changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
+        self._watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
         watch_state(self.registry, self.engine, self.admission)
         watch_memory(self.registry, self.engine.memory)
+        watch_shadows(self.registry, self.engine.comparisons)
         if settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
         self._recorder = _recorder(settings)
 
         edge = self._edge(observer)
-        control = repository_control(settings, self._changes)
+        control = repository_control(settings, changes)
         server = oip.ServerInfo(NAME, __version__, sums.of, control)
         self._pool = ThreadPoolExecutor(cores(settings), thread_name_prefix="task")
         app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
@@ -199,7 +206,7 @@ class Service:
         self.security.watcher.stop()
         if self._watch is not None:
             self._watch.stop()
-        self.manager.close()
+        self.manager.rollout.close()
         if self._loading is not None:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:
