@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inference_service.core.errors import InferenceServiceError, render_path
-from inference_service.core.lifecycle import ReadyWhen
+from inference_service.core.lifecycle import Isolation, ReadyWhen
 from inference_service.core.tensors import NonFinite
 from inference_service.faults import did_you_mean, first_fault
 from inference_service.security.settings import SecuritySettings
@@ -162,6 +162,16 @@ class RuntimeSettings(_Section):
         description="memory that one run may take, as far as the shapes of its inputs tell; all "
         "runs together have a hard bound of this for each core; unset: half of what the process "
         "may use, for both",
+    )
+    isolation: Isolation = Field(
+        Isolation.THREAD,
+        description="where models run: thread (of this process) or process (one for each model, "
+        "which may crash, hang or leak without harm to others)",
+    )
+    max_model_bytes: PositiveInt | None = Field(
+        None,
+        description="memory that the process of one model may take; unset: as much as the service "
+        "may use",
     )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"

@@ -13,6 +13,7 @@ from inference_service.core.errors import (
     InvalidModel,
     ModelNotFound,
 )
+from inference_service.core.lifecycle import Isolation
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
@@ -41,6 +42,8 @@ from inference_service.runtime.options import (
     RowOptions,
 )
 from inference_service.runtime.profile import ProfileCache
+from inference_service.runtime.remote import Limits, Patience, isolated
+from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
 from inference_service.runtime.verdicts import VerdictCache, user_cache
@@ -82,7 +85,7 @@ def model_names(settings: Settings) -> Sequence[str]:
 
 def model_sources(
     settings: Settings, name: str, promoted: int | None = None
-) -> list[VersionSource]:
+) -> Sequence[VersionSource]:
     """The same for one model, looked at again. Raises ModelNotFound or InvalidInput.
 
     The version ``promoted`` is among them, and takes the place of the latest one.
@@ -144,10 +147,18 @@ def _load(
     def attempt(options: LoadOptions) -> tuple[ModelInfo, Runner]:
         runtime = settings.runtime
         bound_runs(run_bound(settings))
-        if not runtime.helper_process:
-            return in_words(entry, lambda: load(options, warming))
         bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
-        return in_words(entry, lambda: apart.load(options, warming, bounds, beside=beside))
+
+        def work() -> tuple[ModelInfo, OrtRunner]:
+            if runtime.helper_process:
+                info, runner = apart.load(options, warming, bounds, beside=beside)
+            else:
+                info, runner = load(options, warming)
+            if (entry.manifest.runtime.isolation or runtime.isolation) is Isolation.PROCESS:
+                runner = isolated(info.name, runner, options.path, _limits(settings))
+            return info, runner
+
+        return in_words(entry, work)
 
     in_words(entry, lambda: _check_lock(settings, entry, version))
     (info, runner), why = with_pipeline_if_it_fits(
@@ -280,6 +291,15 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         machine=_machine(settings, entry),
         kept=Kept(ProfileCache(runtime.profile_cache), VerdictCache(kept), FindingsCache(kept)),
         about=_description(entry, version),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    """What the process of a model may take."""
+    runtime = settings.runtime
+    return Limits(
+        runtime.max_model_bytes or memory_limit(),
+        Patience(runtime.load_timeout, run=settings.limits.request_timeout + runtime.load_timeout),
     )
 
 

@@ -14,6 +14,13 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class Isolation(StrEnum):
+    """Where a model runs: ``THREAD`` of the service's process, or a ``PROCESS`` of its own."""
+
+    THREAD = "thread"
+    PROCESS = "process"
+
+
 class ReadyWhen(StrEnum):
     """Which of the models that should be served must be, for the service to be ready."""
 

@@ -84,7 +84,8 @@ class Manager:
                 for source in sources:
                     self._engine.report(source.name, source.version, State.LOADING)
                 for source in sources:
-                    loading = asyncio.create_task(self._load(source))
+                    # nothing is served yet whose clients a version could fail
+                    loading = asyncio.create_task(self._load(source, Choice(force=True)))
                     slow.append(loading)
                     await asyncio.wait({loading}, timeout=self._patience)
                     if not loading.done():

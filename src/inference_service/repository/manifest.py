@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from inference_service.core.errors import InvalidModel, render_path
+from inference_service.core.lifecycle import Isolation
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.routing import Routing, Shadow
 from inference_service.core.tensors import BatchMode
@@ -108,6 +109,7 @@ class Runtime(_Section):
 
     slots: Threads | None = None
     intra_op_threads: Threads | None = None
+    isolation: Isolation | None = None
     constants: dict[str, Any] = {}
 
     @model_validator(mode="after")

@@ -67,7 +67,7 @@ class OutcomeObserver:
         self._outcomes: dict[tuple[str, str], list[int]] = {}
         self._loads = Counter(
             "inference_model_loads",
-            "Loads of versions: loaded, failed (broken, or refused by a check), or rolled back",
+            "Versions that were loaded, refused by a check before the swap, or rolled back",
             ("model", "version", "outcome"),
             registry=registry,
         )
@@ -88,21 +88,20 @@ class OutcomeObserver:
 
     def finished(self, record: RequestRecord) -> None:
         """See `Observer.finished`."""
-        if record.outcome == "ok":
-            self._add((record.model, record.version), 1, 0)
-        elif record.outcome in _FAILURES:
-            self._add((record.model, record.version), 1, 1)
+        ok = record.outcome == "ok"
+        if ok or record.outcome in _FAILURES:
+            self._count(record.model, record.version, 1, int(not ok))
 
     def answered(self, requests: AnsweredRequests) -> None:
         """See `Observer.answered`."""
-        self._add((requests.model, requests.version), len(requests.rows), 0)
+        self._count(requests.model, requests.version, len(requests.seconds), 0)
 
-    def _add(self, key: tuple[str, str], total: int, failed: int) -> None:
-        sums = self._outcomes.get(key)
+    def _count(self, model: str, version: str, requests: int, failures: int) -> None:
+        sums = self._outcomes.get((model, version))
         if sums is None:
-            sums = self._outcomes[key] = [0, 0]
-        sums[0] += total
-        sums[1] += failed
+            sums = self._outcomes[model, version] = [0, 0]
+        sums[0] += requests
+        sums[1] += failures
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
