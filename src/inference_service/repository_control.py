@@ -126,15 +126,16 @@ def repository_watch(
     return RepositoryWatch(look, changes.follow, interval)
 
 
-def stored_repository(settings: Settings) -> StoredRepository | None:
-    """The copy of the repository's object store; None where it is a folder.
+def located(settings: Settings) -> tuple[Settings, Refresh | None]:
+    """The settings with the repository's folder: a copy, if it lies in a store, and its refresh.
 
     Raises InvalidModel where the store can't be had and there is no copy.
     """
     repository = settings.repository
     if repository.store is None:
-        return None
+        return settings, None
     cache = repository.store_cache or user_cache()
     if cache is None:
         raise InvalidModel("there is no folder for a copy of the store (repository.store_cache)")
-    return StoredRepository(repository.store, cache)
+    stored = StoredRepository(repository.store, cache)
+    return settings.model_copy(update={"models": stored.path}), stored.refresh

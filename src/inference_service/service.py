@@ -26,9 +26,9 @@ from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.repository_control import (
     ModelChanges,
+    located,
     repository_control,
     repository_watch,
-    stored_repository,
 )
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
@@ -82,11 +82,7 @@ class Service:
         each, in a thread. Without settings those of the environment are used.
         Raises InvalidSettings or InvalidModel (there is nothing to serve).
         """
-        settings = settings or load_settings()
-        stored = stored_repository(settings)
-        if stored is not None:
-            settings = settings.model_copy(update={"models": stored.path})
-        refresh = None if stored is None else stored.refresh
+        settings, refresh = located(settings or load_settings())
         self.settings = settings
         self.security = security_of(settings)
         self._sources = version_sources(settings)

@@ -1,5 +1,6 @@
 """Copies of repositories and backups: what a store, a kill or a broken line leaves behind."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from inference_service import Service
+from inference_service.core.errors import InvalidModel
+from inference_service.core.requests import ModelRef
+from inference_service.settings import Settings
 from inference_service.stores.backup import back_up, dates, restore, verify
 from inference_service.stores.base import FolderStore, Stored, StoreFailed
 from inference_service.stores.clouds import CloudStore, open_store
 from inference_service.stores.mirror import Mirror
+from tests import onnx_models
 from tests.conftest import ROOT
 from tests.ports import free_port
+from tests.support import running, until
 
 
 def put(folder: Path, **files: str) -> None:
@@ -141,6 +148,10 @@ KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
+from inference_service import Service
+from inference_service.core.errors import InvalidModel
+from inference_service.core.requests import ModelRef
+from inference_service.settings import Settings
 from inference_service.stores.backup import back_up, restore
 from inference_service.stores.base import FolderStore
 from inference_service.stores.mirror import Mirror
@@ -285,3 +296,31 @@ def test_a_store_that_is_down_is_told_and_the_copy_stays(
 ) -> None:
     with pytest.raises(StoreFailed, match="s3://absent: can't be listed"):
         open_store("s3://absent").list()
+
+
+async def test_a_repository_in_a_store_is_served_also_while_the_store_is_down(
+    tmp_path: Path,
+) -> None:
+    origin = tmp_path / "origin"
+    onnx_models.save(onnx_models.multiplier(2), origin / "m" / "1" / "model.onnx")
+    settings = Settings.model_validate(
+        {
+            "models": f"file://{origin}",
+            "repository": {
+                "store_cache": tmp_path / "cache", "store_interval": 0.05, "watch": True,
+            },
+        }
+    )  # fmt: skip
+    service = Service(settings)
+    async with running(service):
+        onnx_models.save(onnx_models.multiplier(3), origin / "m" / "2" / "model.onnx")
+        await until(lambda: service.engine.describe(ModelRef("m")).version == 2)
+    shutil.rmtree(origin)
+    again = Service(settings)
+    async with running(again):
+        assert again.engine.describe(ModelRef("m")).version == 2
+    empty = settings.model_copy(
+        update={"repository": settings.repository.model_copy(update={"store_cache": origin})}
+    )
+    with pytest.raises(InvalidModel, match=r"the model repository can't be fetched: .*no folder"):
+        Service(empty)
