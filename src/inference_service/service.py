@@ -30,6 +30,7 @@ from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.repository_control import (
     ModelChanges,
+    located,
     repository_control,
     repository_watch,
 )
@@ -44,7 +45,7 @@ from inference_service.telemetry.prometheus import (
     process_registry,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
-from inference_service.telemetry.rollouts import OutcomeObserver
+from inference_service.telemetry.rollouts import OutcomeObserver, watch_shadows
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web.access import AccessControl
@@ -85,7 +86,8 @@ class Service:
         each, in a thread. Without settings those of the environment are used.
         Raises InvalidSettings or InvalidModel (there is nothing to serve).
         """
-        self.settings = settings = settings or load_settings()
+        settings, refresh = located(settings or load_settings())
+        self.settings = settings
         self.security = security_of(settings)
         self._sources = version_sources(settings)
         if on_progress is not None:
@@ -107,19 +109,20 @@ class Service:
             budget=_budget(settings),
             rollout=_rollout(settings, self.engine, outcomes),
         )
-        self._changes = ModelChanges(settings, self.manager, self._models_changed)
-        self._watch = repository_watch(settings, self._changes)
+        changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
+        self._watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
         watch_models(self.registry, self.engine)
         watch_service(self.registry, self.admission, cores(settings), memory_limit())
         self._lag = LoopLag(self.registry)
+        watch_shadows(self.registry, self.engine.comparisons)
         if settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
         self._recorder = _recorder(settings)
 
         edge = self._edge(observer)
-        control = repository_control(settings, self._changes)
+        control = repository_control(settings, changes)
         server = oip.ServerInfo(NAME, __version__, sums.of, control)
         self._decoders = _decoders(settings)
         edge.exchange.decoders = self._decoders or Here()
@@ -212,7 +215,7 @@ class Service:
         await self._registration.stop()
         if self._watch is not None:
             self._watch.stop()
-        self.manager.close()
+        self.manager.rollout.close()
         if self._loading is not None:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:

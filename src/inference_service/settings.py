@@ -36,6 +36,9 @@ PREFIX = "INFERENCE_SERVICE_"
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_|$)")
 
 
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
 class InvalidSettings(InferenceServiceError):  # noqa: N818
     """A setting can't be used; the message names it."""
 
@@ -84,6 +87,17 @@ class RepositorySettings(_Section):
     )
     public_key: Path | None = Field(
         None, description="PEM file of the Ed25519 key that models.lock must be signed with"
+    )
+    store: str | None = Field(
+        None,
+        description="URL of an object store that holds the repository (s3://, gs://, az://, "
+        "oss://); the same as models = URL",
+    )
+    store_cache: Path | None = Field(
+        None, description="a folder for what is fetched from it; unset: the user's cache folder"
+    )
+    store_interval: PositiveFloat = Field(
+        30.0, description="seconds between two looks at the store"
     )
     watch: bool = Field(
         True, description="load models again when their files change, and serve what is new"
@@ -317,6 +331,18 @@ class Settings(BaseSettings):
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
     platforms: PlatformSettings = PlatformSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _models_of_a_store(cls, given: Any) -> Any:
+        """A URL is no path: ``Path`` would take ``s3://models`` for ``s3:/models``."""
+        if not isinstance(given, dict) or not _URL.match(str(given.get("models", ""))):
+            return given
+        rest = {name: value for name, value in given.items() if name != "models"}
+        repository = rest.get("repository") or {}
+        if isinstance(repository, BaseModel):
+            repository = repository.model_dump(exclude_unset=True)
+        return {**rest, "repository": {**repository, "store": str(given["models"])}}
 
     @model_validator(mode="after")
     def _admin_is_known(self) -> Self:

@@ -92,13 +92,17 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model version's place in its life; ``error`` says why it failed."""
+    """A model version's place in its life; ``error`` says why it failed.
+
+    ``traffic`` is its share of the requests that name no version.
+    """
 
     name: str
     version: int
     state: State
     error: str = ""
     info: ModelInfo | None = None
+    traffic: float = 0.0
 
 
 Outcome: TypeAlias = Tensors | Exception

@@ -140,7 +140,8 @@ class InferenceService:
     async def _index(self, request: Any, _: _Context) -> dict[str, Any]:
         names = await self._server.control.names()
         found = index_of(self._engine, names, ready_only=request.ready)
-        return {"models": [entry.model_dump(exclude_none=True) for entry in found]}
+        shown = {"name", "version", "state", "reason"}
+        return {"models": [entry.model_dump(exclude_none=True, include=shown) for entry in found]}
 
     async def _load(self, request: Any, context: _Context) -> dict[str, Any]:
         self._check_admin(context)
