@@ -29,6 +29,7 @@ from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.core.lifecycle import Isolation, ReadyWhen
 from inference_service.core.tensors import NonFinite
 from inference_service.faults import did_you_mean, first_fault
+from inference_service.logs.settings import LogSettings
 from inference_service.security.settings import SecuritySettings
 
 PREFIX = "INFERENCE_SERVICE_"
@@ -308,6 +309,7 @@ class Settings(BaseSettings):
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
+    log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
     def _admin_is_known(self) -> Self:
