@@ -36,7 +36,8 @@ class ModelChanges:
         """
         try:
             found = in_daemon(lambda: model_sources(self._settings, name, choice.default), "scan")
-            await self._manager.load(name, await asyncio.wrap_future(found), choice)
+            sources = await asyncio.wrap_future(found)
+            await self._manager.load(name, sources, choice)
         finally:
             self._on_change()
 

@@ -110,7 +110,8 @@ class Manager:
                 for source in sources:
                     self._engine.report(source.name, source.version, State.LOADING)
                 for source in sources:
-                    loading = asyncio.create_task(self._load(source))
+                    # nothing is served yet whose clients a version could fail
+                    loading = asyncio.create_task(self._load(source, Choice(force=True)))
                     slow.append(loading)
                     await asyncio.wait({loading}, timeout=self._patience)
                     if not loading.done():
@@ -230,6 +231,7 @@ class Manager:
             await self._engine.replace(worker)
         else:
             self._rollout.replace(worker, before)
+        self._engine.route(source.name, source.routing)
         self._rollout.tell(*key, "loaded")
         await self._residence.make_room(None, worker.info.ref)
 
@@ -276,6 +278,7 @@ class Manager:
         except Exception as error:
             log.error("model %s version %d failed to load: %s", *key, error)
             self._engine.note(*key, f"the changed files are not served: {error}")
+            self._rollout.tell(*key, "failed")
             return str(error)
         await self.activate(candidate)
         return None
@@ -351,3 +354,4 @@ class Manager:
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)
         self._engine.report(source.name, source.version, State.FAILED, error)
+        self._rollout.tell(source.name, source.version, "failed")
