@@ -23,6 +23,7 @@ from inference_service.engine.gate import GateRules
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
 from inference_service.engine.rollout import Rollout, RolloutRules
+from inference_service.logs.access import AccessLog
 from inference_service.platforms.routes import standing_of
 from inference_service.platforms.setup import registration
 from inference_service.processes.decoders import ProcessDecoders, TaskPool
@@ -37,6 +38,7 @@ from inference_service.repository_control import (
 from inference_service.runtime.memory import memory_limit
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
+from inference_service.serving.exchange import Teller, Tellers
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
 from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
@@ -192,8 +194,15 @@ class Service:
         client_header = "" if self.security.authorizer else limits.client_header.lower()
         return Edge(
             serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
-            client_header.encode(), wire.non_finite, wire.compress_answers,
+            client_header.encode(), wire.non_finite, wire.compress_answers, self._teller(),
         )  # fmt: skip
+
+    def _teller(self) -> Teller | None:
+        """What tells of single requests; None, and no work for it, unless it is wanted."""
+        tellers: list[Teller] = []
+        if self.settings.log.access_sample > 0:
+            tellers.append(AccessLog(self.settings.log.access_sample))
+        return Tellers(tellers) if tellers else None
 
     def _problem(self) -> str | None:
         return self.manager.problem() if self._started else _NOT_RUNNING

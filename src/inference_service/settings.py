@@ -29,6 +29,7 @@ from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.core.lifecycle import Isolation, ReadyWhen
 from inference_service.core.tensors import NonFinite
 from inference_service.faults import did_you_mean, first_fault
+from inference_service.logs.settings import LogSettings
 from inference_service.platforms.settings import PlatformSettings, platform_port
 from inference_service.security.settings import SecuritySettings
 
@@ -330,6 +331,7 @@ class Settings(BaseSettings):
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
+    log: LogSettings = LogSettings()
     platforms: PlatformSettings = PlatformSettings()
 
     @model_validator(mode="before")

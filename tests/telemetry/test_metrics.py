@@ -92,10 +92,11 @@ def test_loads_are_told_with_their_times() -> None:
     observer = Observers([PrometheusObserver(registry), outcomes])
     observer.loaded(LoadRecord(REF, False, 9.0))
     observer.loaded(LoadRecord(REF, True, 2.0, 0.5))
-    outcomes.note("m", 1, "refused")
+    outcomes.note("m", 1, "failed")
+    outcomes.note("m", 1, "rolled_back")
     assert registry.get_sample_value("inference_model_load_seconds", MODEL) == 2.0
     assert registry.get_sample_value("inference_model_warm_up_seconds", MODEL) == 0.5
-    for outcome in ("failed", "refused"):
+    for outcome in ("failed", "rolled_back"):
         labels = {**MODEL, "outcome": outcome}
         assert registry.get_sample_value("inference_model_loads_total", labels) == 1
 

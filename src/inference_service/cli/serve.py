@@ -1,6 +1,6 @@
 """``inference-service serve``."""
 
-import logging
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def serve(path: str | None, config: Path | None, *, allow_anonymous: bool, **opt
     Every option can also be set in the environment (INFERENCE_SERVICE_PORT=9000) or in the --config
     file; the command line wins over the environment, the environment over the file.
     """
+    from inference_service.logs.setup import logging_to_stderr
     from inference_service.process import tuned_process
     from inference_service.security.setup import check_exposure
     from inference_service.server import DrainingServer
@@ -56,13 +57,10 @@ def serve(path: str | None, config: Path | None, *, allow_anonymous: bool, **opt
             freeze()
             _announce(service, server.port)
 
-    with tuned_process() as freeze:
+    with tuned_process() as freeze, ExitStack() as logs:
         try:
             settings = load_settings(config, models=path, **options)
-            logging.basicConfig(
-                level=settings.log_level.upper(),
-                format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            )
+            logs.enter_context(logging_to_stderr(settings.log_level, settings.log.format))
             exposed = check_exposure(settings, allowed=allow_anonymous)
             if exposed:
                 click.secho(f"warning: {exposed}", fg="yellow", err=True)

@@ -72,7 +72,7 @@ class OutcomeObserver:
         self._outcomes: dict[tuple[str, str], list[int]] = {}
         self._loads = Counter(
             "inference_model_loads",
-            "Loads by outcome: loaded, failed, refused before the swap, or rolled back",
+            "Versions that were loaded, have failed (or were refused), or were rolled back",
             ("model", "version", "outcome"),
             registry=registry,
         )
@@ -87,8 +87,6 @@ class OutcomeObserver:
 
     def loaded(self, record: LoadRecord) -> None:
         """See `Observer.loaded`. What was loaded may be refused yet: `note` tells the end."""
-        if not record.ok:
-            self.note(record.model.name, record.model.version or 0, "failed")
 
     def rejected(self, model: str, reason: str) -> None:
         """See `Observer.rejected`."""
