@@ -16,7 +16,7 @@ WIDEST_RECORD = 12
 """Fields of a dataclass or named tuple: its constructor takes each of them."""
 WIDER = {
     "BatchPolicy": 64,  # all constants of the scheduler in one place, each with unit and reason
-    "ModelInfo": 22,
+    "ModelInfo": 23,
     "Result": 13,
     "_Plain": 16,  # the fields of a cached finding, as they stand in its file
 }

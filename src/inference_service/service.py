@@ -26,6 +26,7 @@ from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
+from inference_service.telemetry.feed import Feed, Reader
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
     process_registry,
@@ -108,7 +109,13 @@ class Service:
         self._routes = routes.add_predictions(
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
-        routes.add_pages(app, self.registry, self.engine, settings.limits.max_body_bytes)
+        reader = Reader(
+            self.engine, self.engine.running, sums, self.admission,
+            problem=self._problem, slots=cores(settings),
+        )  # fmt: skip
+        feed = Feed(reader.read, lambda: self.health.leaving)
+        limit = settings.limits.max_body_bytes
+        routes.add_pages(app, self.registry, self.engine, feed, limit)
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0

@@ -69,6 +69,10 @@ class LocalEngine:
         """See `Engine.queued`."""
         return {worker.info.ref: worker.queue_rows for worker in self.workers()}
 
+    def running(self) -> Mapping[ModelRef, int]:
+        """Runs in progress, for each version that is ready."""
+        return {worker.info.ref: worker.running for worker in self.workers()}
+
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""
         return explained(self.resolve(model), self.clock())
