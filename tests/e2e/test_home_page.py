@@ -163,13 +163,14 @@ def test_a_digit_is_drawn_with_the_mouse(home: Page) -> None:
     panel.locator("button.example").first.wait_for()  # they move the pad down
     box = panel.locator(".pad").bounding_box()
     assert box is not None
-    x, y = box["x"], box["y"]
-    home.mouse.move(x + 60, y + 40)
+    points = [(65, 60), (100, 30), (135, 60), (110, 110), (60, 165), (145, 165)]
+    (x, y), *others = [(box["x"] + x, box["y"] + y) for x, y in points]
+    home.mouse.move(x, y)
     home.mouse.down()
-    home.mouse.move(x + 140, y + 40, steps=8)
-    home.mouse.move(x + 90, y + 165, steps=12)
+    for x, y in others:
+        home.mouse.move(x, y, steps=8)
     home.mouse.up()
-    panel.locator(".big", has_text="7").wait_for()
+    panel.locator(".big", has_text="2").wait_for()
     keep(home, "home-digit-drawn")
 
 

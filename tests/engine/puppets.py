@@ -8,6 +8,7 @@ import numpy as np
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import (
+    AnsweredRequests,
     Audit,
     BatchRecord,
     Job,
@@ -55,6 +56,7 @@ class PuppetRunner:
         self.audits: list[tuple[Audit, Callable[[str], None]]] = []
         self.closed = False
         self.inline = False
+        self.memory_bytes = 0
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         run = Run(job, done)
@@ -92,6 +94,12 @@ class Notebook:
 
     def finished(self, record: RequestRecord) -> None:
         self.requests.append(record)
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        names = requests[:3]
+        self.requests += [
+            RequestRecord(*names, "ok", *numbers) for numbers in zip(*requests[3:], strict=True)
+        ]
 
     def violated(self, model: ModelRef) -> None:
         self.violations.append(model)

@@ -106,6 +106,8 @@ async def test_a_request_that_may_not_share_a_run_is_not_cut_either() -> None:
 
 # Audits
 
+DIFFERENCE = "a row's output 'y' alone is not what it was among other requests'"
+
 
 async def merged_run(stage: Stage) -> None:
     tasks = [stage.ask(1), stage.ask(2, 3)]
@@ -132,9 +134,31 @@ async def test_a_row_of_a_merged_run_is_run_again_when_idle() -> None:
     await asyncio.sleep(0.1)
     audit, done = stage.runner.audits[1]
     assert (audit.part, audit.row) == (1, 1), "each row has its turn"
-    done("a row's output 'y' alone is not what it was among other requests'")
+    for _ in range(2):
+        done(DIFFERENCE)
+        assert stage.worker.info.signature.mode is BatchMode.MERGE, "it is compared again first"
+        again, done = stage.runner.audits[-1]
+        assert again is audit
+    done(DIFFERENCE)
     assert stage.worker.info.signature.mode is BatchMode.WHOLE
     assert stage.notebook.violations == [stage.worker.info.ref]
+
+
+@story
+async def test_a_difference_that_does_not_come_again_ends_nothing() -> None:
+    stage = Stage()
+    await merged_run(stage)
+    await asyncio.sleep(0.1)
+    _, done = stage.runner.audits[-1]
+    done(DIFFERENCE)
+    _, done = stage.runner.audits[-1]
+    done("")
+    assert stage.worker.info.signature.mode is BatchMode.MERGE
+    assert not stage.notebook.violations
+    await asyncio.sleep(10.0)
+    await merged_run(stage)
+    await asyncio.sleep(0.1)
+    assert len(stage.runner.audits) == 3, "audits go on"
 
 
 @story

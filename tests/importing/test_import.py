@@ -15,7 +15,7 @@ from onnx import helper
 from inference_service.cli import main
 from inference_service.core.errors import InvalidModel
 from inference_service.importing.extras import PACKAGES
-from inference_service.importing.importer import Report, Request, import_model
+from inference_service.importing.importer import ImportRequest, Report, import_model
 from inference_service.repository.manifest import read_manifest
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests.conftest import ROOT
@@ -23,7 +23,7 @@ from tests.onnx_models import FLOAT, build, fixed_reshape, save
 
 
 def imported(source: Path | str, models: Path, **options: Any) -> Report:
-    return import_model(Request(str(source), models, **options))
+    return import_model(ImportRequest(str(source), models, **options))
 
 
 def scores() -> onnx.ModelProto:
@@ -132,7 +132,7 @@ def test_the_service_never_holds_a_framework() -> None:
         "'transformers', 'skl2onnx', 'onnxmltools'} & set(sys.modules)))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
     )
     assert run.stdout.strip() == "[]"
 

@@ -1,46 +1,15 @@
 """scikit-learn and LightGBM as the tutorials have them: train, import, serve, ask."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import requests
-import uvicorn
 
-from inference_service import Settings, create_app
 from inference_service.core.errors import InvalidModel
-from inference_service.importing.importer import Request, import_model
+from inference_service.importing.importer import ImportRequest, import_model
+from tests.importing.serving import predicted
 from tests.tools import need_package
-
-
-@contextmanager
-def served(models: Path, name: str) -> Iterator[str]:
-    """The service of this process on a port of its own, as the tutorials' clients ask it."""
-    settings = Settings(models=models, default_model=name)
-    ready = threading.Event()
-    app = create_app(settings, on_loaded=lambda _: ready.set())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        assert ready.wait(60)
-        while not server.started:
-            thread.join(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-
-
-def predicted(models: Path, name: str, input_data: Any) -> Any:
-    """What the tutorials' client does."""
-    with served(models, name) as url:
-        return requests.post(url + "/predict", json=input_data, timeout=30).json()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +32,7 @@ def test_a_pipeline_of_numbers_answers_predict_and_predict_proba(
     x, y = iris
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y)
     skops.io.dump(model, tmp_path / "iris.skops")
-    report = import_model(Request(str(tmp_path / "iris.skops"), tmp_path / "models"))
+    report = import_model(ImportRequest(str(tmp_path / "iris.skops"), tmp_path / "models"))
     assert report.batching == "proven"
     answer = predicted(tmp_path / "models", "iris", x[::10].tolist())
     assert answer["label"] == model.predict(x[::10]).tolist()
@@ -82,7 +51,7 @@ def test_a_text_model_answers_texts(iris: object, tmp_path: Path) -> None:
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression())
     model.fit(texts, labels)
     skops.io.dump(model, tmp_path / "mood.skops")
-    import_model(Request(str(tmp_path / "mood.skops"), tmp_path / "models"))
+    import_model(ImportRequest(str(tmp_path / "mood.skops"), tmp_path / "models"))
     asked = ["Good, x good film", "über naïve bad", "nothing known"]
     answer = predicted(tmp_path / "models", "mood", asked)
     assert answer["label"] == model.predict(asked).tolist()
@@ -108,8 +77,8 @@ def test_columns_of_a_table_become_inputs_of_their_own(
     joblib.dump(model, tmp_path / "houses.joblib")
     source = str(tmp_path / "houses.joblib")
     with pytest.raises(InvalidModel, match="--allow-pickle"):
-        import_model(Request(source, tmp_path / "models"))
-    import_model(Request(source, tmp_path / "models", allow_pickle=True))
+        import_model(ImportRequest(source, tmp_path / "models"))
+    import_model(ImportRequest(source, tmp_path / "models", allow_pickle=True))
     answer = predicted(tmp_path / "models", "houses", {"city": ["Oslo"], "size": [5.1]})
     wanted = model.predict_proba(pandas.DataFrame({"city": ["Oslo"], "size": [5.1]}))
     np.testing.assert_allclose(np.ravel(answer["probabilities"]), wanted[0], atol=1e-5)
@@ -125,7 +94,7 @@ def test_a_pickle_is_not_read_without_the_flag(iris: object, tmp_path: Path) -> 
 
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(InvalidModel, match="runs code"):
-        import_model(Request(str(tmp_path / "m.pkl"), tmp_path / "models"))
+        import_model(ImportRequest(str(tmp_path / "m.pkl"), tmp_path / "models"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -139,7 +108,7 @@ def test_lightgbm_answers_what_its_own_classifier_does(
     y = np.repeat([0, 1, 2], 50)
     model = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1).fit(x, y)
     model.booster_.save_model(tmp_path / "trees.txt")
-    report = import_model(Request(str(tmp_path / "trees.txt"), tmp_path / "models"))
+    report = import_model(ImportRequest(str(tmp_path / "trees.txt"), tmp_path / "models"))
     assert report.batching == "proven"
     answer = predicted(tmp_path / "models", "trees", x[::10].tolist())
     wanted = model.booster_.predict(x[::10])

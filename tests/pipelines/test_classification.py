@@ -130,6 +130,13 @@ def test_a_labels_file_has_a_line_for_each_class(tmp_path: Path) -> None:
         pipeline.tasks(IMAGE)
 
 
+def test_texts_are_brought_into_one_form_of_unicode() -> None:
+    composed, _ = ask(task(TEXT, "text-classification"), "\u00e9")
+    apart = task(TEXT, "text-classification", normal_form="NFC")
+    decomposed, _ = ask(apart, "e\u0301")
+    assert decomposed["characters"].tolist() == composed["characters"].tolist()
+
+
 def test_a_text_becomes_the_numbers_of_its_characters() -> None:
     inputs, result = ask(task(TEXT, "text-classification", lower=True), "Grün")
     assert inputs["characters"].tolist() == [[ord(c) for c in "grün"]]

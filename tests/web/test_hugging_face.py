@@ -105,6 +105,9 @@ def test_texts_are_ranked_as_cohere_does(post: Callable[..., Any]) -> None:
     (first,) = found["results"]
     assert first["document"] == {"text": "good cat"}
     assert (first["index"], first["relevance_score"]) == (1, pytest.approx(sigmoid(3), abs=1e-5))
+    for wrong in ({}, {"text": 1}, 3):
+        told = post("/v1/rerank", 400, query="cat", documents=["cat", wrong])
+        assert told["error"].startswith("documents[1]")
     assert "can't rank texts" in post("/v1/rerank", 400, **asked | {"model": "mood"})["error"]
 
 

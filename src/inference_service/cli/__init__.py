@@ -3,11 +3,13 @@
 import click
 
 from inference_service._version import __version__
+from inference_service.cli.bench import bench
 from inference_service.cli.check import check
 from inference_service.cli.import_model import import_command
 from inference_service.cli.keys import keys
 from inference_service.cli.lock import lock
 from inference_service.cli.new import new
+from inference_service.cli.predict import predict
 from inference_service.cli.serve import serve
 from inference_service.cli.simulate import simulate, tune
 
@@ -27,6 +29,8 @@ main.add_command(serve)
 main.add_command(check)
 main.add_command(import_command)
 main.add_command(new)
+main.add_command(predict)
+main.add_command(bench)
 main.add_command(keys)
 main.add_command(lock)
 main.add_command(simulate)

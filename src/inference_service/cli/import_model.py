@@ -66,12 +66,12 @@ def import_command(source: str, models: Path, **options: Any) -> None:
     converted, its batch axis is made free where that is provably right, and its answers are
     compared with the original's before anything is written. Exit status: 0 imported, 1 refused.
     """
-    from inference_service.importing.importer import Request, import_model
+    from inference_service.importing.importer import ImportRequest, import_model
 
     options["seconds"] = options.pop("timeout")
     options["accuracy_loss"] = options.pop("max_accuracy_loss")
     try:
-        report = import_model(Request(source, models, tell=_tell, **options))
+        report = import_model(ImportRequest(source, models, tell=_tell, **options))
     except (InferenceServiceError, OSError) as error:
         click.secho(f"Error: {error}", err=True, fg="red")
         sys.exit(1)

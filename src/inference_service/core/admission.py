@@ -49,6 +49,26 @@ class Admission:
             )
         return Permit(self, size)
 
+    def enter(self, size: int) -> None:
+        """Count a request of ``size`` bytes until `leave`, without an object for it.
+
+        Raises as `permit` does.
+        """
+        limits = self._limits
+        if (
+            self._closed
+            or self.requests >= limits.max_requests
+            or (self.requests and self.bytes + size > limits.max_bytes)
+        ):
+            self.permit(size)  # finds the words
+        self.requests += 1
+        self.bytes += size
+
+    def leave(self, requests: int, size: int) -> None:
+        """So many requests that have entered are over, of ``size`` bytes together."""
+        self.requests -= requests
+        self.bytes -= size
+
     def receive(self, declared: int) -> "Permit":
         """A permit for a body of ``declared`` bytes that is still to come, as a context manager.
 

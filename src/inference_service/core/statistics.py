@@ -78,11 +78,13 @@ class ModelStatistics:
     latencies: Latencies = field(default_factory=Latencies)
     last: float = 0.0
 
-    def succeeded(self, times: tuple[float, float, float, float, float], rows: int) -> None:
-        """One more request was answered: in all, in the queue, decoding, computing, encoding."""
+    def succeeded(
+        self, times: tuple[float, float, float, float, float], rows: int, requests: int = 1
+    ) -> None:
+        """More requests were answered: in all, in the queue, decoding, computing, encoding."""
         sums = (self.success, self.queue, self.decode, self.compute, self.encode)
         for durations, seconds in zip(sums, times, strict=True):
-            durations.count += 1  # not `add`: five calls for every request
+            durations.count += requests  # not `add`: five calls for every request
             durations.seconds += seconds
         self.rows += rows
         self.latencies.add(times[0])

@@ -135,13 +135,23 @@ class Transforms:
             if new in known and new != name:
                 raise InvalidModel(f"names.{name}: '{new}' is the name of another tensor")
 
+    @property
+    def changes_inputs(self) -> bool:
+        """Whether `preprocess` does anything."""
+        return bool(self.before or self.names)
+
+    @property
+    def changes_outputs(self) -> bool:
+        """Whether `postprocess` does anything."""
+        return bool(self.after or self.names)
+
     def name(self, own: str) -> str:
         """What clients call a tensor of the graph."""
         return self.names.get(own, own)
 
     def served(self, signature: Signature) -> Signature:
         """The signature as clients see it: the same one where nothing is changed."""
-        if not self.after and not self.names:
+        if not self.changes_outputs:
             return signature
         rows, name = signature.rows, self.name
         return replace(
@@ -185,7 +195,7 @@ class Transforms:
 
     def postprocess(self, outputs: Tensors) -> Tensors:
         """The tensors for the client."""
-        if not self.after and not self.names:
+        if not self.changes_outputs:
             return outputs
         answer: dict[str, Array] = {}
         for name, array in outputs.items():

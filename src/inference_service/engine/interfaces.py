@@ -57,9 +57,8 @@ class ModelInfo:
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
     what its pipeline can be asked for. ``guard`` decides by shapes which requests are refused or
     run alone; None: none. ``row_shapes`` are shapes of rows that the graph is known to take, by
-    input, and ``example_file`` is one that its tasks are; ``examples`` are all
-    that the home page offers. ``memory_bytes`` is an estimate of the
-    memory that it takes; 0: none is known.
+    input, and ``example_file`` is one that its tasks are; ``examples`` are all that the home page
+    offers.
     """
 
     name: str
@@ -84,7 +83,6 @@ class ModelInfo:
     row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     example_file: bytes = b""
     examples: Sequence[ExampleFile] = ()
-    memory_bytes: int = 0
     ref: ModelRef = field(init=False)
     """Name and version."""
     served: Signature = field(init=False)
@@ -150,6 +148,10 @@ class Runner(Protocol):
     """Executes batches of one model version. It calls back on the event loop, exactly once each."""
 
     @property
+    def memory_bytes(self) -> int:
+        """An estimate of what it takes, in bytes; 0: none is known."""
+
+    @property
     def inline(self) -> bool:
         """Whether runs happen on the event loop itself: then they need no slot."""
 
@@ -210,8 +212,11 @@ class ModelHandle(Protocol):
 class Engine(Protocol):
     """All that HTTP knows of inference; it may live in this process or in another."""
 
-    def resolve(self, model: ModelRef) -> ModelHandle:
+    def resolve(self, model: ModelRef, client: str = "") -> ModelHandle:
         """The loaded version that a request for ``model`` reaches: once for each request.
+
+        Where the versions of a model share the requests that name none, ``client`` decides: it
+        always gets the same one; "" is not known.
 
         Raises ModelNotFound or ModelNotReady.
         """
@@ -260,6 +265,23 @@ class RequestRecord(NamedTuple):
     encode_seconds: float = 0.0
 
 
+class AnsweredRequests(NamedTuple):
+    """Requests of one model version and protocol that were answered at the same time.
+
+    The fields are those of `RequestRecord`, with one number for each request.
+    """
+
+    model: str
+    version: str
+    protocol: str
+    seconds: Sequence[float]
+    queue_seconds: Sequence[float]
+    compute_seconds: Sequence[float]
+    rows: Sequence[int]
+    decode_seconds: Sequence[float]
+    encode_seconds: Sequence[float]
+
+
 class BatchRecord(NamedTuple):
     """One executed batch. Times are in seconds. (A tuple, as it is made for every batch.)
 
@@ -293,6 +315,9 @@ class Observer(Protocol):
 
     def finished(self, record: RequestRecord) -> None:
         """A request has ended, whichever way."""
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        """Several requests have ended with an answer: one call in place of one for each."""
 
     def violated(self, model: ModelRef) -> None:
         """Rows of one run have been found to depend on each other; the model is batched no more."""

@@ -8,7 +8,7 @@ from inference_service.core.requests import InferenceRequest, InferenceResponse,
 from inference_service.core.rows import RowLayout
 from inference_service.core.scheduling.entries import Entry
 from inference_service.core.tensors import Tensors
-from inference_service.engine.interfaces import OnDone, Outcome
+from inference_service.engine.interfaces import OnDone, Outcome, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Reply:
         self.layout = layout
         self.on_done: OnDone | None = on_done
         self.entry: Entry[Reply] | None = None
-        self.second: Reply | None = None
+        self.second: Ticket | None = None
         """The request has been queued again, alone."""
         self._answers = answers
         self.rows = rows

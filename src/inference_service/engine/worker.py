@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from inference_service.core.errors import (
     DeadlineExceeded,
-    ModelNotReady,
     Overloaded,
     RowsMismatch,
 )
-from inference_service.core.requests import InferenceRequest, Timing
+from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
 from inference_service.core.scheduling.buckets import padding_waste
 from inference_service.core.scheduling.entries import Batch, Drop, DropReason, Entry
 from inference_service.core.scheduling.layout import LayoutChoice
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.at_once import AtOnce
 from inference_service.engine.audit import Auditor, batched_no_more
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import (
@@ -29,10 +29,12 @@ from inference_service.engine.interfaces import (
     OnDone,
     Runner,
     RunResult,
+    Ticket,
 )
 from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Answers, Reply
 from inference_service.engine.sharing import Sharing, Submit
+from inference_service.engine.sleeping import Gone, Successor
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ class Worker:
         self._runner = runner
         self._observer = observer
         self._dispatcher = dispatcher
+        self.used_at, self.memory_bytes = 0.0, runner.memory_bytes  # when a run has last ended
+        self.successor: Successor = Gone(info.ref)  # for requests that come during the drain
         self._loop = asyncio.get_running_loop()
         self.submit: Submit = self._submit
         """See `ModelHandle.submit`."""
@@ -79,10 +83,21 @@ class Worker:
         self._idle = asyncio.Event()  # of interest to a drain alone
         self._keys = BatchKeys(info)
         self._apart = False  # after a violation of batch safety no request shares a run
+        self._at_once = AtOnce(runner, self.scheduler.estimates, self._note)
         self._auditor: Auditor | None = None
         if info.signature.mode is BatchMode.MERGE:
-            clock = dispatcher.clock
-            self._auditor = Auditor(runner, clock, lambda: self._unoccupied, self.violated)
+            self._auditor = Auditor(runner, dispatcher.clock, self._unoccupied, self.violated)
+
+    def answer_at_once(self, request: InferenceRequest) -> InferenceResponse | Exception | None:
+        """The answer to a lone request, which is run here and now: see `AtOnce`. None: submit it.
+
+        For an edge that knows that no other request is about to come. Raises InvalidInput.
+        """
+        occupied = self.scheduler.requests or self._dispatcher.busy or self._draining
+        if occupied or self._apart or not self._runner.inline or self.info.share_identical:
+            return None
+        threads = self.layouts.layout.threads
+        return self._at_once.run(self.info, request, threads, self._keys.row_elements)
 
     @property
     def queue_rows(self) -> int:
@@ -94,10 +109,10 @@ class Worker:
         """Batches that run."""
         return len(self._running)
 
-    def _submit(self, request: InferenceRequest, on_done: OnDone) -> Reply:
+    def _submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
         info = self.info
         if self._draining:
-            raise ModelNotReady(f"model {info.ref} is being unloaded")
+            return self.successor.submit(request, on_done)
         rows = info.signature.check(request.inputs, request.outputs)
         alone = (info.guard is not None and info.guard.alone(request.inputs)) or self._apart
         if alone and not info.policy.sizes:
@@ -270,7 +285,7 @@ class Worker:
             if isinstance(outcome, Exception):  # its other rows need not run any more
                 self.scheduler.finish(entry)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
-        now = self._dispatcher.clock()
+        now = self.used_at = self._dispatcher.clock()
         self.scheduler.ended(batch, result.seconds, now, learn=learn)
         auditor = self._auditor
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
@@ -289,14 +304,17 @@ class Worker:
             wasted=result.seconds * ended_before / batch.rows,
             padding=None if self.info.padding.trivial else _padding(batch, self.info),
         )
-        self.recent.append(record)
-        self._observer.batched(record)
+        self._note(record)
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
-    @property
     def _unoccupied(self) -> bool:
         return not self.scheduler.rows and not self._dispatcher.busy
+
+    def _note(self, record: BatchRecord) -> None:
+        self.recent.append(record)
+        self._observer.batched(record)
+        self.used_at = self._dispatcher.clock()
 
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:

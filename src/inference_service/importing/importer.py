@@ -38,7 +38,7 @@ EXAMPLE = "example.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ImportRequest:
     """What is to be imported, and how. See the options of the command."""
 
     source: str
@@ -100,7 +100,7 @@ class _Found:
     description: str = ""
 
 
-def import_model(request: Request, step: Step = lambda _: None) -> Report:
+def import_model(request: ImportRequest, step: Step = lambda _: None) -> Report:
     """Import a source as a new version. Raises InvalidModel, and OSError for a failed write."""
     source = recognised(request.source)
     name = request.name or source.suggested_name
@@ -117,7 +117,7 @@ def import_model(request: Request, step: Step = lambda _: None) -> Report:
         return _finished(found, source, request, place, step)
 
 
-def _converted(source: Source, request: Request, work: Path, stack: ExitStack) -> _Found:
+def _converted(source: Source, request: ImportRequest, work: Path, stack: ExitStack) -> _Found:
     if not source.framework:
         if source.format == "huggingface":
             folder = huggingface.read(source.path)
@@ -211,7 +211,9 @@ class _Checked:
     differences: tuple[Difference, ...]
 
 
-def _finished(found: _Found, source: Source, request: Request, place: _Place, step: Step) -> Report:
+def _finished(
+    found: _Found, source: Source, request: ImportRequest, place: _Place, step: Step
+) -> Report:
     folder, name, version = place.folder, place.name, place.version
     if not found.helper:
         entries = graph_edit.inputs_of(found.model)
@@ -260,7 +262,7 @@ def _finished(found: _Found, source: Source, request: Request, place: _Place, st
     )  # fmt: skip
 
 
-def _checked(found: _Found, freed: Freed, original: bytes, request: Request) -> _Checked:
+def _checked(found: _Found, freed: Freed, original: bytes, request: ImportRequest) -> _Checked:
     options = RuntimeOptions(1)
     content = freed.model.SerializeToString()
     model = open_model(content, options)

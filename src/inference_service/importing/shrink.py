@@ -17,7 +17,7 @@ from inference_service.safety import analyse
 from inference_service.safety.verdict import Status
 
 if TYPE_CHECKING:
-    from inference_service.importing.importer import Request
+    from inference_service.importing.importer import ImportRequest
 
 _CALIBRATION_ROWS = 256
 _OPTIMISED = 1e-4
@@ -52,7 +52,7 @@ class Shrunk:
 
 
 def shrunk(
-    model: OpenModel, content: bytes, rows: Tensors, request: "Request", work: Path
+    model: OpenModel, content: bytes, rows: Tensors, request: "ImportRequest", work: Path
 ) -> Iterator[Shrunk]:
     """The variants that were asked for, one after the other.
 
@@ -74,7 +74,7 @@ def shrunk(
 
 
 def _kept(
-    step: str, old: tuple[OpenModel, bytes], after: bytes, rows: Tensors, request: "Request"
+    step: str, old: tuple[OpenModel, bytes], after: bytes, rows: Tensors, request: "ImportRequest"
 ) -> Shrunk:
     model, before = old
     changed = open_model(after, RuntimeOptions(1))

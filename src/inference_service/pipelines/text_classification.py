@@ -1,5 +1,6 @@
 """A text in, labels out: ``[pipeline] kind = "text-classification"``."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,10 +26,12 @@ class TextOptions(ScoreOptions):
     """The graph takes a text as numbers: its characters (code points) or its bytes in UTF-8.
 
     Shorter rows are filled up with -1. ``max_length`` is the longest that it takes.
+    ``normal_form`` is of Unicode (UAX 15): an "é" may come as one code point or as two.
     """
 
     units: Literal["characters", "bytes"] = "characters"
     lower: bool = False
+    normal_form: Literal["NFC", "NFKC"] | None = None
     max_length: Amount = 2000
 
 
@@ -85,6 +88,8 @@ class ClassifyText:
         text = text_of(payload)
         if not text.strip():
             raise InvalidInput("the text is empty")
+        if options.normal_form is not None:
+            text = unicodedata.normalize(options.normal_form, text)
         if options.lower:
             text = text.lower()
         units = _units(text, options.units)

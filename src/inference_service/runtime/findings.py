@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,8 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plain:
-    """The part of `Findings` that is made of plain values."""
+class _Decided:
+    """A `Decision` without its row."""
 
     mode: BatchMode
     rows: RowLayout
@@ -78,6 +78,12 @@ class _Plain:
     warnings: tuple[str, ...]
     proven: bool
     max_rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """The rest of `Findings` that is made of plain values."""
+
     padding: Padding
     encoders: tuple[Encoder, ...]
     profiles: tuple[Profile, ...]
@@ -89,20 +95,18 @@ class _Plain:
     memory: int
 
 
-_PLAIN: TypeAdapter[_Plain] = TypeAdapter(_Plain)
+_DECIDED: TypeAdapter[_Decided] = TypeAdapter(_Decided)
+_MEASURED: TypeAdapter[_Measured] = TypeAdapter(_Measured)
 
 
 def written(found: Findings) -> str:
     """As JSON. Raises TypeError or ValueError for what can't be written."""
-    decision = found.decision
-    plain = _Plain(
-        decision.mode, decision.rows, decision.safety, decision.sizes, decision.warnings,
-        decision.proven, decision.max_rows, found.padding, found.encoders, found.profiles,
-        found.largest, found.growth, found.inline, found.warm, found.usual, found.memory,
-    )  # fmt: skip
-    row = decision.row
+    decision, row = found.decision, found.decision.row
+    decided = _Decided(**{name: getattr(decision, name) for name in _names(_Decided)})
+    measured = _Measured(**{name: getattr(found, name) for name in _names(_Measured)})
     content = {
-        "plain": _PLAIN.dump_python(plain, mode="json"),
+        "decided": _DECIDED.dump_python(decided, mode="json"),
+        "measured": _MEASURED.dump_python(measured, mode="json"),
         "analysis": analysis_written(found.analysis),
         "row": None if row is None else {name: _array_written(a) for name, a in row.items()},
     }
@@ -112,17 +116,20 @@ def written(found: Findings) -> str:
 def read(text: str | bytes) -> Findings:
     """What `written` wrote. Raises KeyError, TypeError or ValueError for anything else."""
     content = json.loads(text)
-    plain = _PLAIN.validate_python(content["plain"])
+    decided = _DECIDED.validate_python(content["decided"])
+    measured = _MEASURED.validate_python(content["measured"])
     row = content["row"]
     arrays = None if row is None else {str(name): _array_read(one) for name, one in row.items()}
-    decision = Decision(
-        plain.mode, plain.rows, plain.safety, plain.sizes, arrays, plain.warnings, plain.proven,
-        plain.max_rows,
-    )  # fmt: skip
+    decision = Decision(row=arrays, **{name: getattr(decided, name) for name in _names(_Decided)})
     return Findings(
-        decision, analysis_read(content["analysis"]), plain.padding, plain.encoders, plain.profiles,
-        plain.largest, plain.growth, plain.inline, plain.warm, plain.usual, plain.memory,
-    )  # fmt: skip
+        decision,
+        analysis_read(content["analysis"]),
+        **{name: getattr(measured, name) for name in _names(_Measured)},
+    )
+
+
+def _names(kind: type[_Decided] | type[_Measured]) -> list[str]:
+    return [one.name for one in fields(kind)]
 
 
 def _array_written(array: Array) -> dict[str, Any]:

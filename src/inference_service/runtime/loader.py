@@ -209,9 +209,12 @@ def _policy(options: LoadOptions, decision: Decision, sizes: tuple[int, ...]) ->
 
 def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, OrtRunner]:
     """Open, decide, check and warm up. Raises InvalidModel, or what a run raises."""
+    before = resident()
     loaded = inspect(options)
     warming()
-    return warmed(loaded, options)
+    info, runner = warmed(loaded, options)
+    runner.memory_bytes = max(0, resident() - before)
+    return info, runner
 
 
 def warmed(loaded: LoadedModel, options: LoadOptions) -> tuple[ModelInfo, OrtRunner]:

@@ -133,6 +133,8 @@ def restored(
     info = info_of(options, model, decision, found.padding)
     loaded = described(options, payloads, LoadedModel(info, model, decision, found.analysis))
     policy = replace(loaded.info.policy, max_batch_size=found.largest, max_growth=found.growth)
-    info = replace(loaded.info, policy=policy, profiles=found.profiles, memory_bytes=found.memory)
+    info = replace(loaded.info, policy=policy, profiles=found.profiles)
     row = decision.row if found.warm else None
-    return Warm(info, models, row, found.inline, found.usual).served()
+    info, runner = Warm(info, models, row, found.inline, found.usual).served()
+    runner.memory_bytes = found.memory
+    return info, runner

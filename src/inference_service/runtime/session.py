@@ -25,6 +25,7 @@ from inference_service.core.tensors import (
     render_shape,
     shape_fits,
 )
+from inference_service.runtime import arena, kept
 from inference_service.runtime.categories import KnownValues, known_values
 from inference_service.runtime.graph import Declared, read_declared
 from inference_service.runtime.locales import (
@@ -32,6 +33,7 @@ from inference_service.runtime.locales import (
     missing_locale,
     with_common_locale,
 )
+from inference_service.runtime.stopping import Stop
 
 ort.set_default_logger_severity(4)  # what goes wrong is in our own errors and in our own log
 
@@ -140,29 +142,13 @@ class Frame:
                     raise InvalidModel(f"{where}.{name}: no such tensor; there are {quoted(known)}")
 
 
-class Stop:
-    """Breaks a run off between two nodes of the graph.
-
-    The run's buffers must live until it has returned: freeing them before that crashes the process
-    (microsoft/onnxruntime#24601).
-    """
-
-    __slots__ = ("options",)
-
-    def __init__(self) -> None:
-        self.options = ort.RunOptions()
-
-    def set(self) -> None:
-        """Break it off, now or as soon as it begins."""
-        self.options.terminate = True
-
-
 @dataclass(frozen=True, slots=True)
 class OpenModel:
     """A session with its specs.
 
     ``maps`` are the outputs that come as lists of dicts (ZipMap), with their classes in the order
     of the scores; none where the file doesn't name them. ``optional`` inputs have a default.
+    ``options`` are those that it was opened with.
     """
 
     session: ort.InferenceSession
@@ -173,6 +159,7 @@ class OpenModel:
     constants: Tensors = field(default_factory=dict)
     optional: tuple[TensorSpec, ...] = ()
     known: KnownValues = field(default_factory=KnownValues)
+    options: RuntimeOptions | None = None
 
     @property
     def labels(self) -> dict[str, tuple[str, ...]]:
@@ -278,7 +265,9 @@ def open_model(
     constants = {spec.name: frame.array(spec) for spec in whole if spec.name in frame.constants}
     if known is None:
         known = known_values(source, inputs)
-    return OpenModel(session, inputs, outputs, maps, frame.axes, constants, optional, known)
+    return OpenModel(
+        session, inputs, outputs, maps, frame.axes, constants, optional, known, options
+    )
 
 
 def _session(
@@ -290,6 +279,7 @@ def _session(
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 4
     settings.enable_mem_pattern = options.one_shape
+    arena.bind(settings)
     spin = "1" if options.allow_spinning else "0"
     settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
     if data is not None:
@@ -301,7 +291,7 @@ def _session(
     if options.graph is not None:
         source = options.graph
     elif options.save is not None:
-        _save_to(settings, options.save)
+        kept.save_to(settings, options.save)
     try:
         return ort.InferenceSession(
             source if isinstance(source, bytes) else str(source),
@@ -317,21 +307,6 @@ def _session(
             folder = source.parent if isinstance(source, Path) else data
             return _session(changed, options, folder)
         raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
-
-
-def _save_to(settings: ort.SessionOptions, path: Path) -> None:
-    """Let a session write its optimised graph, and its weights as its kernels want them.
-
-    A session of that graph maps the weights into memory: they are read when a run needs them, are
-    shared by all sessions of the graph, and count as the file's pages, which the system may drop.
-    """
-    settings.optimized_model_filepath = str(path)
-    for name, value in (
-        ("optimized_model_external_initializers_file_name", f"{path.name}.weights"),
-        ("optimized_model_external_initializers_min_size_in_bytes", "1024"),
-        ("save_external_prepacked_constant_initializers", "1"),
-    ):
-        settings.add_session_config_entry(f"session.{name}", value)
 
 
 def _declared(source: Path | bytes, session: ort.InferenceSession) -> Declared:
@@ -366,7 +341,9 @@ def failed_node(error: BaseException) -> str | None:
 def out_of_memory(error: BaseException) -> bool:
     """Whether a run failed for want of memory: that says nothing of the values."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "allocat" in text or "bad_alloc" in text
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("allocat", "bad_alloc", "available memory")
+    )
 
 
 def translate(error: Exception, known: KnownValues | None = None) -> InvalidInput | ExecutionFailed:
@@ -376,10 +353,16 @@ def translate(error: Exception, known: KnownValues | None = None) -> InvalidInpu
     does so again: that is the client's. Memory that isn't there is ours, and all else.
     """
     found = _FAILED_NODE.search(str(error))
+    asked = arena.beyond(str(error))
     where = f" in the model's {found[1]} node '{found[2]}'" if found else ""
     text = _plain(error)
     kind = type(error).__name__
     is_clients = found is not None and not _OF_THE_MACHINE.search(text)
+    if asked is not None:
+        return InvalidInput(
+            f"these values ask for {asked >> 20} MiB of memory at once{where}, which is more than "
+            "a run may take (setting runtime.max_run_bytes)"
+        )
     if kind != "InvalidArgument" and not (kind in _OF_THE_RUN and is_clients):
         return ExecutionFailed(f"the model failed{where}: {text}")
     for pattern, words in _PLAINER:

@@ -24,21 +24,29 @@ because of a deadline that it never gave.
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
 
 from inference_service.core.admission import Admission, Permit
 from inference_service.core.errors import DeadlineExceeded, Unavailable
-from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef
+from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
 from inference_service.core.tensors import Tensors
-from inference_service.engine.interfaces import Engine, Observer, RequestRecord, Ticket
+from inference_service.engine.interfaces import (
+    AnsweredRequests,
+    Engine,
+    Observer,
+    RequestRecord,
+    Ticket,
+)
 from inference_service.serving.codec import ENCODE_OFF_LOOP_FROM, Call, Codec, Content, Head
 from inference_service.serving.request import Request
 
 _T = TypeVar("_T")
 OnAnswer = Callable[[Content | Exception], None]
 """Is called with the answer, or with the error that the client is to be told."""
+
+_NO_TIMING = Timing(0.0, 0.0, 0)
 
 CANCELLED = "cancelled"
 """The outcome of a request whose client has left or has given it up."""
@@ -65,9 +73,9 @@ class Exchange:
         """A request has arrived. ``protocol`` is its name in the metrics."""
         return Request(protocol, codec, self._request_timeout)
 
-    def resolve(self, request: Request, ref: ModelRef) -> None:
+    def resolve(self, request: Request, ref: ModelRef, client: str = "") -> None:
         """Find its model. Raises ModelNotFound or ModelNotReady."""
-        model = request.model = self._engine.resolve(ref)
+        model = request.model = self._engine.resolve(ref, client)
         info = model.info
         request.model_name = info.name
         request.version = str(info.version)
@@ -94,6 +102,17 @@ class Exchange:
         """Its permit for ``size`` bytes that are there. Raises Overloaded or ShuttingDown."""
         request.permit = self._admission.permit(size).__enter__()
         request.size = size
+
+    def enter(self, request: Request, size: int) -> None:
+        """The same without an object, for requests that are `answered` together."""
+        self._admission.enter(size)
+        request.size = size
+        request.entered = True
+
+    def leave(self, request: Request) -> None:
+        """It isn't served here after all; no record is written."""
+        self._admission.leave(1, request.size)
+        request.entered = False
 
     def receive(self, request: Request, declared: int) -> Permit:
         """Its permit for a payload that is still to come: see `Admission.receive`."""
@@ -171,6 +190,8 @@ class Exchange:
         request.outcome = outcome
         if request.permit is not None:
             request.permit.__exit__(None, None, None)
+        elif request.entered:
+            self._admission.leave(1, request.size)
         queue, compute, _ = request.timing or (None, None, 0)
         record = RequestRecord(
             request.model_name, request.version, request.protocol, outcome,
@@ -178,6 +199,25 @@ class Exchange:
             request.encode,
         )  # fmt: skip
         self._observer.finished(record)
+
+    def answered(self, requests: Sequence[Request]) -> None:
+        """They end with answers: `end` for several that have entered, of one model version and
+        protocol."""
+        now, size, first = perf_counter(), 0, requests[0]
+        timings = []
+        for request in requests:
+            request.outcome = "ok"
+            size += request.size
+            timings.append(request.timing or _NO_TIMING)
+        self._admission.leave(len(requests), size)
+        queue, compute, _ = zip(*timings, strict=True)
+        answered = AnsweredRequests(
+            first.model_name, first.version, first.protocol,
+            [now - request.started for request in requests], queue, compute,
+            [request.rows for request in requests], [request.decode for request in requests],
+            [request.encode for request in requests],
+        )  # fmt: skip
+        self._observer.answered(answered)
 
     def clock(self) -> float:
         """The clock of deadlines."""

@@ -21,12 +21,12 @@ class Request:
     The transport sets ``head``, and before `Exchange.begin` the ``payload`` and its ``size`` in
     bytes. ``deadline`` is absolute on the engine's clock (inf: best effort), ``limit`` the seconds
     that the request may take at most. ``model`` and ``permit`` are there once the exchange has
-    resolved and admitted it. The rest is what the record and the Server-Timing header tell;
-    ``outcome`` is "" until the request has ended.
+    resolved and admitted it; ``entered`` stands for a permit without an object. The rest is what
+    the record and the Server-Timing header tell; ``outcome`` is "" until the request has ended.
     """
 
     __slots__ = (
-        "begun", "codec", "deadline", "decode", "encode", "head", "limit", "model",
+        "begun", "codec", "deadline", "decode", "encode", "entered", "head", "limit", "model",
         "model_name", "outcome", "payload", "permit", "protocol", "rows", "size", "started",
         "timing", "version",
     )  # fmt: skip
@@ -44,6 +44,7 @@ class Request:
         self.model_name = ""
         self.version = ""
         self.permit: Permit | None = None
+        self.entered = False
         self.begun = 0.0
         """When decoding began; 0: it begins with `Exchange.begin`."""
         self.decode = 0.0

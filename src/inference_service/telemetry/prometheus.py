@@ -4,7 +4,7 @@ Children of labelled metrics are looked up once for each model version and kept:
 request would cost more than the observation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from inference_service.core.admission import Admission
 from inference_service.core.lifecycle import State
 from inference_service.core.requests import ModelRef
-from inference_service.engine.interfaces import BatchRecord, Engine, RequestRecord
+from inference_service.engine.interfaces import AnsweredRequests, BatchRecord, Engine, RequestRecord
 from inference_service.telemetry.series import Count, Counter, Distribution, Histogram
 
 # One more series for each child, of no use.
@@ -197,21 +197,32 @@ class PrometheusObserver:
     def finished(self, record: RequestRecord) -> None:
         """See `Observer.finished`."""
         key = (record.model, record.version, record.protocol, record.outcome)
-        children = self._request_children.get(key)
-        if children is None:
-            model = key[:2]
-            children = self._request_children[key] = _RequestChildren(
-                self._requests.labels(*key),
-                self._duration.labels(*model),
-                self._queue.labels(*model),
-                self._compute.labels(*model),
-            )
+        children = self._request_children.get(key) or self._children(key)
         children.requests.inc()
         children.duration.observe(record.seconds)
         if record.queue_seconds is not None:
             children.queue.observe(record.queue_seconds)
         if record.compute_seconds is not None:
             children.compute.observe(record.compute_seconds)
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        """See `Observer.answered`."""
+        key = (requests.model, requests.version, requests.protocol, "ok")
+        children = self._request_children.get(key) or self._children(key)
+        children.requests.inc(len(requests.seconds))
+        children.duration.observe_all(requests.seconds)
+        children.queue.observe_all(requests.queue_seconds)
+        children.compute.observe_all(requests.compute_seconds)
+
+    def _children(self, key: tuple[str, str, str, str]) -> _RequestChildren:
+        model = key[:2]
+        children = self._request_children[key] = _RequestChildren(
+            self._requests.labels(*key),
+            self._duration.labels(*model),
+            self._queue.labels(*model),
+            self._compute.labels(*model),
+        )
+        return children
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
@@ -248,6 +259,22 @@ class _StateCollector(Collector):
         yield ready
 
 
+class _MemoryCollector(Collector):
+    def __init__(self, memory: Callable[[], Mapping[ModelRef, int]]) -> None:
+        self._memory = memory
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauge as it stands."""
+        family = GaugeMetricFamily(
+            "inference_model_memory_bytes",
+            "Memory that a loaded version takes, as estimated when it was measured",
+            labels=_MODEL,
+        )
+        for model, size in self._memory().items():
+            family.add_metric([model.name, str(model.version)], size)
+        yield family
+
+
 def process_registry(version: str) -> CollectorRegistry:
     """A registry of its own with the process's metrics and the build's."""
     registry = CollectorRegistry()
@@ -263,6 +290,11 @@ def process_registry(version: str) -> CollectorRegistry:
 def watch_state(registry: CollectorRegistry, engine: Engine, admission: Admission) -> None:
     """Add the gauges of the engine and the door."""
     registry.register(_StateCollector(engine, admission))
+
+
+def watch_memory(registry: CollectorRegistry, memory: Callable[[], Mapping[ModelRef, int]]) -> None:
+    """Add the gauge of what each loaded version takes, in bytes."""
+    registry.register(_MemoryCollector(memory))
 
 
 def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:

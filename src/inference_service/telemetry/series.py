@@ -43,6 +43,13 @@ class Distribution:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Count several observations."""
+        bounds, counts = self._bounds, self.counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
+
 
 class Counter(Collector):
     """Series by the values of their labels. ``name`` is without ``_total``."""

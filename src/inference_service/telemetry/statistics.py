@@ -5,7 +5,12 @@ from collections.abc import Callable, Sequence
 
 from inference_service.core.requests import ModelRef
 from inference_service.core.statistics import Durations, ModelStatistics
-from inference_service.engine.interfaces import BatchRecord, Observer, RequestRecord
+from inference_service.engine.interfaces import (
+    AnsweredRequests,
+    BatchRecord,
+    Observer,
+    RequestRecord,
+)
 
 _CLIENTS_WILL = frozenset({"cancelled"})
 """Outcomes that are neither a success nor a failure of the model."""
@@ -49,6 +54,16 @@ class StatisticsObserver:
         )  # fmt: skip
         sums.succeeded(times, record.rows)
 
+    def answered(self, requests: AnsweredRequests) -> None:
+        """See `Observer.answered`."""
+        sums = self._of(requests.model, requests.version)
+        sums.last = self._clock()
+        times = (
+            sum(requests.seconds), sum(requests.queue_seconds), sum(requests.decode_seconds),
+            sum(requests.compute_seconds), sum(requests.encode_seconds),
+        )  # fmt: skip
+        sums.succeeded(times, sum(requests.rows), len(requests.seconds))
+
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`; Triton has no such number."""
 
@@ -79,6 +94,11 @@ class Observers:
         """See `Observer.finished`."""
         for observer in self._observers:
             observer.finished(record)
+
+    def answered(self, requests: AnsweredRequests) -> None:
+        """See `Observer.answered`."""
+        for observer in self._observers:
+            observer.answered(requests)
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""

@@ -8,8 +8,8 @@ import pytest
 from inference_service.core.errors import Overloaded
 from inference_service.core.scheduling.deadlines import Run, choose, late
 from inference_service.core.scheduling.entries import DropReason, Entry, Priority
+from inference_service.core.scheduling.lists import EntryList
 from inference_service.core.scheduling.policy import DEFAULTS
-from inference_service.core.scheduling.queue import EntryList
 from tests.core.scheduling.make import items, make, occupy, offer, runs
 
 CURVE = [0.0] + [1 + 0.1 * rows for rows in range(1, 9)]

@@ -4,7 +4,8 @@ Reading order. The plain path first, an evening's reading:
 
     entries      the values: an entry of the queue and its states, a batch, the decisions
     scheduler    offer, decide, finish, ended: the one driving sequence
-    queue        groups, flows and lists of entries: the order of what waits
+    queue        groups and flows: the order of what waits
+    lists        entries in order, as both keep them
     forming      the work-conserving batch of a free slot
 
 then what it asks:

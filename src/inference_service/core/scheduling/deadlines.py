@@ -16,8 +16,8 @@ from itertools import accumulate, chain
 from typing import Generic, NamedTuple, TypeVar
 
 from inference_service.core.scheduling.entries import Entry
+from inference_service.core.scheduling.lists import EntryList, nearest
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import EntryList, nearest
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from inference_service.core.scheduling import deadlines
 from inference_service.core.scheduling.buckets import cheapest_cut, quantised
 from inference_service.core.scheduling.entries import Batch, Entry, Part, Release
 from inference_service.core.scheduling.estimates import Estimates
-from inference_service.core.scheduling.queue import EntryList, Group, nearest
+from inference_service.core.scheduling.lists import EntryList, nearest
+from inference_service.core.scheduling.queue import Group
 from inference_service.core.scheduling.sizes import Sizes
 
 T = TypeVar("T")

@@ -33,8 +33,9 @@ from inference_service.core.scheduling.entries import (
 from inference_service.core.scheduling.estimates import Estimates
 from inference_service.core.scheduling.forming import Former
 from inference_service.core.scheduling.hold import Hold
+from inference_service.core.scheduling.lists import Expiries
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.scheduling.queue import Expiries, Group, Queue
+from inference_service.core.scheduling.queue import Group, Queue
 from inference_service.core.scheduling.turns import Turns
 
 T = TypeVar("T")

@@ -16,6 +16,7 @@ from inference_service.core.errors import InvalidInput, ModelNotFound, quoted
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import Payload, Task
 from inference_service.engine.interfaces import Engine, ModelInfo
+from inference_service.protocols.first_fault import FirstFault
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import parse
 from inference_service.protocols.tasks.codec import Asked
@@ -38,7 +39,7 @@ class RerankBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     query: str
-    texts: list[_Text] = Field(min_length=1, max_length=_MOST_TEXTS)
+    texts: Annotated[list[_Text], FirstFault(), Field(min_length=1, max_length=_MOST_TEXTS)]
     truncate: bool | None = Field(None, description="cut what is too long")
     truncation_direction: Literal["Right", "right"] = "Right"
     raw_scores: bool = Field(False, description="the model's numbers instead of 0 to 1")
@@ -54,15 +55,23 @@ class Rank(BaseModel):
     text: str | None = None
 
 
+class Document(BaseModel):
+    """A text with other fields beside it."""
+
+    text: _Text
+
+
 class CohereBody(BaseModel):
     """As Cohere has it."""
 
     model_config = ConfigDict(extra="ignore")
 
     query: str
-    texts: list[_Text | dict[Literal["text"], _Text]] = Field(
-        min_length=1, max_length=_MOST_TEXTS, alias="documents"
-    )
+    texts: Annotated[
+        list[_Text | Document],
+        FirstFault(),
+        Field(min_length=1, max_length=_MOST_TEXTS, alias="documents"),
+    ]
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_text: bool = Field(
         False, validation_alias=AliasChoices("return_documents", "return_text")
@@ -108,7 +117,7 @@ def _parameters(asked: "RerankBody | CohereBody") -> dict[str, Any]:
             "raw_scores": asked.raw_scores,
             "return_text": asked.return_text,
         }
-    texts = [one if isinstance(one, str) else one["text"] for one in asked.texts]
+    texts = [one if isinstance(one, str) else one.text for one in asked.texts]
     # Cohere cuts long documents without being asked, and so do its clients expect it.
     return {"texts": texts, "top_k": asked.top_n, "truncate": True, "return_text": True}
 

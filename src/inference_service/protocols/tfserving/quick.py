@@ -5,7 +5,7 @@ They give exactly what `codec` gives, or None.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -14,6 +14,7 @@ from inference_service.protocols.json_quick import QUICK_FROM
 from inference_service.protocols.number_rows import ReadNumbers, number_reader
 from inference_service.protocols.row_texts import RowTexts, row_texts
 from inference_service.protocols.tfserving import codec
+from inference_service.serving.codec import Content
 
 _U, _L = b"ul"
 _AFTER_KEY = len(b'{"inpu')
@@ -23,19 +24,17 @@ _AFTER_KEY = len(b'{"inpu')
 class PredictWriter:
     """Answers in the row form or in the column form, as `codec.encode_predict` writes them."""
 
-    content_type = b"application/json"
-
     def __init__(self, *, by_rows: bool) -> None:
         self._by_rows = by_rows
         self._key = b'{"predictions":' if by_rows else b'{"outputs":'
         self._encode = partial(codec.encode_predict, by_rows=by_rows)
 
-    def alone(self, outputs: Tensors, rows: int) -> bytes:
-        """See `web.quick.Writer.alone`."""
-        return self._encode(outputs, rows=rows if self._by_rows else None)
+    def alone(self, outputs: Tensors, rows: int) -> Content:
+        """See `serving.quick.Writer.alone`."""
+        return Content(self._encode(outputs, rows=rows if self._by_rows else None))
 
-    def together(self, outputs: Sequence[Tensors], rows: Sequence[int]) -> list[bytes] | None:
-        """See `web.quick.Writer.together`."""
+    def together(self, outputs: Sequence[Tensors], rows: Sequence[int]) -> list[Content] | None:
+        """See `serving.quick.Writer.together`."""
         first = outputs[0]
         texts: list[RowTexts] = []
         for name in first:
@@ -48,13 +47,10 @@ class PredictWriter:
                 return None
             texts.append(found)
         if len(texts) == 1:
-            return self._bare(texts[0], rows)
+            return [Content(body) for body in self._bare(texts[0], rows)]
         names = [orjson.dumps(name) for name in first]
-        return (self._rows if self._by_rows else self._columns)(names, texts, rows)
-
-    def headers(self, body: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        """See `web.quick.Writer.headers`."""
-        return ()
+        write = self._rows if self._by_rows else self._columns
+        return [Content(body) for body in write(names, texts, rows)]
 
     def _bare(self, texts: RowTexts, rows: Sequence[int]) -> list[bytes]:
         key, pieces = self._key, texts.rows
@@ -103,16 +99,21 @@ Found: TypeAlias = tuple[Tensors, int, PredictWriter]
 """The tensors, the number of rows, and the writer of the form in which they came."""
 
 
-def decoder(signature: Signature) -> Callable[[bytes], Found | None]:
-    """A decoder of short requests of numbers for a model with one input, and of long ones."""
+def decoder(signature: Signature) -> Callable[[bytes, Any], Found | None]:
+    """A decoder of short requests of numbers for a model with one input, and of long ones.
+
+    What it is given besides the body is not looked at.
+    """
     read = _reader(signature)
     name = signature.inputs[0].name
     takes_rows = not signature.row_obstacle
     by_rows, by_columns = PredictWriter(by_rows=True), PredictWriter(by_rows=False)
 
-    def short(body: bytes) -> Found | None:
+    def decode(body: bytes, _: Any) -> Found | None:
+        if len(body) >= QUICK_FROM:
+            return long(body)
         # A u or an l is in true, false and null. The key "inputs" has its u at the beginning.
-        if _L in body or (_U in body and body.find(b"u", _AFTER_KEY) >= 0):
+        if read is None or _L in body or (_U in body and body.find(b"u", _AFTER_KEY) >= 0):
             return None
         try:
             value = orjson.loads(body)
@@ -120,18 +121,15 @@ def decoder(signature: Signature) -> Callable[[bytes], Found | None]:
             return None
         if type(value) is not dict or len(value) != 1:
             return None
-        rows = value.get("instances")
-        form = by_rows if takes_rows else None
+        rows, form = value.get("instances"), by_rows
         if rows is None:
             rows, form = value.get("inputs"), by_columns
-        if type(rows) is not list or form is None or read is None:
+        if type(rows) is not list or (form is by_rows and not takes_rows):
             return None
         array = read(rows)
         return None if array is None else ({name: array}, len(array), form)
 
-    def decode(body: bytes) -> Found | None:
-        if len(body) < QUICK_FROM:
-            return short(body) if read is not None else None
+    def long(body: bytes) -> Found | None:
         found = codec.decode_quickly(body, signature)
         if found is None:
             return None

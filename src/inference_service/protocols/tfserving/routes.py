@@ -73,10 +73,10 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
 
 
 def _quick(info: ModelInfo) -> QuickDecode | None:
-    decode = decoder(info.signature)
+    decode = decoder(info.served)
     if not info.tasks:
-        return lambda body, _: decode(body)
-    return lambda body, _: None if b'"b64"' in body else decode(body)  # perhaps files
+        return decode
+    return lambda body, head: None if b'"b64"' in body else decode(body, head)  # perhaps files
 
 
 def _call(inputs: Tensors, by_rows: bool, head: Head) -> Call:

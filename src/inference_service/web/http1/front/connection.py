@@ -20,7 +20,8 @@ from uvicorn.server import ServerState
 
 from inference_service.core.errors import ShuttingDown
 from inference_service.web.http1.connection import HttpConnection
-from inference_service.web.http1.front.desk import AnswerHeads, Desk
+from inference_service.web.http1.front.answers import AnswerHeads
+from inference_service.web.http1.front.desk import Desk
 from inference_service.web.http1.front.heads import LONGEST_HEAD
 from inference_service.web.http1.front.request import HotRequest
 from inference_service.web.http1.front.table import HotHead
@@ -70,7 +71,7 @@ class FrontConnection(HttpConnection):
         self._in_message = False  # the parser is
         self._partial = bytearray()  # a hot head and some of its body
         self._missing = 0
-        self._idle_since: float | None = None
+        self._idle_since = 0.0  # once it is a hot answer that came last
         self._writing_paused = False
 
     # From the event loop
@@ -116,18 +117,15 @@ class FrontConnection(HttpConnection):
         """See `HttpConnection.check`; and give up waiting for bodies and for requests."""
         if self._partial and now - self._progress_at > _PATIENCE:
             self._give_to_parser()
-        idle = self._idle_since
-        if idle is not None and self._is_idle() and now - idle > self.timeout_keep_alive:
+        if self._is_idle() and now - self._idle_since > self.timeout_keep_alive:
             self.timeout_keep_alive_handler()
         super().check(now, leaving=leaving)
 
     def fail_all(self) -> None:
         """The grace period of a shutdown has ended."""
         for request in self.waiting:
-            if request.answer is None:
-                ticket, request.ticket = request.ticket, None
-                if ticket is not None:
-                    ticket.cancel()
+            if request.content is None:
+                request.withdraw()
                 self._desk.tell(request, ShuttingDown())
         self.send_answers()
 
@@ -151,8 +149,25 @@ class FrontConnection(HttpConnection):
 
     # The way of a message
 
+    def data_received(self, data: bytes) -> None:
+        """Which way? The first test is for connections that have brought nothing but hot requests
+        for some time."""
+        if (
+            self.cycle is not self._turn
+            or self._in_message
+            or self._ended
+            or self._partial
+            or self.flow.held
+        ):
+            super().data_received(data)
+            return
+        rest = self._begin_hot(data)
+        if rest < len(data):
+            self._progress_at = self.loop.time()
+            super()._feed(data[rest:])
+
     def _feed(self, data: bytes) -> None:
-        """Which way? From `HttpConnection`, for all that has come in."""
+        """From `HttpConnection`, for all that has come in."""
         if self._partial:
             self._partial += data
             self._missing -= len(data)
@@ -160,12 +175,9 @@ class FrontConnection(HttpConnection):
                 return
             data = bytes(self._partial)
             self._partial.clear()
-        if not self._is_between():
-            super()._feed(data)
-            return
-        rest = self._begin_hot(data)
+        rest = self._begin_hot(data) if self._is_between() else 0
         if rest < len(data):
-            super()._feed(data[rest:] if rest else data)
+            super()._feed(data[rest:])
 
     def _is_between(self) -> bool:
         """Whether nothing of the ASGI way is in work, and the parser at the start of a message."""
@@ -194,13 +206,15 @@ class FrontConnection(HttpConnection):
             stop = end + hot.length
             if stop > size:
                 return self._keep(data, position, stop, hot)
-            request = self._desk.begin(self, hot, data[end:stop])
+            lone = stop == size and not waiting
+            request = self._desk.begin(self, hot, data[end:stop], lone=lone)
             if request is None:
                 return position
             if not waiting:
                 self._start_turn()
             waiting.append(request)
-            self._desk.begun += 1
+            if request.at_once:
+                self._desk.write((request,))
             position = stop
         return size
 
@@ -210,13 +224,15 @@ class FrontConnection(HttpConnection):
             self._unset_keepalive_if_required()
         turn = self._turn
         turn.response_complete = turn.response_started = False
-        self.cycle = self._running = turn
-        self._head_since = self._idle_since = None
+        if self.cycle is not turn:
+            self.cycle = self._running = turn
+            self._head_since = None
 
     def _keep(self, data: bytes, position: int, stop: int, hot: HotHead) -> int:
         """Wait for the rest of a body, unless its time is bounded or the service is leaving."""
         if hot.timeout is not None or self._answer_heads.leaving:
             return position
+        self._progress_at = self.loop.time()
         self._partial += data[position:]
         self._missing = stop - len(data)
         self._head_since = None
@@ -233,20 +249,20 @@ class FrontConnection(HttpConnection):
 
     def send_answers(self) -> None:
         """Write the answers that are there, in the order of the requests."""
-        waiting, transport = self.waiting, self.transport
+        waiting, turn = self.waiting, self._turn
         parts: list[bytes] = []
-        while waiting and waiting[0].answer is not None:
+        while waiting and (content := waiting[0].content) is not None:
             request = waiting.popleft()
             last = not waiting
-            close = last and not self._turn.keep_alive and not self.pipeline
-            parts.append(self._answer_heads.render(request, last=last, close=close))
-            parts.append(request.answer or b"")
+            close = last and not turn.keep_alive and not self.pipeline
+            parts.append(self._answer_heads.render(request, content, last=last, close=close))
+            parts.append(content.body)
             request.connection = None
             self.server_state.total_requests += 1
         if not parts:
             return
-        self._turn.response_started = True
-        transport.write(b"".join(parts))
+        turn.response_started = True
+        self.transport.write(b"".join(parts))
         if not waiting:
             self._all_answered()
 

@@ -6,7 +6,7 @@ The endpoints are those that FastAPI declares, found by the table of hot paths (
 from collections.abc import Mapping
 from typing import Any
 
-from inference_service.core.errors import InferenceServiceError
+from inference_service.core.errors import InferenceServiceError, ModelNotFound
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import ModelInfo
@@ -16,7 +16,9 @@ from inference_service.web.body import check_length, read_head
 from inference_service.web.charset import is_utf8
 from inference_service.web.endpoint import InferenceEndpoint
 from inference_service.web.hot_paths import Target as Route
-from inference_service.web.http1.head import Headers
+from inference_service.web.http1.head import Headers, check_site
+from inference_service.web.http1.limits import ConnectionLimits
+from inference_service.web.http1.refusal import Refused
 
 LARGEST_BODY = 64 * 1024
 """Bytes. A larger body takes long to read and to decode: ASGI adds nothing to that."""
@@ -25,7 +27,7 @@ LARGEST_BODY = 64 * 1024
 class Target:
     """The endpoint of a path and the codec of its model, as long as the model stays the same."""
 
-    __slots__ = ("_info", "_quick", "codec", "edge", "failure", "named_in", "params", "route")
+    __slots__ = ("_info", "_quick", "codec", "edge", "failure", "params", "ref", "route")
 
     def __init__(self, route: InferenceEndpoint, params: Mapping[str, str]) -> None:
         self.route = route
@@ -33,13 +35,21 @@ class Target:
         self.edge = route.edge
         self.codec = route.codec
         self.failure = route.binding.failure
-        self.named_in = route.binding.named_in
+        # The model where the path names it; None: it is to be found for each request.
+        by_path = "model" in params and "label" not in params
+        self.ref = route.binding.choose(self.params) if by_path else None
         self._info: ModelInfo | None = None
         self._quick: QuickDecode | None = None
 
-    def ref(self) -> ModelRef | None:
-        """The model; None: the body names it. Raises an InferenceServiceError."""
-        return self.route.binding.choose(self.params)
+    def find_ref(self, body: bytes) -> ModelRef:
+        """The model that a request is for. Raises an InferenceServiceError."""
+        binding = self.route.binding
+        ref = binding.choose(self.params)
+        if ref is not None:
+            return ref
+        if binding.named_in is None:  # a binding has one or the other
+            raise ModelNotFound("the request names no model")
+        return binding.named_in(body)
 
     def quick(self, info: ModelInfo) -> QuickDecode | None:
         """The codec that is made for this model; None: there is none."""
@@ -70,8 +80,9 @@ class Table:
     """Understands heads (`heads.Understand`): those of requests for one inference of JSON or
     tensors, as far as the endpoint itself would go on to read the body."""
 
-    def __init__(self, routes: Mapping[str, Route]) -> None:
+    def __init__(self, routes: Mapping[str, Route], limits: ConnectionLimits) -> None:
         self._routes = routes
+        self._limits = limits
         self._targets: dict[str, Target | None] = {}
 
     def forget(self) -> None:
@@ -88,12 +99,13 @@ class Table:
         edge = target.edge
         scope: dict[str, Any] = {"headers": headers}
         try:
+            check_site(self._limits.sites, b"POST", dict(headers)[b"host"], headers)
             head = read_head(scope, edge.client_header, edge.non_finite)
             target.route.binding.check(head, None, target.params)
             check_length(length, edge.max_body_bytes)
             if not is_utf8(head.full_type):
                 return None
-        except InferenceServiceError:  # the endpoint itself finds the words
+        except (InferenceServiceError, Refused):  # the other way finds the words
             return None
         return HotHead(target, head, length)
 

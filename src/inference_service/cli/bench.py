@@ -1,0 +1,67 @@
+"""``inference-service bench``: a load on a model of one's own."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from inference_service.cli.asking import answer_of, server_of, target_of
+from inference_service.cli.predict import SERVER, TASK
+
+
+@click.command()
+@click.argument("model")
+@click.argument("input", required=False)
+@SERVER
+@TASK
+@click.option(
+    "--clients", type=click.IntRange(1, 1000), default=16, show_default=True,
+    help="Closed loop: so many requests are under way at any time.",
+)  # fmt: skip
+@click.option(
+    "--rate", type=click.FloatRange(0.01, 100_000),
+    help="Open loop instead: requests a second, at random times.",
+)  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="SVG or PNG.")
+def bench(
+    model: str, input: str | None, *, server: str, task: str | None, clients: int,  # noqa: A002
+    rate: float | None, seconds: float, plot: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Load MODEL with one request over and over; tell latencies and how many rows share a run.
+
+    MODEL and INPUT are as for predict. A latency of the open loop counts from the arrival, also
+    while the server stalls. Exit status: 0 all answered, 1 some failed or none was answered.
+    """
+    from inference_service.bench import report
+    from inference_service.bench.load import closed_loop, open_loop
+
+    with server_of(model, server) as (base, name):
+        target = target_of(base, name, task, input)
+        status, body = answer_of(target)
+        if status != 200:
+            raise click.ClickException(f"{status} {body[:500].decode('utf-8', 'replace')}")
+        if rate is None:
+            outcome = asyncio.run(closed_loop(target, clients, seconds))
+        else:
+            outcome = asyncio.run(open_loop(target, rate, seconds))
+    how = f"{clients} clients" if rate is None else f"{rate:g} requests a second"
+    if as_json:
+        told = {"url": target.url, "load": how, **report.summary(outcome)}
+        click.echo(json.dumps(told, indent=2))
+    else:
+        click.echo(f"POST {target.url}, {how}")
+        click.echo("\n".join(report.lines(outcome)))
+    if plot is not None and outcome.latencies:
+        try:
+            report.plot(outcome, plot, f"{target.url}, {how}")
+        except ModuleNotFoundError:
+            raise click.ClickException(
+                "a plot needs matplotlib: in a clone of the repository, pip install '.[simulate]'"
+            ) from None
+        except (ValueError, OSError) as error:
+            raise click.ClickException(f"{plot}: {error}") from None
+    sys.exit(1 if outcome.failures or not outcome.latencies else 0)
