@@ -2,13 +2,11 @@
 
 import os
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
-from starlette.responses import HTMLResponse
 
 from inference_service import api_document
 from inference_service._version import __version__
@@ -32,11 +30,13 @@ from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
 from inference_service.web.document import Document
 from inference_service.web.endpoint import Edge
 from inference_service.web.errors import answer
+from inference_service.web.examples import add_examples
 from inference_service.web.health import Health
+from inference_service.web.home_page import add_home_page
 from inference_service.web.hot_paths import Target, resolve
+from inference_service.web.stats import StatsFeed, add_stats
 
 _OPENAI_PATHS = frozenset({"/v1/embeddings", "/embeddings", "/v1/audio/transcriptions"})
-_HOME = files("inference_service.web").joinpath("home.html").read_text("utf-8")
 
 
 def add_predictions(
@@ -83,9 +83,13 @@ def add_platforms(app: FastAPI, settings: Settings, health: Health, engine: Engi
 
 
 def add_pages(
-    app: FastAPI, registry: CollectorRegistry, engine: Engine, max_body_bytes: int
+    app: FastAPI,
+    registry: CollectorRegistry,
+    engine: Engine,
+    feed: StatsFeed,
+    max_body_bytes: int,
 ) -> None:
-    """GET /metrics, the home page, and the OpenAPI document of the models that are loaded."""
+    """GET /metrics and /stats, the home page and examples, the document of the loaded models."""
 
     @app.get("/metrics", tags=["Metrics"], response_class=Response)
     def metrics(request: Request) -> Response:
@@ -98,10 +102,9 @@ def add_pages(
             content, headers["content-encoding"] = compressed(content, encoding), encoding
         return Response(content, 200, headers, content_type)
 
-    @app.get("/", include_in_schema=False)
-    async def home() -> HTMLResponse:
-        return HTMLResponse(_HOME)
-
+    add_stats(app, feed)
+    add_home_page(app)
+    add_examples(app, engine)
     app.openapi = partial(  # type: ignore[method-assign]
         api_document.build, app, engine, max_body_bytes
     )

@@ -41,6 +41,7 @@ from inference_service.security.setup import Security, security_of
 from inference_service.serving.exchange import Teller, Tellers
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
+from inference_service.telemetry.feed import Feed, Reader
 from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
@@ -136,7 +137,8 @@ class Service:
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
         routes.add_platforms(app, settings, self.health, self.engine)
-        routes.add_pages(app, self.registry, self.engine, settings.limits.max_body_bytes)
+        limit = settings.limits.max_body_bytes
+        routes.add_pages(app, self.registry, self.engine, self._feed(sums), limit)
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
@@ -203,6 +205,13 @@ class Service:
         if self.settings.log.access_sample > 0:
             tellers.append(AccessLog(self.settings.log.access_sample))
         return Tellers(tellers) if tellers else None
+
+    def _feed(self, sums: StatisticsObserver) -> Feed:
+        reader = Reader(
+            self.engine, self.engine.running, sums, self.admission,
+            problem=self._problem, slots=cores(self.settings),
+        )  # fmt: skip
+        return Feed(reader.read, lambda: self.health.leaving)
 
     def _problem(self) -> str | None:
         return self.manager.problem() if self._started else _NOT_RUNNING

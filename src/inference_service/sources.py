@@ -23,7 +23,7 @@ from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.versions import Loader, VersionSource
 from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
-from inference_service.repository.examples import example_file
+from inference_service.repository.examples import example_file, example_files
 from inference_service.repository.files import without_paths
 from inference_service.repository.golden import read_golden
 from inference_service.repository.layout import ModelEntry, names, scan
@@ -166,7 +166,8 @@ def _load(
         entry, load_options(settings, entry, version), attempt
     )
     warnings = tuple(without_paths(warning, _folders(entry)) for warning in (*info.warnings, *why))
-    return _with_names(replace(info, warnings=warnings)), runner
+    examples = example_files(entry.versions[version].parent)
+    return _with_names(replace(info, warnings=warnings, examples=examples)), runner
 
 
 def _with_names(info: ModelInfo) -> ModelInfo:

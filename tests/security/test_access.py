@@ -87,7 +87,8 @@ def routes_of(routes: Any) -> Iterator[tuple[str, str]]:
 def example(path: str) -> str:
     for name, value in {
         "{model}": "doubler", "{version}": "1", "{label}": "stable", "{task}": "x",
-        "{repository}": "r", "{rest:path}": "a/b:predict",
+        "{repository}": "r", "{rest:path}": "a/b:predict", "{folder}": "x", "{name}": "x.js",
+        "{file}": "x.png",
     }.items():  # fmt: skip
         path = path.replace(name, value)
     assert "{" not in path

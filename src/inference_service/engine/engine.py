@@ -97,6 +97,10 @@ class LocalEngine:
         now = self.clock()
         return [activity(worker, now) for worker in list(self.workers())]
 
+    def running(self) -> Mapping[ModelRef, int]:
+        """Runs in progress, for each version that is ready."""
+        return {worker.info.ref: worker.running for worker in self.workers()}
+
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""
         info = self.describe(model)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from inference_service.core.errors import Overloaded
+from inference_service.core.examples import ExampleFile
 from inference_service.core.guard import Guard
 from inference_service.core.lifecycle import State
 from inference_service.core.padding import Padding
@@ -56,7 +57,8 @@ class ModelInfo:
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
     what its pipeline can be asked for. ``guard`` decides by shapes which requests are refused or
     run alone; None: none. ``row_shapes`` are shapes of rows that the graph is known to take, by
-    input, and ``example_file`` is one that its tasks are.
+    input, and ``example_file`` is one that its tasks are; ``examples`` are all that the home page
+    offers.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ModelInfo:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     example_file: bytes = b""
+    examples: Sequence[ExampleFile] = ()
     ref: ModelRef = field(init=False)
     """Name and version."""
     served: Signature = field(init=False)
