@@ -155,6 +155,7 @@ def test_the_document_shows_the_table() -> None:
 async def test_what_is_not_in_the_table_is_for_admins(zoo: Path) -> None:
     assert needed("GET", "/of/a/host").scope is Scope.ADMIN
     assert needed("DELETE", "/v1/models/doubler").scope is Scope.ADMIN
+    assert needed("POST", "/v2/health/live").scope is None  # it is answered 405
     assert needed("GET", "//metrics").scope is Scope.ADMIN
     assert needed("HEAD", "/metrics/").scope is Scope.METRICS
     async with running(KEYS.settings(zoo / "doubler")) as (client, _):
