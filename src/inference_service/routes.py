@@ -25,6 +25,7 @@ from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.settings import Settings
 from inference_service.telemetry.prometheus import exposition
 from inference_service.web.access import Failure
+from inference_service.web.access_document import Protection
 from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
 from inference_service.web.document import Document
 from inference_service.web.endpoint import Edge
@@ -65,7 +66,11 @@ def add_predictions(
 
 
 def add_pages(
-    app: FastAPI, registry: CollectorRegistry, engine: Engine, max_body_bytes: int
+    app: FastAPI,
+    registry: CollectorRegistry,
+    engine: Engine,
+    max_body_bytes: int,
+    protection: Protection,
 ) -> None:
     """GET /metrics, the home page, and the OpenAPI document of the models that are loaded."""
 
@@ -85,7 +90,7 @@ def add_pages(
         return HTMLResponse(_HOME)
 
     app.openapi = partial(  # type: ignore[method-assign]
-        api_document.build, app, engine, max_body_bytes
+        api_document.build, app, engine, max_body_bytes, protection
     )
     document = Document(app.openapi, engine.models)
     app.router.routes[:] = [

@@ -37,6 +37,7 @@ from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorde
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web.access import AccessControl
+from inference_service.web.access_document import Protection
 from inference_service.web.application import Application, Running, framework
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
@@ -112,7 +113,9 @@ class Service:
         self._routes = routes.add_predictions(
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
-        routes.add_pages(app, self.registry, self.engine, settings.limits.max_body_bytes)
+        routes.add_pages(
+            app, self.registry, self.engine, settings.limits.max_body_bytes, self._protection()
+        )
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
@@ -167,6 +170,13 @@ class Service:
             serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
             client_header.encode(), wire.non_finite, wire.compress_answers,
         )  # fmt: skip
+
+    def _protection(self) -> Protection:
+        security = self.security
+        certificates = bool(self.settings.security.certificates)
+        return Protection(
+            security.authorizer is not None, certificates, security.quotas is not None
+        )
 
     def _problem(self) -> str | None:
         return self.manager.problem() if self._started else _NOT_RUNNING
