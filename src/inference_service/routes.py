@@ -26,6 +26,7 @@ from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.settings import Settings
 from inference_service.telemetry.prometheus import exposition
 from inference_service.web.access import Failure
+from inference_service.web.access_document import Protection
 from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
 from inference_service.web.document import Document
 from inference_service.web.endpoint import Edge
@@ -88,6 +89,7 @@ def add_pages(
     engine: Engine,
     feed: StatsFeed,
     max_body_bytes: int,
+    protection: Protection,
 ) -> None:
     """GET /metrics and /stats, the home page and examples, the document of the loaded models."""
 
@@ -106,7 +108,7 @@ def add_pages(
     add_home_page(app)
     add_examples(app, engine)
     app.openapi = partial(  # type: ignore[method-assign]
-        api_document.build, app, engine, max_body_bytes
+        api_document.build, app, engine, max_body_bytes, protection
     )
     document = Document(app.openapi, engine.models)
     app.router.routes[:] = [

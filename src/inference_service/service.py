@@ -52,6 +52,7 @@ from inference_service.telemetry.rollouts import OutcomeObserver, watch_shadows
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web.access import AccessControl
+from inference_service.web.access_document import Protection
 from inference_service.web.application import Application, Running, framework
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
@@ -137,8 +138,10 @@ class Service:
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
         routes.add_platforms(app, settings, self.health, self.engine)
-        limit = settings.limits.max_body_bytes
-        routes.add_pages(app, self.registry, self.engine, self._feed(sums), limit)
+        routes.add_pages(
+            app, self.registry, self.engine, self._feed(sums), settings.limits.max_body_bytes,
+            self._protection(),
+        )  # fmt: skip
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
@@ -212,6 +215,13 @@ class Service:
             problem=self._problem, slots=cores(self.settings),
         )  # fmt: skip
         return Feed(reader.read, lambda: self.health.leaving)
+
+    def _protection(self) -> Protection:
+        security = self.security
+        certificates = bool(self.settings.security.certificates)
+        return Protection(
+            security.authorizer is not None, certificates, security.quotas is not None
+        )
 
     def _problem(self) -> str | None:
         return self.manager.problem() if self._started else _NOT_RUNNING

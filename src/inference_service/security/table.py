@@ -113,9 +113,12 @@ def needed(method: str, path: str) -> Need:
 
 @lru_cache(4096)
 def _needed(method: str, path: str) -> Need:
-    for row in HTTP:
-        if row.method == method and _pattern(row.path).fullmatch(path):
+    rows = [row for row in HTTP if _pattern(row.path).fullmatch(path)]
+    for row in rows:
+        if row.method == method:
             return Need(row.scope)
+    if rows and all(row.scope is _OPEN for row in rows):
+        return Need(_OPEN)  # another method of an open path: the application answers 405
     return Need(Scope.ADMIN)
 
 
