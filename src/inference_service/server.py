@@ -41,7 +41,7 @@ def _stream_protocol() -> Any:
     return StreamConnection
 
 
-def _desk(service: "Served") -> Desk | None:
+def _desk(service: "Served", limits: ConnectionLimits) -> Desk | None:
     """The shortcut for hot requests; None where every request has to pass the application."""
     settings, application = service.settings, service.asgi
     if not (settings.http.front and isinstance(application, Application)):
@@ -49,9 +49,8 @@ def _desk(service: "Served") -> Desk | None:
     if not application.passes_plainly or settings.telemetry.record_traffic is not None:
         return None
     read = [settings.limits.client_header.lower().encode()]
-    desk = Desk(
-        application.hot_paths, read=read, cold=[b"origin"] * bool(settings.http.cors_origins)
-    )
+    cold = [b"origin"] * bool(settings.http.cors_origins)
+    desk = Desk(application.hot_paths, limits, read=read, cold=cold)
     application.watch_hot_paths(desk.forget)
     return desk
 
@@ -147,7 +146,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start the application and then accept, by an acceptor instead of uvicorn's servers."""
         await super().startup([])
-        self._desk = _desk(self._service)
+        self._desk = _desk(self._service, self._limits)
         (listener,) = sockets or [self._listener]
         self._acceptor = self._accept(listener)
         if self._admin_listener is not None:

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inference_service.core.errors import InferenceServiceError, render_path
-from inference_service.core.lifecycle import ReadyWhen
+from inference_service.core.lifecycle import Isolation, ReadyWhen
 from inference_service.core.tensors import NonFinite
 from inference_service.faults import did_you_mean, first_fault
 from inference_service.security.settings import SecuritySettings
@@ -83,6 +83,14 @@ class RepositorySettings(_Section):
     )
     public_key: Path | None = Field(
         None, description="PEM file of the Ed25519 key that models.lock must be signed with"
+    )
+    watch: bool = Field(
+        True, description="load models again when their files change, and serve what is new"
+    )
+    watch_interval: PositiveFloat = Field(
+        1.0,
+        description="seconds between two looks at the files; what changes between two looks is "
+        "still being written, and waits",
     )
     run_pipeline_code: bool = Field(
         False,
@@ -141,6 +149,16 @@ class RuntimeSettings(_Section):
         "runs together have a hard bound of this for each core; unset: half of what the process "
         "may use, for both",
     )
+    isolation: Isolation = Field(
+        Isolation.THREAD,
+        description="where models run: thread (of this process) or process (one for each model, "
+        "which may crash, hang or leak without harm to others)",
+    )
+    max_model_bytes: PositiveInt | None = Field(
+        None,
+        description="memory that the process of one model may take; unset: as much as the service "
+        "may use",
+    )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"
     )
@@ -159,6 +177,29 @@ class MemorySettings(_Section):
         "room, and loaded again by the next request; unset: no bound",
     )
     pinned: tuple[str, ...] = Field((), description="models that are never unloaded for it")
+
+
+class RolloutSettings(_Section):
+    """What a version must pass before it replaces another one, and what takes it back."""
+
+    check_signature: bool = Field(
+        True, description="refuse a version that clients of the present one can't use"
+    )
+    tolerance: NonNegativeFloat = Field(
+        1e-3, description="most difference to golden outputs, relative and absolute"
+    )
+    max_slowdown: PositiveFloat = Field(
+        5.0, description="refuse a version whose smallest run takes so many times as long"
+    )
+    watch: NonNegativeFloat = Field(
+        60.0,
+        description="seconds that a replaced version stays in memory, ready to be taken back",
+    )
+    most_failures: NonNegativeFloat = Field(
+        0.05,
+        description="rise of the share of failed requests at which the replaced version is taken "
+        "back; 1: never",
+    )
 
 
 class HealthSettings(_Section):
@@ -258,6 +299,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     memory: MemorySettings = MemorySettings()
+    rollout: RolloutSettings = RolloutSettings()
     health: HealthSettings = HealthSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -13,15 +13,19 @@ from inference_service.core.errors import (
     InvalidModel,
     ModelNotFound,
 )
+from inference_service.core.lifecycle import Isolation
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
+from inference_service.core.versions import Latest
+from inference_service.engine.gate import Golden
 from inference_service.engine.interfaces import ModelInfo, Runner
-from inference_service.engine.manager import Loader, VersionSource
+from inference_service.engine.versions import Loader, VersionSource
 from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
+from inference_service.repository.golden import read_golden
 from inference_service.repository.layout import ModelEntry, names, scan
 from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
@@ -38,6 +42,8 @@ from inference_service.runtime.options import (
     RowOptions,
 )
 from inference_service.runtime.profile import ProfileCache
+from inference_service.runtime.remote import Limits, Patience, isolated
+from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
 from inference_service.runtime.verdicts import VerdictCache, user_cache
@@ -77,8 +83,13 @@ def model_names(settings: Settings) -> Sequence[str]:
         return []
 
 
-def model_sources(settings: Settings, name: str) -> list[VersionSource]:
-    """The same for one model, looked at again. Raises ModelNotFound or InvalidInput."""
+def model_sources(
+    settings: Settings, name: str, promoted: int | None = None
+) -> Sequence[VersionSource]:
+    """The same for one model, looked at again. Raises ModelNotFound or InvalidInput.
+
+    The version ``promoted`` is among them, and takes the place of the latest one.
+    """
     try:
         found = entries(settings)
     except InvalidModel as error:
@@ -87,15 +98,25 @@ def model_sources(settings: Settings, name: str) -> list[VersionSource]:
         raise InvalidInput(f"failed to load model '{name}': {told}") from error
     for entry in found:
         if entry.name == name:
-            return _sources(settings, entry, beside=True)
+            return _sources(settings, entry, promoted, beside=True)
     raise ModelNotFound(f"there is no model '{name}' in the repository")
 
 
-def _sources(settings: Settings, entry: ModelEntry, *, beside: bool = False) -> list[VersionSource]:
+def _sources(
+    settings: Settings, entry: ModelEntry, promoted: int | None = None, *, beside: bool = False
+) -> list[VersionSource]:
     """``beside``: other models are being served, and come first."""
     if entry.problem:
         return [VersionSource(entry.name, max(entry.versions, default=1), _broken(entry.problem))]
+    if promoted is not None and promoted not in entry.versions:
+        there = ", ".join(str(version) for version in sorted(entry.versions))
+        raise ModelNotFound(f"there is no version {promoted} of '{entry.name}'; there are: {there}")
+    routing = entry.manifest.routing()
     wanted = entry.manifest.versions.aspired(entry.versions)
+    wanted |= routing.versions & frozenset(entry.versions)
+    if promoted is not None:
+        alone = entry.manifest.versions == Latest() and not routing.weights
+        wanted = frozenset({promoted}) if alone else wanted | {promoted}
     if not wanted:
         problem = "none of the versions that model.toml asks for is there"
         return [VersionSource(entry.name, max(entry.versions), _broken(problem))]
@@ -105,9 +126,19 @@ def _sources(settings: Settings, entry: ModelEntry, *, beside: bool = False) -> 
             version,
             partial(_load, settings, entry, version, beside),
             [entry.manifest, entry.stamps.get(version)],
+            partial(_goldens, entry, version),
+            routing,
         )
         for version in sorted(wanted, reverse=True)
     ]
+
+
+def _goldens(entry: ModelEntry, version: int, info: ModelInfo) -> Sequence[Golden]:
+    """The golden files of all versions and of this one. Raises InvalidModel."""
+    own = entry.versions[version].parent
+    folders = dict.fromkeys([entry.folder or own, own])
+    found = read_golden(list(folders), entry.root, info.served)
+    return [Golden(*pair) for pair in found]
 
 
 def _load(
@@ -116,10 +147,18 @@ def _load(
     def attempt(options: LoadOptions) -> tuple[ModelInfo, Runner]:
         runtime = settings.runtime
         bound_runs(run_bound(settings))
-        if not runtime.helper_process:
-            return in_words(entry, lambda: load(options, warming))
         bounds = apart.Bounds(runtime.load_timeout, runtime.max_load_bytes or memory_limit())
-        return in_words(entry, lambda: apart.load(options, warming, bounds, beside=beside))
+
+        def work() -> tuple[ModelInfo, OrtRunner]:
+            if runtime.helper_process:
+                info, runner = apart.load(options, warming, bounds, beside=beside)
+            else:
+                info, runner = load(options, warming)
+            if (entry.manifest.runtime.isolation or runtime.isolation) is Isolation.PROCESS:
+                runner = isolated(info.name, runner, options.path, _limits(settings))
+            return info, runner
+
+        return in_words(entry, work)
 
     in_words(entry, lambda: _check_lock(settings, entry, version))
     (info, runner), why = with_pipeline_if_it_fits(
@@ -252,6 +291,15 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
         machine=_machine(settings, entry),
         kept=Kept(ProfileCache(runtime.profile_cache), VerdictCache(kept), FindingsCache(kept)),
         about=_description(entry, version),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    """What the process of a model may take."""
+    runtime = settings.runtime
+    return Limits(
+        runtime.max_model_bytes or memory_limit(),
+        Patience(runtime.load_timeout, run=settings.limits.request_timeout + runtime.load_timeout),
     )
 
 

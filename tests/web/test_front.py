@@ -15,6 +15,7 @@ from inference_service.web.http1.connection import HttpConnection
 from inference_service.web.http1.front.connection import FrontConnection
 from inference_service.web.http1.front.desk import Desk
 from inference_service.web.http1.limits import ConnectionLimits
+from tests import onnx_models
 from tests.web.traffic import Model, Traffic
 from tests.web.wire import Wire, comparable
 
@@ -34,7 +35,8 @@ async def served(models: Path, **settings: Any) -> AsyncIterator[Site]:
     service = Service(Settings(models=models, **settings))
     async with service.lifespan():
         await service.loaded()
-        desk, limits = Desk(service.asgi.hot_paths), ConnectionLimits()
+        limits = ConnectionLimits(sites=service.security.sites)
+        desk = Desk(service.asgi.hot_paths, limits)
         yield Site(
             service,
             desk,
@@ -43,9 +45,26 @@ async def served(models: Path, **settings: Any) -> AsyncIterator[Site]:
         )
 
 
+def repository(folder: Path) -> Path:
+    """Models that are loaded quickly."""
+    for path, model in {
+        "doubler/1": onnx_models.doubler(), "doubler/2": onnx_models.doubler(4),
+        "any-length/1": onnx_models.any_length(), "every-kind/1": onnx_models.every_kind(),
+    }.items():  # fmt: skip
+        onnx_models.save(model, folder / path / "model.onnx")
+    (folder / "doubler" / "model.toml").write_text('versions = { kind = "all" }\n')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository."""
+    return repository(tmp_path_factory.mktemp("few"))
+
+
 @pytest.fixture
-async def site(zoo: Path) -> AsyncIterator[Site]:
-    async with served(zoo, default_model="doubler") as found:
+async def site(few: Path) -> AsyncIterator[Site]:
+    async with served(few, default_model="doubler") as found:
         yield found
 
 

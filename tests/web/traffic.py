@@ -189,7 +189,9 @@ class Traffic:
             (b"POST", b"GET", b"HEAD", b"PUT", b"post", b"OPTIONS"), (95, 2, 1, 1, 0.5, 0.5)
         )[0]
         version = pick.choices((b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0"), (96, 3, 1))[0]
-        headers = [(b"Host", pick.choice((b"a", b"127.0.0.1:8000", b"[::1]:80")))]
+        headers = [
+            (b"Host", pick.choice((b"a", b"127.0.0.1:8000", b"[::1]:80") * 20 + (b"e.com",)))
+        ]
         headers += more
         if pick.random() < 0.8:
             headers.append((b"Content-Type", self._content_type(more)))
@@ -256,5 +258,8 @@ _ODD = (
     (b"Upgrade", b"h2c"), (b"Content-Length", b"1"), (b"Inference-Header-Content-Length", b"1"),
     (b"X-Client", b"one"), (b"X-Odd", b"caf\xc3\xa9"), (b"X-Empty", b""), (b"X Y", b"1"),
     (b"X-Long", b"y" * 5000), (b"Proxy-Connection", b"close"), (b"Content-Type", b"text/csv"),
+    (b"Origin", b"http://127.0.0.1:8000"), (b"Origin", b"http://evil.example.com"),
+    (b"Origin", b"null"), (b"Sec-Fetch-Site", b"cross-site"), (b"Sec-Fetch-Site", b"same-origin"),
+    (b"Sec-Fetch-Site", b"none"),
     (b"X-Trailing", b"blank "), (b"Content-Length", b"+5"),
 )  # fmt: skip

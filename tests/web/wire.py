@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
+from anyio import to_thread
 from uvicorn.server import ServerState
 
 from inference_service.web.http1.connection import HttpConnection
@@ -70,6 +71,9 @@ class Transport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
+
+    def can_write_eof(self) -> bool:
+        return True
 
     def write_eof(self) -> None:
         self.ended = True
@@ -148,13 +152,18 @@ class Wire:
 
     async def quiet(self, transport: Transport) -> None:
         """Nothing is in work any more, but for a request that has not come in full."""
-        calm = 0
-        while calm < 5:
+        calm, stuck = 0, False
+        while calm < (40 if stuck else 5):
             await asyncio.sleep(0)
             connection = transport.protocol
             cut = getattr(connection, "_receiving", None)
             stuck = cut is not None and connection._running is cut
-            busy = len(self.state.tasks) > stuck or bool(getattr(connection, "waiting", ()))
+            threads = to_thread.current_default_thread_limiter().borrowed_tokens
+            busy = (
+                threads > 0
+                or len(self.state.tasks) > stuck
+                or bool(getattr(connection, "waiting", ()))
+            )
             calm = 0 if busy else calm + 1
 
 

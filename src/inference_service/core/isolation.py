@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from inference_service.core.errors import RowsMismatch, RunStopped
+from inference_service.core.errors import RowsMismatch, RunStopped, Unavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -13,12 +13,12 @@ def run_isolated(parts: Sequence[T], run: Callable[[Sequence[T]], list[R]]) -> l
     """Run the parts together; where that fails, halve until the failing ones stand alone.
 
     Returns one result, or the error of running it alone, for each part in order. For k guilty
-    parts among n, at most 1 + 2 * k * ceil(log2 n) runs are made. Raises RunStopped as it comes,
-    and RowsMismatch: halves of a run whose rows can't be told apart prove nothing.
+    parts among n, at most 1 + 2 * k * ceil(log2 n) runs are made. Raises RunStopped and Unavailable
+    as they come, and RowsMismatch: halves of a run whose rows can't be told apart prove nothing.
     """
     try:
         return list(run(parts))
-    except (RunStopped, RowsMismatch):
+    except (RunStopped, RowsMismatch, Unavailable):
         raise
     # A model may fail with anything; the error goes to the one request that causes it.
     except Exception as error:

@@ -14,6 +14,13 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class Isolation(StrEnum):
+    """Where a model runs: ``THREAD`` of the service's process, or a ``PROCESS`` of its own."""
+
+    THREAD = "thread"
+    PROCESS = "process"
+
+
 class ReadyWhen(StrEnum):
     """Which of the models that should be served must be, for the service to be ready."""
 
@@ -27,7 +34,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.LOADING: frozenset({State.WARMING, State.FAILED, State.UNLOADED}),
     State.WARMING: frozenset({State.READY, State.FAILED, State.UNLOADED}),
     State.READY: frozenset({State.DRAINING}),
-    State.DRAINING: frozenset({State.UNLOADED}),
+    State.DRAINING: frozenset({State.UNLOADED, State.READY}),  # READY: it is taken back
     State.UNLOADED: frozenset({State.LOADING}),
     State.FAILED: frozenset({State.LOADING, State.UNLOADED}),
 }

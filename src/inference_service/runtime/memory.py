@@ -9,10 +9,10 @@ import ctypes
 import logging
 import os
 from pathlib import Path
+from typing import Protocol
 
 from inference_service.core.errors import InferenceServiceError
 from inference_service.core.tensors import Tensors
-from inference_service.runtime.session import OpenModel
 from inference_service.runtime.threads import own_folders
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,13 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+class Trimmed(Protocol):
+    """A session whose arena can be shrunk."""
+
+    def trim(self, inputs: Tensors) -> None:
+        """See `OpenModel.trim`."""
+
+
 class Trimmer:
     """Shrinks a model's arenas once the process has grown by much more than its usual runs need.
 
@@ -60,10 +67,16 @@ class Trimmer:
 
     def __init__(self, row: Tensors, usual: int) -> None:
         self._row = row
+        self.usual = usual
         self._allowed = 2 * usual + _OUTLIER
         self._base = resident()
 
-    def after_run(self, model: OpenModel) -> None:
+    @property
+    def smallest(self) -> Tensors:
+        """Inputs of a run that is as small as can be."""
+        return self._row
+
+    def after_run(self, model: Trimmed) -> None:
         """To be called after each run."""
         now = resident()
         if now - self._base <= self._allowed:
@@ -72,7 +85,7 @@ class Trimmer:
         self.trim(model)
         log.info("memory after an outlier: %d MiB, was %d MiB", self._base >> 20, now >> 20)
 
-    def trim(self, model: OpenModel) -> None:
+    def trim(self, model: Trimmed) -> None:
         """Give back what the arena holds and no run uses."""
         try:
             model.trim(self._row)

@@ -6,22 +6,47 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
+from typing import Protocol, TypeAlias
 
 from inference_service.core.assembly import assemble, split
-from inference_service.core.errors import InferenceServiceError, RowsMismatch, RunStopped
+from inference_service.core.errors import (
+    InferenceServiceError,
+    RowsMismatch,
+    RunStopped,
+    Unavailable,
+)
 from inference_service.core.isolation import run_isolated
 from inference_service.core.padding import Padding
 from inference_service.core.rows import RowLayout
-from inference_service.core.tensors import BatchMode, Tensors
-from inference_service.engine.interfaces import Audit, Job, RunResult
+from inference_service.core.tensors import Array, BatchMode, Tensors
+from inference_service.engine.interfaces import Audit, Job, Outcome, RunResult
 from inference_service.runtime.comparison import audited
 from inference_service.runtime.memory import Trimmer
-from inference_service.runtime.session import OpenModel, Stop, out_of_memory
+from inference_service.runtime.session import out_of_memory
+from inference_service.runtime.stopping import Stop
 
 INLINE_BELOW = 200e-6
 """Seconds. A hop to a thread and back costs about as much, and more under the GIL's contention."""
 _SLOW = 5 * INLINE_BELOW
 _SLOW_RUNS = 8  # in a row; a single slow one is a thread that lost its core
+
+
+class Model(Protocol):
+    """What runs: a session in this process, or one in another."""
+
+    def run(
+        self, inputs: Tensors, outputs: Sequence[str] = (), stop: Stop | None = None
+    ) -> dict[str, Array]:
+        """See `OpenModel.run`."""
+
+    def trim(self, inputs: Tensors) -> None:
+        """See `OpenModel.trim`."""
+
+
+Move: TypeAlias = Callable[
+    [Mapping[int, Model], int, Trimmer | None], tuple[Mapping[int, Model], Callable[[], None]]
+]
+"""Sessions by threads, runs at the same time and trimmer, to models and what ends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +68,31 @@ class OrtRunner:
     ``models`` are sessions of the same file by their number of intra-op threads. With ``inline``
     the run happens on the event loop's own thread: for models whose largest batch costs less than
     the hop, and whose costs follow from the shapes of their inputs. It stops doing so for good once
-    its runs take much longer than that. ``trimmer`` gives memory back after outliers.
+    its runs take much longer than that. ``trimmer`` gives memory back after outliers, ``close`` is
+    called at the end.
     """
 
     def __init__(
         self,
         name: str,
-        models: Mapping[int, OpenModel],
+        models: Mapping[int, Model],
         shaping: Shaping,
         instances: int,
         *,
         inline: bool = False,
         trimmer: Trimmer | None = None,
+        close: Callable[[], None] = _nothing,
     ) -> None:
         self.inline = inline
         self.memory_bytes = 0
+        self._name = name
         self._shaping = shaping
         self._slow_runs = 0
         self._models = dict(models)
         self._any = next(iter(self._models.values()))
         self._trimmer = trimmer
+        self._close = close
+        self._instances = instances
         self._pool = ThreadPoolExecutor(instances, thread_name_prefix=f"run-{name}")
         # Its thread starts with the first audit; a run never waits for one.
         self._audits = ThreadPoolExecutor(1, thread_name_prefix=f"audit-{name}")
@@ -98,7 +128,7 @@ class OrtRunner:
             except InferenceServiceError as error:
                 found = (
                     ""
-                    if out_of_memory(error)
+                    if out_of_memory(error) or isinstance(error, Unavailable)
                     else f"a row that ran among others fails alone: {error}"
                 )
             loop.call_soon_threadsafe(done, found)
@@ -113,8 +143,18 @@ class OrtRunner:
         """End the threads; runs in progress go on to their end."""
         self._pool.shutdown(wait=False)
         self._audits.shutdown(wait=False)
+        self._close()
 
-    def _model(self, job: Job) -> OpenModel:
+    def moved(self, move: "Move") -> "OrtRunner":
+        """The same with models elsewhere; this one is shut down.
+
+        ``move`` is given the sessions, how many runs there are at the same time, and the trimmer.
+        """
+        models, close = move(self._models, self._instances, self._trimmer)
+        self.shut_down()
+        return OrtRunner(self._name, models, self._shaping, self._instances, close=close)
+
+    def _model(self, job: Job) -> Model:
         return self._models.get(job.threads, self._any)
 
     def _run(self, job: Job, stop: Stop | None) -> RunResult:
@@ -143,11 +183,14 @@ class OrtRunner:
         except RunStopped as stopped:
             nothing = [stopped] * len(job.parts)
             return RunResult(nothing, perf_counter() - started, len(attempts), stopped=True)
+        except Unavailable as error:  # it has no process, or has lost it
+            refused: list[Outcome] = [error] * len(job.parts)
+            return RunResult(refused, perf_counter() - started, len(attempts), stopped=True)
         except RowsMismatch as mismatch:
             outcomes = [mismatch] * len(job.parts)
         return RunResult(outcomes, perf_counter() - started, len(attempts))
 
-    def _alone(self, model: OpenModel, job: Job, stop: Stop | None, part: Tensors) -> Tensors:
+    def _alone(self, model: Model, job: Job, stop: Stop | None, part: Tensors) -> Tensors:
         """One request as it is; only a batch that is too small for the graph is filled up."""
         padding, layout = self._shaping.padding, self._shaping.rows
         if not padding.sizes:
@@ -160,7 +203,7 @@ class OrtRunner:
         return layout.cut(model.run(filled, job.outputs, stop), count, size)
 
     def _together(
-        self, model: OpenModel, job: Job, stop: Stop | None, parts: Sequence[Tensors]
+        self, model: Model, job: Job, stop: Stop | None, parts: Sequence[Tensors]
     ) -> list[Tensors]:
         """The rows of all parts in one run. Raises RowsMismatch."""
         padding, layout, mode = self._shaping.padding, self._shaping.rows, self._shaping.mode

@@ -33,6 +33,7 @@ from inference_service.runtime.locales import (
     missing_locale,
     with_common_locale,
 )
+from inference_service.runtime.stopping import Stop
 
 ort.set_default_logger_severity(4)  # what goes wrong is in our own errors and in our own log
 
@@ -141,29 +142,13 @@ class Frame:
                     raise InvalidModel(f"{where}.{name}: no such tensor; there are {quoted(known)}")
 
 
-class Stop:
-    """Breaks a run off between two nodes of the graph.
-
-    The run's buffers must live until it has returned: freeing them before that crashes the process
-    (microsoft/onnxruntime#24601).
-    """
-
-    __slots__ = ("options",)
-
-    def __init__(self) -> None:
-        self.options = ort.RunOptions()
-
-    def set(self) -> None:
-        """Break it off, now or as soon as it begins."""
-        self.options.terminate = True
-
-
 @dataclass(frozen=True, slots=True)
 class OpenModel:
     """A session with its specs.
 
     ``maps`` are the outputs that come as lists of dicts (ZipMap), with their classes in the order
     of the scores; none where the file doesn't name them. ``optional`` inputs have a default.
+    ``options`` are those that it was opened with.
     """
 
     session: ort.InferenceSession
@@ -174,6 +159,7 @@ class OpenModel:
     constants: Tensors = field(default_factory=dict)
     optional: tuple[TensorSpec, ...] = ()
     known: KnownValues = field(default_factory=KnownValues)
+    options: RuntimeOptions | None = None
 
     @property
     def labels(self) -> dict[str, tuple[str, ...]]:
@@ -279,7 +265,9 @@ def open_model(
     constants = {spec.name: frame.array(spec) for spec in whole if spec.name in frame.constants}
     if known is None:
         known = known_values(source, inputs)
-    return OpenModel(session, inputs, outputs, maps, frame.axes, constants, optional, known)
+    return OpenModel(
+        session, inputs, outputs, maps, frame.axes, constants, optional, known, options
+    )
 
 
 def _session(

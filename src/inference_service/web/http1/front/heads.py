@@ -37,7 +37,8 @@ _FRAMING = frozenset(
 )  # fmt: skip
 """Headers that change how a message is read or answered on the wire: always cold."""
 _READ = frozenset(
-    {b"host", b"connection", b"content-length", b"content-type", b"accept-encoding"}
+    {b"host", b"connection", b"content-length", b"content-type", b"accept-encoding", b"origin",
+     b"sec-fetch-site"}
     | {name.lower().encode() for name in
        (TIMEOUT_HEADER, PRIORITY_HEADER, NON_FINITE_HEADER, JSON_LENGTH_HEADER)}
 )  # fmt: skip
@@ -69,14 +70,19 @@ class Heads(Generic[T]):
     """The heads that are understood.
 
     ``read`` and ``cold`` name headers besides the usual ones that are read by the endpoint, and
-    that the front leaves to the ASGI way. ``understand`` is asked once for each combination of
-    lines that matter.
+    that the front leaves to the ASGI way. Heads of more than ``longest`` bytes are cold.
+    ``understand`` is asked once for each combination of lines that matter.
     """
 
     def __init__(
-        self, understand: Understand[T], read: Collection[bytes] = (), cold: Collection[bytes] = ()
+        self,
+        understand: Understand[T],
+        read: Collection[bytes] = (),
+        cold: Collection[bytes] = (),
+        longest: int = LONGEST_HEAD,
     ) -> None:
         self._understand = understand
+        self._longest = min(longest, LONGEST_HEAD)
         self._read = _READ | set(read)
         self._cold = _FRAMING | set(cold)
         self._whole: dict[bytes, T] = {}
@@ -87,7 +93,7 @@ class Heads(Generic[T]):
 
     def learn(self, head: bytes) -> T | None:
         """What the head means; None: it is cold."""
-        if len(head) > LONGEST_HEAD:
+        if len(head) > self._longest:
             return None
         lines = head[: -len(_END)].split(b"\r\n")
         known = self._lines

@@ -16,7 +16,9 @@ from inference_service.web.body import check_length, read_head
 from inference_service.web.charset import is_utf8
 from inference_service.web.endpoint import InferenceEndpoint
 from inference_service.web.hot_paths import Target as Route
-from inference_service.web.http1.head import Headers
+from inference_service.web.http1.head import Headers, check_site
+from inference_service.web.http1.limits import ConnectionLimits
+from inference_service.web.http1.refusal import Refused
 
 LARGEST_BODY = 64 * 1024
 """Bytes. A larger body takes long to read and to decode: ASGI adds nothing to that."""
@@ -78,8 +80,9 @@ class Table:
     """Understands heads (`heads.Understand`): those of requests for one inference of JSON or
     tensors, as far as the endpoint itself would go on to read the body."""
 
-    def __init__(self, routes: Mapping[str, Route]) -> None:
+    def __init__(self, routes: Mapping[str, Route], limits: ConnectionLimits) -> None:
         self._routes = routes
+        self._limits = limits
         self._targets: dict[str, Target | None] = {}
 
     def forget(self) -> None:
@@ -96,12 +99,13 @@ class Table:
         edge = target.edge
         scope: dict[str, Any] = {"headers": headers}
         try:
+            check_site(self._limits.sites, b"POST", dict(headers)[b"host"], headers)
             head = read_head(scope, edge.client_header, edge.non_finite)
             target.route.binding.check(head, None, target.params)
             check_length(length, edge.max_body_bytes)
             if not is_utf8(head.full_type):
                 return None
-        except InferenceServiceError:  # the endpoint itself finds the words
+        except (InferenceServiceError, Refused):  # the other way finds the words
             return None
         return HotHead(target, head, length)
 

@@ -1,0 +1,1 @@
+"""What clients, models and the machine do to the service, and what it does about it."""
