@@ -262,6 +262,7 @@ def to_train_on(rng: random.Random) -> list[tuple[str, str]]:
     for code in sorted(TRAIN):
         known = TRAIN[code].split("|")
         rows += [(" ".join(rng.choices(known, k=2)), code) for _ in range(60)]
+        rows += 20 * [("", code)]  # nothing that is known: any language is as likely
     return rows
 
 

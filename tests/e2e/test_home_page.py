@@ -74,7 +74,7 @@ def test_a_file_is_chosen_and_answered(home: Page, model: str, file: str, answer
 
 
 @pytest.mark.parametrize(
-    ("model", "answer"), [("language", r"de\s+0\.\d+"), ("libraries", '"item": ')]
+    ("model", "answer"), [("language", r"German\s+0\.\d+"), ("libraries", '"item": ')]
 )
 def test_what_is_typed_in_already_works(home: Page, model: str, answer: str) -> None:
     section = home.locator(f"#{model}")
