@@ -83,7 +83,7 @@ def add_platforms(app: FastAPI, settings: Settings, health: Health, engine: Engi
     app.include_router(platforms.router(settings.platforms, health, info, os.environ))
 
 
-def add_pages(
+def add_pages(  # noqa: PLR0917
     app: FastAPI,
     registry: CollectorRegistry,
     engine: Engine,
