@@ -88,9 +88,7 @@ def _kinds(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, servers
             sys.executable, str(servers.ROOT / "benchmarks" / "peers" / "raw_asgi.py")
         ],
     )  # fmt: skip
-    slow = replace(
-        servers.OURS, environment={"INFERENCE_SERVICE_HTTP__FRONT": "false", "FRONT": "0"}
-    )
+    slow = replace(servers.OURS, environment={"INFERENCE_SERVICE_HTTP__FRONT": "false"})
     kinds = {"raw ASGI": raw, "ours": servers.OURS, "ours, ASGI": slow}
     if arguments.binary:
         kinds["ours, binary"] = servers.OURS_BINARY

@@ -95,11 +95,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Findings are kept in a cache of the tests' own, not in the user's.
 
     Models are loaded without the helper process, which takes a second to start, but for the tests
-    of it and of the shipped models. The same holds for the processes that decode files.
+    of it and of the shipped models; the same holds for the processes that decode files. The
+    repository is not watched, but for the tests of that.
     """
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["INFERENCE_SERVICE_RUNTIME__HELPER_PROCESS"] = "false"
     os.environ["INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES"] = "false"
+    os.environ["INFERENCE_SERVICE_REPOSITORY__WATCH"] = "false"
 
 
 @contextmanager

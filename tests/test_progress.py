@@ -6,7 +6,7 @@ import pytest
 
 import inference_service.cli  # noqa: F401
 from inference_service.core.errors import InvalidModel
-from inference_service.engine.manager import VersionSource
+from inference_service.engine.versions import VersionSource
 from inference_service.progress import Loaded, watched
 
 serve = sys.modules["inference_service.cli.serve"]  # the package has the command of this name

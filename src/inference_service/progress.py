@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from inference_service.engine.interfaces import ModelInfo, Runner
-from inference_service.engine.manager import VersionSource
+from inference_service.engine.versions import VersionSource
 
 
 class Loaded(NamedTuple):

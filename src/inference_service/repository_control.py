@@ -1,49 +1,98 @@
-"""What an admin can do with the model repository while the service runs."""
+"""What changes the models while the service runs: an admin, and the watch of the repository."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
 from inference_service.daemon import in_daemon
 from inference_service.engine.manager import Manager
+from inference_service.engine.versions import Choice
 from inference_service.protocols.oip.repository import RepositoryControl
+from inference_service.repository.stamps import stamps
+from inference_service.repository_watch import RepositoryWatch
 from inference_service.settings import Settings
 from inference_service.sources import model_names, model_sources
+
+log = logging.getLogger(__name__)
 
 _LISTING_TIME = 5.0  # seconds for the names of a repository, which may lie on a file server
 
 
-def repository_control(
-    settings: Settings, manager: Manager, on_change: Callable[[], None]
-) -> RepositoryControl:
+class ModelChanges:
     """``on_change`` is called after models have been loaded or unloaded, or have failed."""
 
-    async def load(name: str) -> None:
+    def __init__(self, settings: Settings, manager: Manager, on_change: Callable[[], None]) -> None:
+        self._settings = settings
+        self._manager = manager
+        self._on_change = on_change
+        self._listing: Future[Sequence[str]] | None = None
+
+    async def load(self, name: str, choice: Choice) -> None:
+        """Serve the versions that are in the repository now.
+
+        Raises ModelNotFound, or InvalidInput with what is wrong.
+        """
         try:
-            found = in_daemon(lambda: model_sources(settings, name), "scan")
+            found = in_daemon(lambda: model_sources(self._settings, name, choice.default), "scan")
             sources = await asyncio.wrap_future(found)
-            await manager.load(name, sources)
+            await self._manager.load(name, sources, choice)
         finally:
-            on_change()
+            self._on_change()
 
-    async def unload(name: str) -> None:
-        await manager.unload(name)
-        on_change()
+    async def unload(self, name: str) -> None:
+        """Serve no version any more. Raises ModelNotFound."""
+        await self._manager.unload(name)
+        self._on_change()
 
-    listing: list[Future[Sequence[str]]] = []
-
-    async def names() -> Sequence[str]:
-        """One look for all that ask at the same time: a file server may take long."""
-        if not listing or listing[0].done():
-            listing[:] = [in_daemon(partial(model_names, settings), "list")]
+    async def rollback(self, name: str) -> str:
+        """Back to the version before; what was done, in words. Raises InvalidInput."""
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(listing[0]), _LISTING_TIME)
+            return await self._manager.rollback(name)
+        finally:
+            self._on_change()
+
+    async def names(self) -> Sequence[str]:
+        """One look for all that ask at the same time: a file server may take long."""
+        if self._listing is None or self._listing.done():
+            self._listing = in_daemon(partial(model_names, self._settings), "list")
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._listing), _LISTING_TIME)
         except TimeoutError:
             return []
 
+    async def follow(self, entry: str) -> None:
+        """Serve what has become of an entry of the repository: a file's or folder's name."""
+        names = await self.names()
+        name = entry.removesuffix(".onnx") if entry else next(iter(names), "")
+        if name in names:
+            await self.load(name, Choice(watched=True))
+        elif self._manager.knows(name) and names:  # an empty repository is none: it is not mounted
+            log.warning("model %s is gone from the repository", name)
+            await self.unload(name)
+
+
+def repository_control(settings: Settings, changes: ModelChanges) -> RepositoryControl:
+    """What an admin can do, where the settings allow it."""
+
+    async def promote(name: str, version: int, force: bool) -> None:
+        await changes.load(name, Choice(force=force, default=version))
+
+    async def load(name: str, force: bool) -> None:
+        await changes.load(name, Choice(force=force))
+
     token = settings.admin.token if settings.admin.repository else None
     return RepositoryControl(
-        names, load, unload, token.get_secret_value() if token else None,
+        changes.names, load, changes.unload, promote, changes.rollback,
+        token.get_secret_value() if token else None,
         scoped=settings.admin.repository and settings.security.access_control,
     )  # fmt: skip
+
+
+def repository_watch(settings: Settings, changes: ModelChanges) -> RepositoryWatch | None:
+    """The watch of the repository; None where the settings want none."""
+    if not settings.repository.watch:
+        return None
+    look = partial(stamps, settings.models)
+    return RepositoryWatch(look, changes.follow, settings.repository.watch_interval)

@@ -18,12 +18,18 @@ from inference_service.core.decoding import Here
 from inference_service.core.errors import ShuttingDown
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
+from inference_service.engine.gate import GateRules
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
+from inference_service.engine.rollout import Rollout, RolloutRules
 from inference_service.processes.decoders import ProcessDecoders, TaskPool
 from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
-from inference_service.repository_control import repository_control
+from inference_service.repository_control import (
+    ModelChanges,
+    repository_control,
+    repository_watch,
+)
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
 from inference_service.settings import InvalidSettings, Settings, load_settings
@@ -35,6 +41,7 @@ from inference_service.telemetry.prometheus import (
     watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
+from inference_service.telemetry.rollouts import OutcomeObserver
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web.access import AccessControl
@@ -86,7 +93,8 @@ class Service:
 
         self.registry = process_registry(__version__)
         sums = StatisticsObserver()
-        observer = Observers([PrometheusObserver(self.registry), sums])
+        outcomes = OutcomeObserver(self.registry)
+        observer = Observers([PrometheusObserver(self.registry), sums, outcomes])
         self.engine = LocalEngine(cores=cores(settings))
         self.manager = Manager(
             self.engine,
@@ -94,7 +102,10 @@ class Service:
             time_limit=settings.runtime.load_timeout,
             ready_when=settings.health.ready_when,
             budget=_budget(settings),
+            rollout=_rollout(settings, self.engine, outcomes),
         )
+        self._changes = ModelChanges(settings, self.manager, self._models_changed)
+        self._watch = repository_watch(settings, self._changes)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
         watch_state(self.registry, self.engine, self.admission)
@@ -104,7 +115,7 @@ class Service:
         self._recorder = _recorder(settings)
 
         edge = self._edge(observer)
-        control = repository_control(settings, self.manager, self._models_changed)
+        control = repository_control(settings, self._changes)
         server = oip.ServerInfo(NAME, __version__, sums.of, control)
         self._decoders = _decoders(settings)
         edge.exchange.decoders = self._decoders or Here()
@@ -141,6 +152,8 @@ class Service:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
             self._loading = asyncio.create_task(self._load())
             self._loading.add_done_callback(_log_failure)
+            if self._watch is not None:
+                self._watch.start()
             yield
         finally:
             await self._leave()
@@ -187,6 +200,9 @@ class Service:
         grace = self.settings.shutdown.grace_period
         self.health.leave()
         self.security.watcher.stop()
+        if self._watch is not None:
+            self._watch.stop()
+        self.manager.close()
         if self._loading is not None:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:
@@ -252,6 +268,13 @@ def _cors(settings: Settings) -> dict[str, Any]:
 def _budget(settings: Settings) -> Budget | None:
     memory = settings.memory
     return None if memory.budget is None else Budget(memory.budget, frozenset(memory.pinned))
+
+
+def _rollout(settings: Settings, engine: LocalEngine, outcomes: OutcomeObserver) -> Rollout:
+    given = settings.rollout
+    gate = GateRules(given.check_signature, given.tolerance, given.max_slowdown)
+    rules = RolloutRules(gate, watch=given.watch, most_failures=given.most_failures)
+    return Rollout(engine, rules, outcomes.of, outcomes.loaded)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -84,6 +84,14 @@ class RepositorySettings(_Section):
     public_key: Path | None = Field(
         None, description="PEM file of the Ed25519 key that models.lock must be signed with"
     )
+    watch: bool = Field(
+        True, description="load models again when their files change, and serve what is new"
+    )
+    watch_interval: PositiveFloat = Field(
+        1.0,
+        description="seconds between two looks at the files; what changes between two looks is "
+        "still being written, and waits",
+    )
     run_pipeline_code: bool = Field(
         False,
         description="run the pipeline.py of models whose model.toml names it: write access to the "
@@ -176,6 +184,29 @@ class MemorySettings(_Section):
         "room, and loaded again by the next request; unset: no bound",
     )
     pinned: tuple[str, ...] = Field((), description="models that are never unloaded for it")
+
+
+class RolloutSettings(_Section):
+    """What a version must pass before it replaces another one, and what takes it back."""
+
+    check_signature: bool = Field(
+        True, description="refuse a version that clients of the present one can't use"
+    )
+    tolerance: NonNegativeFloat = Field(
+        1e-3, description="most difference to golden outputs, relative and absolute"
+    )
+    max_slowdown: PositiveFloat = Field(
+        5.0, description="refuse a version whose smallest run takes so many times as long"
+    )
+    watch: NonNegativeFloat = Field(
+        60.0,
+        description="seconds that a replaced version stays in memory, ready to be taken back",
+    )
+    most_failures: NonNegativeFloat = Field(
+        0.05,
+        description="rise of the share of failed requests at which the replaced version is taken "
+        "back; 1: never",
+    )
 
 
 class HealthSettings(_Section):
@@ -275,6 +306,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     memory: MemorySettings = MemorySettings()
+    rollout: RolloutSettings = RolloutSettings()
     health: HealthSettings = HealthSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

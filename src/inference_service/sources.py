@@ -17,12 +17,15 @@ from inference_service.core.lifecycle import Isolation
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
+from inference_service.core.versions import Latest
+from inference_service.engine.gate import Golden
 from inference_service.engine.interfaces import ModelInfo, Runner
-from inference_service.engine.manager import Loader, VersionSource
+from inference_service.engine.versions import Loader, VersionSource
 from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.repository.examples import example_file
 from inference_service.repository.files import without_paths
+from inference_service.repository.golden import read_golden
 from inference_service.repository.layout import ModelEntry, names, scan
 from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
@@ -81,8 +84,13 @@ def model_names(settings: Settings) -> Sequence[str]:
         return []
 
 
-def model_sources(settings: Settings, name: str) -> list[VersionSource]:
-    """The same for one model, looked at again. Raises ModelNotFound or InvalidInput."""
+def model_sources(
+    settings: Settings, name: str, promoted: int | None = None
+) -> Sequence[VersionSource]:
+    """The same for one model, looked at again. Raises ModelNotFound or InvalidInput.
+
+    The version ``promoted`` is among them, and takes the place of the latest one.
+    """
     try:
         found = entries(settings)
     except InvalidModel as error:
@@ -91,15 +99,25 @@ def model_sources(settings: Settings, name: str) -> list[VersionSource]:
         raise InvalidInput(f"failed to load model '{name}': {told}") from error
     for entry in found:
         if entry.name == name:
-            return _sources(settings, entry, beside=True)
+            return _sources(settings, entry, promoted, beside=True)
     raise ModelNotFound(f"there is no model '{name}' in the repository")
 
 
-def _sources(settings: Settings, entry: ModelEntry, *, beside: bool = False) -> list[VersionSource]:
+def _sources(
+    settings: Settings, entry: ModelEntry, promoted: int | None = None, *, beside: bool = False
+) -> list[VersionSource]:
     """``beside``: other models are being served, and come first."""
     if entry.problem:
         return [VersionSource(entry.name, max(entry.versions, default=1), _broken(entry.problem))]
+    if promoted is not None and promoted not in entry.versions:
+        there = ", ".join(str(version) for version in sorted(entry.versions))
+        raise ModelNotFound(f"there is no version {promoted} of '{entry.name}'; there are: {there}")
+    routing = entry.manifest.routing()
     wanted = entry.manifest.versions.aspired(entry.versions)
+    wanted |= routing.versions & frozenset(entry.versions)
+    if promoted is not None:
+        alone = entry.manifest.versions == Latest() and not routing.weights
+        wanted = frozenset({promoted}) if alone else wanted | {promoted}
     if not wanted:
         problem = "none of the versions that model.toml asks for is there"
         return [VersionSource(entry.name, max(entry.versions), _broken(problem))]
@@ -109,9 +127,19 @@ def _sources(settings: Settings, entry: ModelEntry, *, beside: bool = False) -> 
             version,
             partial(_load, settings, entry, version, beside),
             [entry.manifest, entry.stamps.get(version)],
+            partial(_goldens, entry, version),
+            routing,
         )
         for version in sorted(wanted, reverse=True)
     ]
+
+
+def _goldens(entry: ModelEntry, version: int, info: ModelInfo) -> Sequence[Golden]:
+    """The golden files of all versions and of this one. Raises InvalidModel."""
+    own = entry.versions[version].parent
+    folders = dict.fromkeys([entry.folder or own, own])
+    found = read_golden(list(folders), entry.root, info.served)
+    return [Golden(*pair) for pair in found]
 
 
 def _load(

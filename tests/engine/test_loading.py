@@ -13,7 +13,8 @@ from inference_service.core.requests import ModelRef
 from inference_service.daemon import left_behind
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import ModelInfo, Runner
-from inference_service.engine.manager import Loader, Manager, VersionSource
+from inference_service.engine.manager import Manager
+from inference_service.engine.versions import Loader, VersionSource
 from tests.engine.puppets import Notebook, PuppetRunner
 from tests.engine.test_worker import info
 from tests.support import until

@@ -15,9 +15,11 @@ from inference_service.engine.awaiting import infer
 from inference_service.engine.budget import Budget, Resident, to_evict
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Job, ModelInfo, Runner, RunResult
-from inference_service.engine.manager import Loader, Manager, VersionSource
+from inference_service.engine.manager import Manager
+from inference_service.engine.versions import Loader, VersionSource
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.engine.test_worker import info
+from tests.support import until
 
 REFS = [ModelRef(name, 1) for name in "abcdef"]
 
@@ -104,7 +106,7 @@ async def test_what_is_pinned_stays() -> None:
 
 async def test_without_a_budget_nothing_goes() -> None:
     bench = Bench(20, "a", "b", "c")
-    bench.manager._budget = None
+    bench.manager._residence._budget = None
     await bench.start()
     assert bench.awake() == "abc"
 
@@ -175,7 +177,7 @@ async def test_a_candidate_is_reached_by_no_request_before_it_is_activated() -> 
     assert resolved is not candidate.worker
     await bench.manager.activate(candidate)
     assert bench.engine.resolve(ModelRef("a")) is candidate.worker
-    assert old.closed
+    await until(lambda: old.closed)
     late = await infer(resolved, InferenceRequest(ModelRef("a"), rows(4), deadline=float("inf")))
     assert late.outputs["y"][0, 0] == 8.0, "found before the swap, answered after it"
 

@@ -23,7 +23,8 @@ from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import ModelInfo, Runner
-from inference_service.engine.manager import Manager, VersionSource
+from inference_service.engine.manager import Manager
+from inference_service.engine.versions import VersionSource
 from inference_service.engine.worker import Worker
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.virtual_time import run_virtual

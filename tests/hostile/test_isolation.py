@@ -100,7 +100,7 @@ async def test_a_run_that_hangs_costs_its_process_and_nothing_else(tmp_path: Pat
         assert late.status_code == 504
         assert (await ask(client, "embedding", 3)).status_code == 200
         await until(lambda: process.restarts == 1)
-        assert monotonic() - begun < 20
+        assert monotonic() - begun < 60  # seconds; the machine may be busy
         assert (await ask(client, "doubler", [1, 2, 3])).json() == {"predictions": [[2, 4, 6]]}
 
 

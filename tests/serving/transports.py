@@ -86,7 +86,7 @@ class StubEngine:
         self.answers = True
         self._refusal_deadline = 0.0
 
-    def resolve(self, model: ModelRef) -> "StubEngine":
+    def resolve(self, model: ModelRef, client: str = "") -> "StubEngine":
         if model.name != "m":
             raise ModelNotFound(f"unknown model '{model.name}'", model.name)
         self.resolved += 1

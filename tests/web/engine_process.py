@@ -91,7 +91,7 @@ class RemoteEngine:
         if self._waiting.pop(number, None) is not None:
             send(self._writer, (number, None))
 
-    def resolve(self, model: ModelRef) -> RemoteModel:
+    def resolve(self, model: ModelRef, client: str = "") -> RemoteModel:
         return RemoteModel(self, self.describe(model))
 
     def describe(self, model: ModelRef) -> ModelInfo:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
+from anyio import to_thread
 from uvicorn.server import ServerState
 
 from inference_service.web.http1.connection import HttpConnection
@@ -157,7 +158,12 @@ class Wire:
             connection = transport.protocol
             cut = getattr(connection, "_receiving", None)
             stuck = cut is not None and connection._running is cut
-            busy = len(self.state.tasks) > stuck or bool(getattr(connection, "waiting", ()))
+            threads = to_thread.current_default_thread_limiter().borrowed_tokens
+            busy = (
+                threads > 0
+                or len(self.state.tasks) > stuck
+                or bool(getattr(connection, "waiting", ()))
+            )
             calm = 0 if busy else calm + 1
 
 

@@ -34,7 +34,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.LOADING: frozenset({State.WARMING, State.FAILED, State.UNLOADED}),
     State.WARMING: frozenset({State.READY, State.FAILED, State.UNLOADED}),
     State.READY: frozenset({State.DRAINING}),
-    State.DRAINING: frozenset({State.UNLOADED}),
+    State.DRAINING: frozenset({State.UNLOADED, State.READY}),  # READY: it is taken back
     State.UNLOADED: frozenset({State.LOADING}),
     State.FAILED: frozenset({State.LOADING, State.UNLOADED}),
 }

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -17,6 +17,7 @@ from inference_service.core.errors import (
 )
 from inference_service.core.lifecycle import State, move
 from inference_service.core.requests import ModelRef
+from inference_service.core.routing import Routing
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.explanation import explained
 from inference_service.engine.interfaces import ModelInfo, ModelStatus
@@ -38,11 +39,15 @@ class LocalEngine:
         self._statuses: dict[str, dict[int, ModelStatus]] = {}
         self._sleeping: dict[str, dict[int, Sleeping]] = {}
         self._found: dict[ModelRef, Worker | Sleeping] = {}  # by what requests ask for
+        self._routings: dict[str, Routing] = {}
+        self._defaults: dict[str, int] = {}
+        self._aside: list[Worker] = []
+        self._unnamed = 0
 
-    def resolve(self, model: ModelRef) -> Worker | Sleeping:
+    def resolve(self, model: ModelRef, client: str = "") -> Worker | Sleeping:
         """See `Engine.resolve`."""
         found = self._found.get(model)
-        return found if found is not None else self._search(model)
+        return found if found is not None else self._search(model, client)
 
     def describe(self, model: ModelRef) -> ModelInfo:
         """See `Engine.describe`."""
@@ -116,19 +121,85 @@ class LocalEngine:
 
     async def replace(self, worker: Worker) -> None:
         """Let this worker take the place of the one that serves its version, drained and freed."""
+        old = self.swap(worker)
+        if old is not None:
+            await self.free(old)
+
+    def swap(self, worker: Worker) -> Worker | None:
+        """Let this worker take the place of the one that serves its version, at once.
+
+        The old one is returned. It answers the requests that have found it before, until it is
+        freed or put back by another swap.
+        """
         info = worker.info
         old = self._workers.get(info.name, {}).get(info.version)
         self._workers.setdefault(info.name, {})[info.version] = worker
         sleeping = self._sleeping.get(info.name, {}).pop(info.version, None)
         self._found.clear()
         status = self._statuses[info.name][info.version]
-        self._statuses[info.name][info.version] = replace(status, info=info)
+        self._statuses[info.name][info.version] = replace(status, info=info, error="")
+        if worker in self._aside:
+            self._aside.remove(worker)
         if sleeping is not None:
             sleeping.woken(worker)
         if old is not None:
             old.successor = worker
-            await old.drain()
-            await old.aclose()
+            self._aside.append(old)
+        return old
+
+    def put_aside(self, name: str, version: int, why: str) -> Worker:
+        """Let no new request find this version, which goes on answering those that have."""
+        worker = self._workers[name].pop(version)
+        self._forget(name)
+        self._aside.append(worker)
+        self.report(name, version, State.DRAINING, why)
+        return worker
+
+    def take_back(self, worker: Worker) -> None:
+        """Let requests find a version again that was put aside."""
+        self._aside.remove(worker)
+        self.add(worker)
+
+    async def free(self, worker: Worker, why: str = "") -> None:
+        """Drain and free a worker that was put aside; its version is unloaded if nothing serves it.
+
+        ``why`` is the reason for people.
+        """
+        info = worker.info
+        await worker.drain()
+        await worker.aclose()
+        if worker in self._aside:
+            self._aside.remove(worker)
+        aside = any(one.info.ref == info.ref for one in self._aside)
+        if self.state(info.name, info.version) is State.DRAINING and not aside:
+            self.report(info.name, info.version, State.UNLOADED, why)
+
+    def note(self, name: str, version: int, error: str) -> None:
+        """Note for people what is wrong with a version, whose state stays; "" nothing."""
+        status = self._statuses[name][version]
+        self._statuses[name][version] = replace(status, error=error)
+
+    def current(self, name: str) -> ModelInfo | None:
+        """The version that answers requests which name none; None where there is none."""
+        versions = self._workers.get(name, {})
+        return versions[self._default(name, versions)].info if versions else None
+
+    def route(self, name: str, routing: Routing | None = None, default: int | None = None) -> None:
+        """Set what chooses the version for requests that name none; None: it stays as it is."""
+        if routing is not None:
+            self._routings[name] = routing
+        if default is not None:
+            self._defaults[name] = default
+        self._found.clear()
+
+    def _default(self, name: str, versions: Collection[int]) -> int:
+        default = self._defaults.get(name)
+        return default if default is not None and default in versions else max(versions)
+
+    def _forget(self, name: str) -> None:
+        self._found.clear()
+        if not self._workers.get(name):
+            self._workers.pop(name, None)
 
     async def put_to_sleep(self, sleeping: Sleeping) -> None:
         """Drain and free a version; its requests wait at this handle until it is replaced."""
@@ -163,9 +234,7 @@ class LocalEngine:
         """Let no more requests reach this version, drain it and free it."""
         worker = self._workers.get(name, {}).pop(version, None)
         sleeping = self._sleeping.get(name, {}).pop(version, None)
-        self._found.clear()
-        if not self._workers.get(name):
-            self._workers.pop(name, None)
+        self._forget(name)
         self.report(name, version, State.DRAINING)
         if sleeping is not None:
             sleeping.failed(ModelNotReady(f"model {sleeping.info.ref} is being unloaded"))
@@ -176,14 +245,14 @@ class LocalEngine:
 
     async def drain(self) -> None:
         """Wait until every request that was admitted has ended."""
-        await asyncio.gather(*(worker.drain() for worker in self.workers()))
+        await asyncio.gather(*(worker.drain() for worker in [*self.workers(), *self._aside]))
 
     async def aclose(self) -> None:
         """Free every worker. Call it after `drain`."""
-        for worker in self.workers():
+        for worker in [*self.workers(), *self._aside]:
             await worker.aclose()
 
-    def _search(self, model: ModelRef) -> Worker | Sleeping:
+    def _search(self, model: ModelRef, client: str) -> Worker | Sleeping:
         versions: dict[int, Worker | Sleeping] = {
             **self._workers.get(model.name, {}),
             **self._sleeping.get(model.name, {}),
@@ -191,11 +260,21 @@ class LocalEngine:
         if versions:
             # Clients of TensorFlow Serving ask for version 0 where they want the latest.
             latest = model.version is None or (model.version == 0 and 0 not in versions)
-            worker = versions.get(max(versions) if latest else model.version or 0)
+            routing = self._routings.get(model.name)
+            if latest and routing is not None and routing.weights:
+                return versions[self._chosen(routing, client, versions)]
+            default = self._default(model.name, versions)
+            worker = versions.get(default if latest else model.version or 0)
             if worker is not None:
                 self._found[model] = worker
                 return worker
         raise self._missing(model)
+
+    def _chosen(self, routing: Routing, client: str, versions: Collection[int]) -> int:
+        if not client:  # of unknown clients each request counts for itself
+            self._unnamed += 1
+            client = f"request {self._unnamed}"
+        return routing.choose(client, versions)
 
     def _missing(self, model: ModelRef) -> Exception:
         statuses = self._statuses.get(model.name)

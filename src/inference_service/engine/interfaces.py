@@ -209,8 +209,11 @@ class ModelHandle(Protocol):
 class Engine(Protocol):
     """All that HTTP knows of inference; it may live in this process or in another."""
 
-    def resolve(self, model: ModelRef) -> ModelHandle:
+    def resolve(self, model: ModelRef, client: str = "") -> ModelHandle:
         """The loaded version that a request for ``model`` reaches: once for each request.
+
+        Where the versions of a model share the requests that name none, ``client`` decides: it
+        always gets the same one; "" is not known.
 
         Raises ModelNotFound or ModelNotReady.
         """

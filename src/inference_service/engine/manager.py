@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from inference_service.core.errors import (
     InferenceServiceError,
@@ -14,34 +13,16 @@ from inference_service.core.errors import (
     clipped,
 )
 from inference_service.core.lifecycle import ReadyWhen, State
-from inference_service.core.requests import ModelRef
 from inference_service.daemon import in_daemon
-from inference_service.engine.budget import Budget, Resident, to_evict
+from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import ModelInfo, Observer, Runner
-from inference_service.engine.sleeping import Sleeping
+from inference_service.engine.residence import Residence
+from inference_service.engine.rollout import Rollout, RolloutRules, Standby
+from inference_service.engine.versions import AS_USUAL, Choice, VersionSource
 from inference_service.engine.worker import Worker
 
 log = logging.getLogger(__name__)
-
-Loader = Callable[[Callable[[], None]], tuple[ModelInfo, Runner]]
-"""Load, probe and warm up one version: see `VersionSource`."""
-
-
-@dataclass(frozen=True, slots=True)
-class VersionSource:
-    """One version that should be served, and the way to load it.
-
-    ``fingerprint`` differs when the version's files do.
-
-    ``load`` blocks and is called in a thread; it returns when the model is warm, and calls its
-    argument when the warm-up begins. It raises InvalidModel or whatever the runtime raises.
-    """
-
-    name: str
-    version: int
-    load: Loader
-    fingerprint: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +59,7 @@ class Manager:
         patience: float = _PATIENCE,
         ready_when: ReadyWhen = ReadyWhen.ANY,
         budget: Budget | None = None,
+        rollout: Rollout | None = None,
     ) -> None:
         self._engine = engine
         self._observer = observer
@@ -88,11 +70,11 @@ class Manager:
         self._expected: set[tuple[str, int]] = set()
         self._loaded: dict[tuple[str, int], VersionSource] = {}
         self._changing = asyncio.Lock()
-        self._budget = budget
-        self._sizes: dict[tuple[str, int], int] = {}
-        self._seconds: dict[tuple[str, int], float] = {}
-        self._asleep: dict[tuple[str, int], Sleeping] = {}
-        self._waking: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._residence = Residence(engine, budget, self._woken)
+        self._rollout = rollout or Rollout(engine, RolloutRules(linger=0, watch=0))
+        self._rollout.on_regression = self._regressed
+        self._refused: dict[tuple[str, int], object] = {}  # fingerprints that were rolled back
+        self._earlier: dict[str, VersionSource] = {}
 
     @property
     def ready(self) -> bool:
@@ -129,7 +111,8 @@ class Manager:
                 for source in sources:
                     self._engine.report(source.name, source.version, State.LOADING)
                 for source in sources:
-                    loading = asyncio.create_task(self._load(source))
+                    # nothing is served yet whose clients a version could fail
+                    loading = asyncio.create_task(self._load(source, Choice(force=True)))
                     slow.append(loading)
                     await asyncio.wait({loading}, timeout=self._patience)
                     if not loading.done():
@@ -143,23 +126,78 @@ class Manager:
             for loading in slow:
                 loading.cancel()
 
-    async def load(self, name: str, sources: Sequence[VersionSource]) -> None:
+    async def load(
+        self, name: str, sources: Sequence[VersionSource], choice: Choice = AS_USUAL
+    ) -> None:
         """Serve these versions of a model and no others: load what is new or has changed.
 
-        What was served goes on being served until the new is warm. Raises InvalidInput, which says
-        why, where a version could not be loaded; the others are.
+        What was served goes on being served until the new is warm and has passed the gate. Raises
+        InvalidInput, which says why, where a version could not be loaded; the others are.
         """
         async with self._changing:
+            before = self._engine.current(name)
             problems = []
             for source in sources:
-                problem = await self._refresh(source)
+                problem = await self._refresh(source, choice)
                 if problem is not None:
                     problems.append(f"version {source.version}: {problem}")
             if not problems:
-                keep = {source.version for source in sources}
-                await self._unload(name, keep)
+                self._engine.route(name, sources[0].routing, choice.default)
+                await self._retire(name, {source.version for source in sources})
+            after = self._engine.current(name)
+            if before is not None and after is not None and before.version != after.version:
+                self._earlier[name] = self._loaded[name, before.version]
         if problems:
             raise InvalidInput(f"failed to load model '{name}': {'; '.join(problems)}")
+
+    async def rollback(self, name: str, why: str = "on request") -> str:
+        """Let the version answer again that was replaced last; what became of it, in words.
+
+        Raises InvalidInput where there is none.
+        """
+        async with self._changing:
+            return await self._roll_back(name, why)
+
+    async def _roll_back(self, name: str, why: str) -> str:
+        standby, earlier = self._rollout.latest(name), self._earlier.pop(name, None)
+        if standby is not None:
+            version, same = standby.source.version, standby.source.version == standby.successor
+            log.error("model %s goes back to version %d: %s", name, version, why)
+            self._refuse(name, () if same else {version})
+            self._loaded[name, version] = standby.source
+            self._rollout.take_back(standby, why)
+            return f"version {version} answers again"
+        if earlier is None:
+            raise InvalidInput(f"model '{name}' has no version to go back to")
+        self._refuse(name, {earlier.version})
+        if self._engine.state(name, earlier.version) is not State.READY:
+            problem = await self._refresh(earlier, Choice(force=True))
+            if problem is not None:
+                raise InvalidInput(f"model '{name}' can't go back: {problem}")
+            await self._retire(name, {earlier.version})
+        self._engine.route(name, default=earlier.version)
+        return f"version {earlier.version} answers again"
+
+    async def _regressed(self, standby: Standby, why: str) -> None:
+        async with self._changing:
+            if standby is self._rollout.latest(standby.source.name):
+                await self._roll_back(standby.source.name, why)
+
+    def _refuse(self, name: str, keep: Collection[int]) -> None:
+        """Versions that are served are not loaded again until they change, or on request."""
+        for (model, version), source in self._loaded.items():
+            served = self._engine.state(name, version) is State.READY
+            if model == name and version not in keep and served:
+                self._refused[name, version] = source.fingerprint
+
+    def knows(self, name: str) -> bool:
+        """Whether a version of the model is served, is being loaded or has failed."""
+        gone = {State.UNLOADED, State.DRAINING}
+        return any(one.name == name and one.state not in gone for one in self._engine.statuses())
+
+    def close(self) -> None:
+        """Watch no replaced version any more; the engine frees what is left."""
+        self._rollout.close()
 
     async def unload(self, name: str) -> None:
         """Serve no version of a model any more. Raises ModelNotFound for an unknown one."""
@@ -167,6 +205,7 @@ class Manager:
             if all(status.name != name for status in self._engine.statuses()):
                 raise ModelNotFound(f"Request for unknown model: '{clipped(name)}' is not found")
             await self._unload(name, ())
+            await self._rollout.finish(name)
 
     async def prepare(self, source: VersionSource) -> Candidate:
         """Load and warm a version beside what is served; no request reaches it.
@@ -183,14 +222,19 @@ class Manager:
         """
         source, worker = candidate.source, candidate.worker
         key = source.name, source.version
+        before = self._loaded.get(key)
         self._loaded[key] = source
-        self._seconds[key] = candidate.seconds
+        self._residence.seconds[key] = candidate.seconds
         worker.used_at = self._engine.clock()
-        if self._engine.state(*key) is State.READY:
+        if self._engine.state(*key) is not State.READY:
+            self._engine.add(worker)
+        elif before is None or before is source:  # it has been asleep
             await self._engine.replace(worker)
         else:
-            self._engine.add(worker)
-        await self._make_room(0, keep=worker.info.ref)
+            self._rollout.replace(worker, before)
+        self._engine.route(source.name, source.routing)
+        self._rollout.tell(*key, "loaded")
+        await self._residence.make_room(None, worker.info.ref)
 
     async def discard(self, candidate: Candidate) -> None:
         """Free a version that is not going to be served."""
@@ -199,61 +243,77 @@ class Manager:
 
     async def _prepare(self, source: VersionSource, warming: Callable[[], None]) -> Candidate:
         started = self._engine.clock()
-        info, runner = await self._in_time(source, warming)
-        self._sizes[source.name, source.version] = runner.memory_bytes
+        info, runner = await _in_time(source, warming, self._time_limit)
+        self._residence.sizes[source.name, source.version] = runner.memory_bytes
         worker = Worker(info, runner, self._observer, self._engine.dispatcher)
         return Candidate(source, worker, self._engine.clock() - started)
 
-    async def _refresh(self, source: VersionSource) -> str | None:
+    async def _refresh(self, source: VersionSource, choice: Choice) -> str | None:
         """Load a version unless it is served as it is. Returns what went wrong."""
         key = source.name, source.version
         state = self._engine.state(*key)
         if state in {State.LOADING, State.WARMING}:
             return "it is being loaded"
-        if state is not State.READY:
-            self._engine.report(*key, State.LOADING)
-            await self._load(source)
-            return self._engine.problem(*key)
-        known = self._loaded[key].fingerprint
-        if known is not None and known == source.fingerprint:
+        if choice.watched and key in self._refused and self._refused[key] == source.fingerprint:
+            return "it was rolled back, and has not changed since"
+        self._refused.pop(key, None)
+        if state is State.READY:
+            known = self._loaded[key].fingerprint
+            if known is None or known != source.fingerprint:
+                return await self._exchange(source, choice)
+            self._engine.note(*key, "")
             return None
+        if state is State.DRAINING:
+            if self._rollout.restore(*key, source.fingerprint):
+                return None
+            await self._rollout.finish(source.name)
+        self._engine.report(*key, State.LOADING)
+        await self._load(source, choice)
+        return self._engine.problem(*key)
+
+    async def _exchange(self, source: VersionSource, choice: Choice) -> str | None:
+        """Replace the files of a version that is served. Returns what went wrong."""
+        key = source.name, source.version
         try:
-            candidate = await self.prepare(source)
+            candidate = await self._checked(source, lambda: None, choice)
         except Exception as error:
             log.error("model %s version %d failed to load: %s", *key, error)
+            self._engine.note(*key, f"the changed files are not served: {error}")
+            self._rollout.tell(*key, "failed")
             return str(error)
         await self.activate(candidate)
         return None
 
-    async def _make_room(self, needed: int, keep: ModelRef) -> None:
-        """Put the longest unused models to sleep until the budget has ``needed`` bytes left."""
-        if self._budget is None:
-            return
-        workers = {worker.info.ref: worker for worker in self._engine.workers()}
-        loaded = [Resident(ref, w.memory_bytes, w.used_at) for ref, w in workers.items()]
-        kept = {ref for ref in workers if ref.name in self._budget.pinned} | {keep}
-        for ref in to_evict(loaded, self._budget.total, needed, kept):
-            key = ref.name, workers[ref].info.version
-            wake = partial(self._wake, key)
-            info, seconds = workers[ref].info, self._seconds.get(key, 1.0)
-            log.info("model %s version %d is unloaded to make room", *key)
-            sleeping = Sleeping(info, seconds, wake, self._engine.clock)
-            self._asleep[key] = sleeping
-            await self._engine.put_to_sleep(sleeping)
+    async def _checked(
+        self, source: VersionSource, warming: Callable[[], None], choice: Choice
+    ) -> Candidate:
+        """A candidate that has passed the gate. Raises what is wrong with it."""
+        candidate = await self._prepare(source, warming)
+        try:
+            await self._rollout.check(candidate.worker, source.goldens, force=choice.force)
+        except BaseException:
+            await self.discard(candidate)
+            raise
+        return candidate
 
-    def _wake(self, key: tuple[str, int]) -> None:
-        """Load a version that sleeps, unless that has begun."""
-        if key not in self._waking and key in self._asleep:
-            task = self._waking[key] = asyncio.create_task(self._woken(key))
-            task.add_done_callback(lambda _: self._waking.pop(key, None))
+    async def _retire(self, name: str, keep: Collection[int]) -> None:
+        """Put the versions aside that others have replaced."""
+        current = self._engine.current(name)
+        for worker in list(self._engine.workers()):
+            version = worker.info.version
+            if worker.info.name != name or version in keep or current is None:
+                continue
+            self._expected.discard((name, version))
+            self._rollout.retire(self._loaded[name, version], max(keep))
+        await self._unload(name, keep)
 
     async def _woken(self, key: tuple[str, int]) -> None:
         async with self._changing:
-            sleeping = self._asleep.pop(key, None)
+            sleeping = self._residence.asleep.pop(key, None)
             if sleeping is None or self._engine.state(*key) is not State.READY:
                 return
             source = self._loaded[key]
-            await self._make_room(self._sizes.get(key, 0), keep=sleeping.info.ref)
+            await self._residence.make_room(key, sleeping.info.ref)
             try:
                 candidate = await self.prepare(source)
             except Exception as error:
@@ -266,13 +326,13 @@ class Manager:
         for status in self._engine.statuses():
             if status.name == name and status.version not in keep:
                 self._expected.discard((name, status.version))
-                self._asleep.pop((name, status.version), None)
+                self._residence.asleep.pop((name, status.version), None)
                 if status.state is State.READY:
                     await self._engine.remove(name, status.version)
                 elif status.state is State.FAILED:
                     self._engine.report(name, status.version, State.UNLOADED)
 
-    async def _load(self, source: VersionSource) -> None:
+    async def _load(self, source: VersionSource, choice: Choice = AS_USUAL) -> None:
         loop = asyncio.get_running_loop()
         engine = self._engine
 
@@ -284,7 +344,7 @@ class Manager:
             loop.call_soon_threadsafe(report)
 
         try:
-            await self.activate(await self._prepare(source, warming))
+            await self.activate(await self._checked(source, warming, choice))
         except InferenceServiceError as error:
             self._failed(source, str(error))
         # The runtime's own errors have no common base; whatever it was, the others go on.
@@ -292,21 +352,23 @@ class Manager:
             log.exception("loading %s version %d failed", source.name, source.version)
             self._failed(source, f"{type(error).__name__}: {error}")
 
-    async def _in_time(
-        self, source: VersionSource, warming: Callable[[], None]
-    ) -> tuple[ModelInfo, Runner]:
-        """Load in a thread. Raises what loading raises, and InvalidModel when the time is up."""
-        loading = in_daemon(lambda: source.load(warming), f"load {source.name}")
-        try:
-            async with asyncio.timeout(self._time_limit):
-                return await asyncio.wrap_future(loading)
-        except TimeoutError:
-            if loading.done():  # its own
-                raise
-            raise InvalidModel(
-                f"it was not loaded within {self._time_limit:g} seconds (runtime.load_timeout)"
-            ) from None
-
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)
         self._engine.report(source.name, source.version, State.FAILED, error)
+        self._rollout.tell(source.name, source.version, "failed")
+
+
+async def _in_time(
+    source: VersionSource, warming: Callable[[], None], seconds: float
+) -> tuple[ModelInfo, Runner]:
+    """Load in a thread. Raises what loading raises, and InvalidModel when the time is up."""
+    loading = in_daemon(lambda: source.load(warming), f"load {source.name}")
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.wrap_future(loading)
+    except TimeoutError:
+        if loading.done():  # its own
+            raise
+        raise InvalidModel(
+            f"it was not loaded within {seconds:g} seconds (runtime.load_timeout)"
+        ) from None

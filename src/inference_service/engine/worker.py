@@ -12,12 +12,13 @@ from inference_service.core.errors import (
     Overloaded,
     RowsMismatch,
 )
-from inference_service.core.requests import InferenceRequest, Timing
+from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
 from inference_service.core.scheduling.buckets import padding_waste
 from inference_service.core.scheduling.entries import Batch, Drop, DropReason, Entry
 from inference_service.core.scheduling.layout import LayoutChoice
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.at_once import AtOnce
 from inference_service.engine.audit import Auditor, batched_no_more
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.interfaces import (
@@ -82,9 +83,17 @@ class Worker:
         self._idle = asyncio.Event()  # of interest to a drain alone
         self._keys = BatchKeys(info)
         self._apart = False  # after a violation of batch safety no request shares a run
+        self._at_once = AtOnce(runner, self.scheduler.estimates, self._note)
         self._auditor: Auditor | None = None
         if info.signature.mode is BatchMode.MERGE:
             self._auditor = Auditor(runner, dispatcher.clock, self._unoccupied, self.violated)
+
+    def answer_at_once(self, request: InferenceRequest) -> InferenceResponse | Exception | None:
+        """Run a lone request here and now: see `AtOnce`. None: submit it. Raises InvalidInput."""
+        occupied = self.scheduler.requests or self._dispatcher.busy or self._draining
+        if occupied or self._apart or not self._runner.inline or self.info.share_identical:
+            return None
+        return self._at_once.run(self.info, request, self.layouts.layout, self._keys.row_elements)
 
     @property
     def queue_rows(self) -> int:
@@ -278,30 +287,39 @@ class Worker:
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
             rows = [stop - start for _, start, stop in batch.parts]
             auditor.take(run.job, list(result.outcomes), rows)
-        record = BatchRecord(
-            model=self.info.ref,
-            rows=batch.rows,
-            requests=len(batch.parts),
-            reason=batch.reason,
-            seconds=result.seconds,
-            runs=result.runs,
-            predicted=batch.predicted,
-            held=batch.held,
-            saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
-            wasted=result.seconds * ended_before / batch.rows,
-            padding=None if self.info.padding.trivial else _padding(batch, self.info),
-        )
-        self.recent.append(record)
-        self._observer.batched(record)
+        self._note(_record(self.info, batch, result, ended_before))
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
     def _unoccupied(self) -> bool:
         return not self.scheduler.rows and not self._dispatcher.busy
 
+    def _note(self, record: BatchRecord) -> None:
+        self.recent.append(record)
+        self._observer.batched(record)
+        self.used_at = self._dispatcher.clock()
+
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
+
+
+def _record(
+    info: ModelInfo, batch: Batch[Reply], result: RunResult, ended_before: int
+) -> BatchRecord:
+    return BatchRecord(
+        model=info.ref,
+        rows=batch.rows,
+        requests=len(batch.parts),
+        reason=batch.reason,
+        seconds=result.seconds,
+        runs=result.runs,
+        predicted=batch.predicted,
+        held=batch.held,
+        saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
+        wasted=result.seconds * ended_before / batch.rows,
+        padding=None if info.padding.trivial else _padding(batch, info),
+    )
 
 
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:

@@ -33,6 +33,10 @@ class RowTexts(NamedTuple):
         """The JSON of one row alone."""
         return self.opening[1:] + self.rows[place] + self.closing[1:]
 
+    def numbers(self, start: int, stop: int) -> list[bytes]:
+        """The texts of flat rows: their numbers, without brackets."""
+        return self.rows[start:stop]
+
     def __len__(self) -> int:  # of a tuple it would be the number of its fields
         return len(self.rows)
 

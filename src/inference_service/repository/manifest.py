@@ -21,9 +21,10 @@ from pydantic import (
 from inference_service.core.errors import InvalidModel, render_path
 from inference_service.core.lifecycle import Isolation
 from inference_service.core.padding import PaddedAxis
+from inference_service.core.routing import Routing, Shadow
 from inference_service.core.tensors import BatchMode
 from inference_service.core.transforms import Affine, TopK, Transforms
-from inference_service.core.versions import Latest, VersionPolicy
+from inference_service.core.versions import VERSION_FOLDER, Latest, VersionPolicy
 from inference_service.faults import first_fault
 from inference_service.repository.files import read_small
 
@@ -139,14 +140,30 @@ class Postprocess(_Section):
     top_k: Classes
 
 
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1_000_000)]
+"""A weight among others; only the ratios count."""
+
+
+class Mirrored(_Section):
+    """A ``share`` of the requests also goes to ``version`` (a label or a number) for comparison."""
+
+    version: str | NonNegativeInt
+    share: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+
 class Manifest(_Section):
-    """The whole file."""
+    """The whole file.
+
+    ``traffic`` are the shares of requests without a version, by label or number of a version.
+    """
 
     description: str = ""
     labels: dict[str, list[str]] = {}
     names: dict[str, TensorName] = {}
     versions: Annotated[VersionPolicy, Field(discriminator="kind")] = Latest()
     version_labels: dict[str, NonNegativeInt] = {}
+    traffic: Annotated[dict[str, Share], Field(max_length=64)] = {}
+    shadow: Mirrored | None = None
     batching: Batching = Batching()
     runtime: Runtime = Runtime()
     warmup: WarmUp = WarmUp()
@@ -156,6 +173,33 @@ class Manifest(_Section):
     postprocess: dict[str, Postprocess] = {}
     metadata: dict[str, str] = {}
     example: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _versions_are_known(self) -> Self:
+        self.routing()
+        return self
+
+    def routing(self) -> Routing:
+        """Which versions answer requests that name none. Raises ValueError for unknown labels."""
+        weights: dict[int, float] = {}
+        for name, weight in self.traffic.items():
+            version = self._version("traffic", name)
+            weights[version] = weights.get(version, 0.0) + weight
+        if weights and not any(weights.values()):
+            raise ValueError("traffic: at least one share must be above 0")
+        shadow = None
+        if self.shadow is not None:
+            version = self._version("shadow", str(self.shadow.version))
+            shadow = Shadow(version, self.shadow.share)
+        return Routing(weights, shadow)
+
+    def _version(self, place: str, name: str) -> int:
+        if name in self.version_labels:
+            return self.version_labels[name]
+        if not VERSION_FOLDER.match(name):
+            known = ", ".join(self.version_labels) or "none"
+            raise ValueError(f"{place}: '{name}' is no version and no label; labels are: {known}")
+        return int(name)
 
 
 def transforms_of(manifest: Manifest) -> Transforms:

@@ -84,8 +84,8 @@ class OrtRunner:
         close: Callable[[], None] = _nothing,
     ) -> None:
         self.inline = inline
-        self._name = name
         self.memory_bytes = 0
+        self._name = name
         self._shaping = shaping
         self._slow_runs = 0
         self._models = dict(models)

@@ -51,9 +51,9 @@ class GuardedEngine:
         self._engine = engine
         self._quotas = quotas
 
-    def resolve(self, model: ModelRef) -> ModelHandle:
+    def resolve(self, model: ModelRef, client: str = "") -> ModelHandle:
         """See `Engine.resolve`. Raises Forbidden, too."""
-        found = self._engine.resolve(model)
+        found = self._engine.resolve(model, client)
         _check(found.info)
         return found if self._quotas is None else _ChargedModel(found, self._quotas)
 

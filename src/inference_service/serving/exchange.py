@@ -76,9 +76,9 @@ class Exchange:
         """A request has arrived. ``protocol`` is its name in the metrics."""
         return Request(protocol, codec, self._request_timeout)
 
-    def resolve(self, request: Request, ref: ModelRef) -> None:
+    def resolve(self, request: Request, ref: ModelRef, client: str = "") -> None:
         """Find its model. Raises ModelNotFound or ModelNotReady."""
-        model = request.model = self._engine.resolve(ref)
+        model = request.model = self._engine.resolve(ref, client)
         info = model.info
         request.model_name = info.name
         request.version = str(info.version)

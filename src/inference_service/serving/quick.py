@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import ModelInfo
-from inference_service.serving.codec import Head
+from inference_service.serving.codec import Content, Head
 
 
 class Writer(Protocol):
@@ -18,20 +18,14 @@ class Writer(Protocol):
     It is one object for each form and model: by its identity the front sees what goes together.
     """
 
-    content_type: bytes
-    """Of every answer."""
-
-    def alone(self, outputs: Tensors, rows: int) -> bytes:
+    def alone(self, outputs: Tensors, rows: int) -> Content:
         """The answer to one request of so many rows, as the protocol's own codec writes it.
 
         Raises an InferenceServiceError.
         """
 
-    def together(self, outputs: Sequence[Tensors], rows: Sequence[int]) -> list[bytes] | None:
+    def together(self, outputs: Sequence[Tensors], rows: Sequence[int]) -> list[Content] | None:
         """The answers to several requests; None: each is to be written alone."""
-
-    def headers(self, body: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        """Of an answer, besides its type and length."""
 
 
 QuickCall: TypeAlias = tuple[Tensors, int, Writer]

@@ -114,9 +114,11 @@ class RecordingEngine:
         self._engine = engine
         self._recorder = recorder
 
-    def resolve(self, model: ModelRef) -> ModelHandle:
+    def resolve(self, model: ModelRef, client: str = "") -> ModelHandle:
         """See `Engine.resolve`."""
-        return _RecordedModel(self._engine.resolve(model), self._recorder, self._engine.clock)
+        return _RecordedModel(
+            self._engine.resolve(model, client), self._recorder, self._engine.clock
+        )
 
     def describe(self, model: ModelRef) -> ModelInfo:
         """See `Engine.describe`."""

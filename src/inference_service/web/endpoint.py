@@ -166,7 +166,7 @@ class _Endpoint(ABC):
         path_params = scope.get("path_params", {})
         ref = binding.choose(path_params)
         if ref is not None:
-            exchange.resolve(request, ref)
+            exchange.resolve(request, ref, head.client)
         binding.check(head, None if ref is None else request.model.info, path_params)
         if head.length is not None:
             check_length(head.length, edge.max_body_bytes)
@@ -180,7 +180,7 @@ class _Endpoint(ABC):
         if self._codec is not None and (head.full_type or body[:1] >= _MARK):
             body = await self._as_utf8(body, head)
         if ref is None:
-            exchange.resolve(request, await self._named_in(body))
+            exchange.resolve(request, await self._named_in(body), head.client)
             exchange.check_load(request)
         request.payload, request.size = body, len(body)
 

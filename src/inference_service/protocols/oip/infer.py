@@ -8,8 +8,10 @@ from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.oip import codec
+from inference_service.protocols.oip.quick import decoder
 from inference_service.protocols.oip.schema import InferAnswer, InferBody
 from inference_service.serving.codec import Call, Codec, Content, Encode, Head
+from inference_service.serving.quick import QuickDecode
 from inference_service.web.body import BINARY, JSON_LENGTH_HEADER
 from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint, check_tensors
 from inference_service.web.errors import ERRORS
@@ -36,6 +38,13 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
         return Content(answer.body, BINARY, ((_LENGTH, str(answer.json_length).encode()),))
 
     return call(request, info, encode)
+
+
+def _quick(info: ModelInfo) -> QuickDecode | None:
+    def alone(binary: bool) -> codec.AnswerWriter:
+        return writer_of(codec.Infer({}, binary=binary), info, NonFinite.NULL)
+
+    return decoder(info.served, info.name, info.version, alone)
 
 
 def call(request: codec.Infer, info: ModelInfo, encode: Encode) -> Call:
@@ -87,7 +96,7 @@ def infer_path(name: str, version: int | None = None) -> str:
 def add_infer(routes: APIRouter, edge: Edge) -> None:
     """The endpoint with and without a version."""
     binding = HttpBinding(by_path, check_tensors)
-    endpoint = InferenceEndpoint(edge, binding, Codec("oip", _decode))
+    endpoint = InferenceEndpoint(edge, binding, Codec("oip", _decode, quick=_quick))
 
     async def infer(model: ModelName) -> None:
         """Tensors by name, as JSON or as bytes behind the JSON (binary tensor data extension)."""

@@ -6,11 +6,11 @@ Source: triton-inference-server/server, docs/protocol/extension_model_repository
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference_service.core.errors import Forbidden, InvalidInput, TooLarge, Unauthorised
 from inference_service.core.lifecycle import State
@@ -38,8 +38,11 @@ class RepositoryControl:
     """
 
     names: Callable[[], Awaitable[Sequence[str]]]
-    load: Callable[[str], Awaitable[None]]
+    load: Callable[[str, bool], Awaitable[None]]
+    """The second: without a comparison with the version that is served."""
     unload: Callable[[str], Awaitable[None]]
+    promote: Callable[[str, int, bool], Awaitable[None]]
+    rollback: Callable[[str], Awaitable[str]]
     token: str | None = None
     scoped: bool = False
 
@@ -53,11 +56,27 @@ class IndexBody(BaseModel):
 
 
 class LoadBody(BaseModel):
-    """Parameters are refused: the repository alone says what is served and how."""
+    """The only parameter is ``force``: the repository alone says what is served and how."""
 
     model_config = ConfigDict(extra="ignore")
 
     parameters: dict[str, Any] = {}
+
+    def force(self) -> bool:
+        """Raises InvalidInput for other parameters."""
+        others = [name for name in self.parameters if name != "force"]
+        if others:
+            raise InvalidInput(f"parameter '{others[0]}' is not supported", ("parameters",))
+        force = self.parameters.get("force", False)
+        if not isinstance(force, bool):
+            raise InvalidInput("expected true or false", ("parameters", "force"))
+        return force
+
+
+class PromoteBody(LoadBody):
+    """The version that is to answer requests which name none."""
+
+    version: Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class IndexEntry(BaseModel):
@@ -84,10 +103,8 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
     async def load(request: Request, model: ModelName) -> Response:
         """Serve the versions that are in the repository now. Needs `admin.repository`."""
         check_admin(request.headers.get("authorization", ""), control)
-        given = (await _body(request, LoadBody)).parameters
-        if given:
-            raise InvalidInput(f"parameter '{next(iter(given))}' is not supported", ("parameters",))
-        await control.load(model)
+        force = (await _body(request, LoadBody)).force()
+        await control.load(model, force)
         return Response(b"{}", media_type="application/json")
 
     async def unload(request: Request, model: ModelName) -> Response:
@@ -97,12 +114,28 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
         await control.unload(model)
         return Response(b"{}", media_type="application/json")
 
+    async def promote(request: Request, model: ModelName) -> Response:
+        """Let `version` answer the requests that name none. Needs `admin.repository`."""
+        check_admin(request.headers.get("authorization", ""), control)
+        given = await _body(request, PromoteBody)
+        await control.promote(model, given.version, given.force())
+        return Response(b"{}", media_type="application/json")
+
+    async def rollback(request: Request, model: ModelName) -> Response:
+        """Let the version before answer again. Needs `admin.repository`."""
+        check_admin(request.headers.get("authorization", ""), control)
+        await _body(request, LoadBody)
+        answer = {"result": await control.rollback(model)}
+        return Response(orjson.dumps(answer), media_type="application/json")
+
     for root in ("/v2/repository", "/v2/repository/{repository}"):
         shown = root == "/v2/repository"
         for path, endpoint in (
             ("/index", index),
             ("/models/{model}/load", load),
             ("/models/{model}/unload", unload),
+            ("/models/{model}/promote", promote),
+            ("/models/{model}/rollback", rollback),
         ):
             routes.add_api_route(
                 root + path, endpoint, methods=["POST"],

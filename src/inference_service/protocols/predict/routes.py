@@ -13,6 +13,7 @@ from inference_service.engine.interfaces import Engine, ModelInfo
 from inference_service.protocols.json_tensors import parse, rules_for
 from inference_service.protocols.json_values import Rules
 from inference_service.protocols.predict import codec
+from inference_service.protocols.predict.quick import decoder
 from inference_service.serving.codec import Call, Codec, Head
 from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
 from inference_service.web.errors import ERRORS
@@ -51,7 +52,11 @@ def router(edge: Edge, default_model: str, envelope: DecodeValue) -> APIRouter:
         Serving does.
         """
 
-    endpoint = InferenceEndpoint(edge, HttpBinding(choose), Codec("predict", decode))
+    endpoint = InferenceEndpoint(
+        edge,
+        HttpBinding(choose),
+        Codec("predict", decode, quick=lambda info: decoder(info.served)),
+    )
     routes = APIRouter(tags=[TAG])
     schema = {"description": "the input: an array, or an object with one key per input"}
     add_lean_routes(

@@ -14,6 +14,7 @@ from inference_service.protocols.json_quick import QUICK_FROM
 from inference_service.protocols.number_rows import ReadNumbers, number_reader
 from inference_service.protocols.row_texts import RowTexts, row_texts
 from inference_service.protocols.tfserving import codec
+from inference_service.serving.codec import Content
 
 _U, _L = b"ul"
 _AFTER_KEY = len(b'{"inpu')
@@ -23,19 +24,17 @@ _AFTER_KEY = len(b'{"inpu')
 class PredictWriter:
     """Answers in the row form or in the column form, as `codec.encode_predict` writes them."""
 
-    content_type = b"application/json"
-
     def __init__(self, *, by_rows: bool) -> None:
         self._by_rows = by_rows
         self._key = b'{"predictions":' if by_rows else b'{"outputs":'
         self._encode = partial(codec.encode_predict, by_rows=by_rows)
 
-    def alone(self, outputs: Tensors, rows: int) -> bytes:
-        """See `web.quick.Writer.alone`."""
-        return self._encode(outputs, rows=rows if self._by_rows else None)
+    def alone(self, outputs: Tensors, rows: int) -> Content:
+        """See `serving.quick.Writer.alone`."""
+        return Content(self._encode(outputs, rows=rows if self._by_rows else None))
 
-    def together(self, outputs: Sequence[Tensors], rows: Sequence[int]) -> list[bytes] | None:
-        """See `web.quick.Writer.together`."""
+    def together(self, outputs: Sequence[Tensors], rows: Sequence[int]) -> list[Content] | None:
+        """See `serving.quick.Writer.together`."""
         first = outputs[0]
         texts: list[RowTexts] = []
         for name in first:
@@ -48,13 +47,10 @@ class PredictWriter:
                 return None
             texts.append(found)
         if len(texts) == 1:
-            return self._bare(texts[0], rows)
+            return [Content(body) for body in self._bare(texts[0], rows)]
         names = [orjson.dumps(name) for name in first]
-        return (self._rows if self._by_rows else self._columns)(names, texts, rows)
-
-    def headers(self, body: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        """See `web.quick.Writer.headers`."""
-        return ()
+        write = self._rows if self._by_rows else self._columns
+        return [Content(body) for body in write(names, texts, rows)]
 
     def _bare(self, texts: RowTexts, rows: Sequence[int]) -> list[bytes]:
         key, pieces = self._key, texts.rows

@@ -144,9 +144,11 @@ class InferenceService:
 
     async def _load(self, request: Any, context: _Context) -> dict[str, Any]:
         self._check_admin(context)
-        if request.parameters:
-            raise InvalidInput(f"parameter '{next(iter(request.parameters))}' is not supported")
-        await self._server.control.load(request.model_name)
+        others = [name for name in request.parameters if name != "force"]
+        if others:
+            raise InvalidInput(f"parameter '{others[0]}' is not supported")
+        force = "force" in request.parameters and request.parameters["force"].bool_param
+        await self._server.control.load(request.model_name, force)
         return {}
 
     async def _unload(self, request: Any, context: _Context) -> dict[str, Any]:
@@ -169,8 +171,10 @@ class InferenceService:
             exchange.permit(request, len(data))
             request.begun = perf_counter()
             message_ = request.payload = await _parsed(data)
-            exchange.resolve(request, _ref(message_.model_name, message_.model_version))
-            exchange.admit(request, self._head(context))
+            head = self._head(context)
+            ref = _ref(message_.model_name, message_.model_version)
+            exchange.resolve(request, ref, head.client)
+            exchange.admit(request, head)
             del message_, data  # they need not wait in the queue
             return (await exchange.answer(request)).body
         except asyncio.CancelledError:

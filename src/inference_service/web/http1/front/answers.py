@@ -37,14 +37,15 @@ class AnswerHeads:
             self._render_defaults()
         body, content_type, more = content
         timing = request.timing
-        if timing is not None and not (more or close or self.closing) and request.status == 200:
+        if timing is not None and request.status == 200 and not (close or self.closing):
             queue, compute, rows = timing
+            extra = b"".join([b"%b: %b\r\n" % header for header in more]) if more else b""
             return (
-                b'%bcontent-type: %b\r\ncontent-length: %d\r\nserver-timing: decode;dur=%.3f, '
-                b'queue;dur=%.3f, compute;dur=%.3f, batch;desc="%d rows", total;dur=%.3f\r\n\r\n'
+                b"%bcontent-type: %b\r\ncontent-length: %d\r\nserver-timing: decode;dur=%.3f, "
+                b'queue;dur=%.3f, compute;dur=%.3f, batch;desc="%d rows", total;dur=%.3f\r\n%b\r\n'
             ) % (
                 self._ok, content_type, len(body), request.decode * 1e3, queue * 1e3, compute * 1e3,
-                rows, (perf_counter() - request.started) * 1e3,
+                rows, (perf_counter() - request.started) * 1e3, extra,
             )  # fmt: skip
         lines = [
             STATUS_LINE[request.status],

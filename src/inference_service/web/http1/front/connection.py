@@ -206,12 +206,15 @@ class FrontConnection(HttpConnection):
             stop = end + hot.length
             if stop > size:
                 return self._keep(data, position, stop, hot)
-            request = self._desk.begin(self, hot, data[end:stop])
+            lone = stop == size and not waiting
+            request = self._desk.begin(self, hot, data[end:stop], lone=lone)
             if request is None:
                 return position
             if not waiting:
                 self._start_turn()
             waiting.append(request)
+            if request.at_once:
+                self._desk.write((request,))
             position = stop
         return size
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EMPTY: Any = None
+_LONE_FROM = 8
+"""Requests from one connection, none from others between them, after which its client is alone."""
 
 
 class Desk:
@@ -55,6 +57,8 @@ class Desk:
         self.begun = 0
         """Requests that have taken the shortcut."""
         self._settled: list[HotRequest] = []
+        self._last: object = None  # the connection of the last request
+        self._streak = 0  # requests from it, one after the other
         self._loop: asyncio.AbstractEventLoop = _EMPTY
 
     def forget(self) -> None:
@@ -70,13 +74,20 @@ class Desk:
             log.exception("a head could not be understood")
             return None
 
-    def begin(self, connection: "FrontConnection", hot: HotHead, body: bytes) -> HotRequest | None:
-        """A whole request has come. None: it is for the ASGI way, and nothing has happened."""
+    def begin(
+        self, connection: "FrontConnection", hot: HotHead, body: bytes, *, lone: bool
+    ) -> HotRequest | None:
+        """A whole request has come. None: it is for the ASGI way, and nothing has happened.
+
+        ``lone``: the connection has no other request in work. If requests have come from no other
+        lately, it is run at once where that is possible, and is then to be given to `write`.
+        """
         request = HotRequest(self, connection, hot)
         target = hot.target
         exchange = target.edge.exchange
         try:
-            exchange.resolve(request, target.ref or target.find_ref(body))
+            client = hot.client or connection.address
+            exchange.resolve(request, target.ref or target.find_ref(body), client)
         except InferenceServiceError:
             return None
         try:
@@ -88,12 +99,29 @@ class Desk:
                 exchange.leave(request)
                 return None
             request.decode = perf_counter() - begun
-            request.ticket = request.model.submit(inference, request.answered)
+            if connection is not self._last:
+                self._last, self._streak = connection, 0
+            self._streak += 1
+            if not (lone and self._streak > _LONE_FROM and self._run_at_once(request, inference)):
+                request.ticket = request.model.submit(inference, request.answered)
         except InferenceServiceError as error:
             request.error = error
             self.settle(request)
         self.begun += 1
         return request
+
+    def _run_at_once(self, request: HotRequest, inference: InferenceRequest) -> bool:
+        """Whether it has run: then its outcome is known, and nothing is settled yet."""
+        run = getattr(request.model, "answer_at_once", None)  # other engines may have none
+        answer = run(inference) if run is not None else None
+        if answer is None:
+            return False
+        if isinstance(answer, Exception):
+            request.error = answer
+        else:
+            _, request.outputs, request.timing, request.rows = answer
+        request.at_once = True
+        return True
 
     def _decoded(self, request: HotRequest, body: bytes) -> InferenceRequest | None:
         """None on any doubt: the protocol's own codec decides, and finds the words."""
@@ -143,6 +171,10 @@ class Desk:
 
     def _flush(self) -> None:
         settled, self._settled = self._settled, []
+        self.write(settled)
+
+    def write(self, settled: Sequence[HotRequest]) -> None:
+        """Encode and write the answers to requests that have run, or have failed."""
         together: dict[Writer, list[HotRequest]] = {}
         for request in settled:
             if request.connection is None:  # its client has left since
@@ -164,28 +196,32 @@ class Desk:
                 connection.send_answers()
 
     def _encode_together(self, writer: Writer, requests: list[HotRequest]) -> None:
-        bodies = None
+        contents = None
         if len(requests) > 1 and not requests[0].model.info.transforms.changes_outputs:
             begun = perf_counter()
             try:
-                bodies = writer.together(
+                contents = writer.together(
                     [one.outputs for one in requests], [one.rows for one in requests]
                 )
             except Exception:  # each is tried alone
                 log.debug("answers are encoded one by one", exc_info=True)
-        if bodies is None:
+        if contents is None:
             for request in requests:
                 self._encode(request)
             return
         each = (perf_counter() - begun) / len(requests)
-        content_type = writer.content_type
-        for request, body in zip(requests, bodies, strict=True):
+        for request, content in zip(requests, contents, strict=True):
             request.encode = each
-            content = Content(body, content_type)
-            if len(body) >= COMPRESS_FROM:
-                content = _packed(request, content)
-            request.content = content
-        requests[0].hot.target.edge.exchange.answered(requests)
+            packs = request.head.accept_encoding and len(content.body) >= COMPRESS_FROM
+            request.content = _packed(request, content) if packs else content
+        self._record(requests)
+
+    def _record(self, requests: Sequence[HotRequest]) -> None:
+        """They are answered. Whatever is wrong with a record, the answers go out."""
+        try:
+            requests[0].hot.target.edge.exchange.answered(requests)
+        except Exception:
+            log.exception("answered requests could not be counted")
 
     def _encode(self, request: HotRequest) -> None:
         """Encode one answer: of a request without a writer, or one that can't go with others."""
@@ -200,7 +236,7 @@ class Desk:
             return
         request.encode = perf_counter() - begun
         request.content = content
-        request.hot.target.edge.exchange.answered((request,))
+        self._record((request,))
 
     def _encode_off_loop(self, request: HotRequest) -> None:
         """The same in a thread, for what would stall the event loop for too long."""
@@ -216,7 +252,7 @@ class Desk:
             if error is None:
                 request.encode = perf_counter() - begun
                 request.content = future.result()
-                request.hot.target.edge.exchange.answered((request,))
+                self._record((request,))
             else:
                 self.tell(request, error)  # type: ignore[arg-type]  # threads raise no other
             request.connection.send_answers()
@@ -237,8 +273,7 @@ def _encoded(request: HotRequest) -> Content:
     outputs = request.model.info.transforms.postprocess(request.outputs)
     writer = request.writer
     if writer is not None:
-        body = writer.alone(outputs, request.rows)
-        return Content(body, writer.content_type, writer.headers(body))
+        return writer.alone(outputs, request.rows)
     assert request.encode_alone is not None  # noqa: S101 - it has one or the other
     encoded = request.encode_alone(outputs)
     return Content(encoded) if isinstance(encoded, bytes) else encoded

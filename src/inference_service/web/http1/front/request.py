@@ -24,12 +24,13 @@ class HotRequest(Request):
     """The exchange's request with what the front needs besides.
 
     ``writer`` or ``encode_alone`` writes the answer: ``content``, None until it is there, and its
-    ``status``. ``connection`` is None once the answer is written or the client has left.
+    ``status``. ``at_once``: it has run already. ``connection`` is None once the answer is written
+    or the client has left.
     """
 
     __slots__ = (
-        "connection", "content", "desk", "encode_alone", "error", "hot", "outputs", "status",
-        "ticket", "writer",
+        "at_once", "connection", "content", "desk", "encode_alone", "error", "hot", "outputs",
+        "status", "ticket", "writer",
     )  # fmt: skip
 
     def __init__(self, desk: "Desk", connection: "FrontConnection", hot: HotHead) -> None:
@@ -61,6 +62,7 @@ class HotRequest(Request):
         self.error: Exception | None = None
         self.content: Content | None = None
         self.status = 200
+        self.at_once = False
 
     def answered(self, answer: InferenceResponse | Exception) -> None:
         """See `engine.interfaces.OnDone`: the answer is written with those of the whole batch."""
