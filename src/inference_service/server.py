@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from socket import socket
 from types import FrameType
 from typing import Any, Protocol
@@ -143,7 +145,28 @@ class DrainingServer(uvicorn.Server):
     async def serve(self, sockets: list[socket] | None = None) -> None:
         """Run until a signal."""
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets or [self._listener])
+        with self._hangups():
+            await super().serve(sockets or [self._listener])
+
+    @contextmanager
+    def _hangups(self) -> Iterator[None]:
+        """SIGHUP: read again what is read at the start, and go on. In the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGHUP, lambda *_: self.reload())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def reload(self) -> None:
+        """Read keys, certificates and the like again, as on SIGHUP.
+
+        In a thread: a file system may hang.
+        """
+        look = self._service.security.watcher.look
+        threading.Thread(target=look, name="reload", daemon=True).start()
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start the application and then accept, by an acceptor instead of uvicorn's servers."""

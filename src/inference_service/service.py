@@ -117,12 +117,8 @@ class Service:
         self._watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
-        watch_models(self.registry, self.engine)
-        watch_service(self.registry, self.admission, cores(settings), memory_limit())
         self._lag = LoopLag(self.registry)
-        watch_shadows(self.registry, self.engine.comparisons)
-        if settings.telemetry.triton_metrics:
-            add_triton_metrics(self.registry, self.engine, sums)
+        self._watch_state(sums)
         self._recorder = _recorder(settings)
 
         edge = self._edge(observer)
@@ -134,6 +130,24 @@ class Service:
         app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
         app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
         app.state.service = self
+        self._add_routes(app, edge, server, sums)
+        self.asgi = Application(app, _surrounding(settings, self.security))
+        self.grpc = _grpc(settings, edge, self.health, server, self.security)
+        self.grpc_port = 0
+        self._registration = registration(settings, partial(standing_of, self.health))
+
+    def _watch_state(self, sums: StatisticsObserver) -> None:
+        """What is asked of the service itself when metrics are scraped."""
+        watch_models(self.registry, self.engine)
+        watch_service(self.registry, self.admission, cores(self.settings), memory_limit())
+        watch_shadows(self.registry, self.engine.comparisons)
+        if self.settings.telemetry.triton_metrics:
+            add_triton_metrics(self.registry, self.engine, sums)
+
+    def _add_routes(
+        self, app: FastAPI, edge: Edge, server: oip.ServerInfo, sums: StatisticsObserver
+    ) -> None:
+        settings = self.settings
         self._routes = routes.add_predictions(
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
@@ -142,10 +156,6 @@ class Service:
             app, self.registry, self.engine, self._feed(sums), settings.limits.max_body_bytes,
             self._protection(),
         )  # fmt: skip
-        self.asgi = Application(app, _surrounding(settings, self.security))
-        self.grpc = _grpc(settings, edge, self.health, server, self.security)
-        self.grpc_port = 0
-        self._registration = registration(settings, partial(standing_of, self.health))
 
     @property
     def fastapi(self) -> FastAPI:
