@@ -29,6 +29,7 @@ from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.core.lifecycle import Isolation, ReadyWhen
 from inference_service.core.tensors import NonFinite
 from inference_service.faults import did_you_mean, first_fault
+from inference_service.platforms.settings import PlatformSettings, platform_port
 from inference_service.security.settings import SecuritySettings
 
 PREFIX = "INFERENCE_SERVICE_"
@@ -172,6 +173,13 @@ class RuntimeSettings(_Section):
         None,
         description="memory that the process of one model may take; unset: as much as the service "
         "may use",
+    )
+    decoder_processes: bool = Field(
+        True,
+        description="decode pictures and sound in processes, which are killed when a request ends",
+    )
+    max_decoder_bytes: PositiveInt = Field(
+        2**30, description="memory that one of these processes may take"
     )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"
@@ -328,6 +336,7 @@ class Settings(BaseSettings):
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
+    platforms: PlatformSettings = PlatformSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -347,6 +356,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "admin.repository needs admin.token, or access control (security.keys_file): "
                 "loading models needs an admin"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _platforms_send_no_keys(self) -> Self:
+        platforms = self.platforms
+        if (platforms.sagemaker or platforms.vertex) and self.security.access_control:
+            raise ValueError(
+                "platforms.sagemaker and platforms.vertex go without access control: the platform "
+                "checks its clients itself and passes no key on"
             )
         return self
 
@@ -383,10 +402,22 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     try:
         merged = _FileSettings(**content).model_dump(exclude_unset=True)
         given = {name: value for name, value in overrides.items() if value is not None}
-        return Settings.model_validate({**merged, **given})
+        loaded = Settings.model_validate({**merged, **given})
+        return _at_platform_port(loaded)
     except ValidationError as error:
         place, words = first_fault(error, Settings)
         raise InvalidSettings(f"setting '{render_path(place)}': {words}") from error
+
+
+def _at_platform_port(settings: Settings) -> Settings:
+    """At the port that the platform gives, unless one is set. Raises InvalidSettings."""
+    if "port" in settings.model_fields_set:
+        return settings
+    try:
+        port = platform_port(settings.platforms, os.environ)
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from error
+    return settings if port is None else settings.model_copy(update={"port": port})
 
 
 def check_environment(names: Iterable[str]) -> None:

@@ -95,7 +95,8 @@ def example(path: str) -> str:
 
 
 async def test_every_route_is_in_the_table_and_answers_its_scope_alone(zoo: Path) -> None:
-    async with running(KEYS.settings(zoo / "doubler")) as (client, service):
+    settings = KEYS.settings(zoo / "doubler", platforms={"actuator": True})
+    async with running(settings) as (client, service):
         walked = list(routes_of(service.fastapi.routes))
         assert len(walked) > 50
         rows = set()

@@ -18,9 +18,10 @@ from inference_service.core.errors import (
 from inference_service.core.lifecycle import State, move
 from inference_service.core.requests import ModelRef
 from inference_service.core.routing import Routing
+from inference_service.engine.activity import activity
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.explanation import explained
-from inference_service.engine.interfaces import ModelInfo, ModelStatus
+from inference_service.engine.interfaces import Activity, ModelInfo, ModelStatus
 from inference_service.engine.shadow import Comparison, Shadowed
 from inference_service.engine.sleeping import ASLEEP, Sleeping
 from inference_service.engine.traffic import Traffic
@@ -90,6 +91,11 @@ class LocalEngine:
     def queued(self) -> Mapping[ModelRef, int]:
         """See `Engine.queued`."""
         return {worker.info.ref: worker.queue_rows for worker in self.workers()}
+
+    def activity(self) -> Sequence[Activity]:
+        """What each version that is ready is doing now."""
+        now = self.clock()
+        return [activity(worker, now) for worker in list(self.workers())]
 
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""

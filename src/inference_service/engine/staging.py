@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inference_service.core.errors import InvalidModel
 from inference_service.core.lifecycle import State
-from inference_service.daemon import in_daemon
 from inference_service.engine.engine import LocalEngine
-from inference_service.engine.interfaces import ModelInfo, Observer, Runner
+from inference_service.engine.interfaces import Observer
+from inference_service.engine.loading import load
 from inference_service.engine.residence import Residence
 from inference_service.engine.rollout import Rollout
 from inference_service.engine.versions import Choice, VersionSource
@@ -67,7 +66,7 @@ class Staging:
     async def prepare(self, source: VersionSource, warming: Callable[[], None]) -> Candidate:
         """Load and warm a version; no request reaches it. Raises what loading raises."""
         started = self._engine.clock()
-        info, runner = await _in_time(source, warming, self._time_limit)
+        info, runner = await load(source, warming, self._time_limit, self._observer)
         self._residence.sizes[source.name, source.version] = runner.memory_bytes
         worker = Worker(info, runner, self._observer, self._engine.dispatcher)
         return Candidate(source, worker, self._engine.clock() - started)
@@ -83,22 +82,6 @@ class Staging:
             await self.discard(candidate)
             raise
         return candidate
-
-
-async def _in_time(
-    source: VersionSource, warming: Callable[[], None], seconds: float
-) -> tuple[ModelInfo, Runner]:
-    """Load in a thread. Raises what loading raises, and InvalidModel when the time is up."""
-    loading = in_daemon(lambda: source.load(warming), f"load {source.name}")
-    try:
-        async with asyncio.timeout(seconds):
-            return await asyncio.wrap_future(loading)
-    except TimeoutError:
-        if loading.done():  # its own
-            raise
-        raise InvalidModel(
-            f"it was not loaded within {seconds:g} seconds (runtime.load_timeout)"
-        ) from None
 
 
 def warming_of(engine: LocalEngine, source: VersionSource) -> Callable[[], None]:

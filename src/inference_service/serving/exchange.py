@@ -29,6 +29,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from inference_service.core.admission import Admission, Permit
+from inference_service.core.decoding import Decoders, Decoding, Here
 from inference_service.core.errors import DeadlineExceeded, Unavailable
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
 from inference_service.core.tensors import Tensors
@@ -68,6 +69,8 @@ class Exchange:
         self._observer = observer
         self._request_timeout = request_timeout
         self._outcome_of = outcome_of
+        self.decoders: Decoders = Here()
+        """Where files are decoded that requests bring."""
 
     def open(self, protocol: str, codec: Codec | None = None) -> Request:
         """A request has arrived. ``protocol`` is its name in the metrics."""
@@ -227,13 +230,14 @@ class Exchange:
 class Flight:
     """A request between `Exchange.begin` and its answer."""
 
-    __slots__ = ("_begun", "_call", "_exchange", "_on_done", "_request", "_ticket")
+    __slots__ = ("_begun", "_call", "_decoding", "_exchange", "_on_done", "_request", "_ticket")
 
     def __init__(self, exchange: Exchange, request: Request, on_done: OnAnswer) -> None:
         self._exchange = exchange
         self._request = request
         self._on_done: OnAnswer | None = on_done
         self._ticket: Ticket | None = None
+        self._decoding: Decoding | None = None
 
     def cancel(self) -> None:
         """The client has left: ``on_done`` is not called any more, and the record says so.
@@ -246,6 +250,8 @@ class Flight:
     def withdraw(self) -> None:
         """Take the request out of the queue, without an end and a record."""
         self._on_done = None
+        if self._decoding is not None:
+            self._decoding.cancel()
         if self._ticket is not None:
             self._ticket.cancel()
             self._ticket = None
@@ -284,8 +290,12 @@ class Flight:
             elif isinstance(error, Exception):
                 self._fail(error)
 
+        exchange = self._exchange
+        seconds = min(self._request.deadline - exchange.clock(), self._request.limit)
+        self._decoding = exchange.decoders.begin(seconds)
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, function, *arguments).add_done_callback(done)
+        work = loop.run_in_executor(None, self._decoding.run, function, *arguments)
+        work.add_done_callback(done)
 
     def _submit(self, call: Call) -> None:
         request, exchange = self._request, self._exchange

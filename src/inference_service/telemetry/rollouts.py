@@ -8,7 +8,12 @@ from prometheus_client.registry import Collector
 
 from inference_service.core.regression import Outcomes
 from inference_service.core.requests import ModelRef
-from inference_service.engine.interfaces import AnsweredRequests, BatchRecord, RequestRecord
+from inference_service.engine.interfaces import (
+    AnsweredRequests,
+    BatchRecord,
+    LoadRecord,
+    RequestRecord,
+)
 from inference_service.engine.shadow import Comparison
 from inference_service.telemetry.series import Counter
 
@@ -67,7 +72,7 @@ class OutcomeObserver:
         self._outcomes: dict[tuple[str, str], list[int]] = {}
         self._loads = Counter(
             "inference_model_loads",
-            "Versions that were loaded, refused by a check before the swap, or rolled back",
+            "Loads by outcome: loaded, failed, refused before the swap, or rolled back",
             ("model", "version", "outcome"),
             registry=registry,
         )
@@ -76,9 +81,14 @@ class OutcomeObserver:
         """Those of a version so far."""
         return Outcomes(*self._outcomes.get((name, str(version)), (0, 0)))
 
-    def loaded(self, name: str, version: int, outcome: str) -> None:
+    def note(self, name: str, version: int, outcome: str) -> None:
         """A load has ended so."""
         self._loads.labels(name, str(version), outcome).inc()
+
+    def loaded(self, record: LoadRecord) -> None:
+        """See `Observer.loaded`. What was loaded may be refused yet: `note` tells the end."""
+        if not record.ok:
+            self.note(record.model.name, record.model.version or 0, "failed")
 
     def rejected(self, model: str, reason: str) -> None:
         """See `Observer.rejected`."""

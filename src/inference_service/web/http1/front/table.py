@@ -24,10 +24,13 @@ LARGEST_BODY = 64 * 1024
 """Bytes. A larger body takes long to read and to decode: ASGI adds nothing to that."""
 
 
+_MOST_VERSIONS = 4
+
+
 class Target:
     """The endpoint of a path and the codec of its model, as long as the model stays the same."""
 
-    __slots__ = ("_info", "_quick", "codec", "edge", "failure", "params", "ref", "route")
+    __slots__ = ("_info", "_known", "_quick", "codec", "edge", "failure", "params", "ref", "route")
 
     def __init__(self, route: InferenceEndpoint, params: Mapping[str, str]) -> None:
         self.route = route
@@ -40,6 +43,7 @@ class Target:
         self.ref = route.binding.choose(self.params) if by_path else None
         self._info: ModelInfo | None = None
         self._quick: QuickDecode | None = None
+        self._known: list[tuple[ModelInfo, QuickDecode | None]] = []
 
     def find_ref(self, body: bytes) -> ModelRef:
         """The model that a request is for. Raises an InferenceServiceError."""
@@ -53,8 +57,14 @@ class Target:
 
     def quick(self, info: ModelInfo) -> QuickDecode | None:
         """The codec that is made for this model; None: there is none."""
-        if info is not self._info:
-            self._info, self._quick = info, self.codec.quick(info)
+        if info is self._info:
+            return self._quick
+        # Clients may be spread over a few versions: each keeps its codec.
+        found = [known for known in self._known if known[0] is info]
+        if not found:
+            found = [(info, self.codec.quick(info))]
+            self._known = [*found, *self._known[: _MOST_VERSIONS - 1]]
+        self._info, self._quick = found[0]
         return self._quick
 
 
