@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -10,13 +10,14 @@ from inference_service.core.errors import InvalidModel
 from inference_service.daemon import in_daemon
 from inference_service.engine.manager import Manager
 from inference_service.engine.versions import Choice
-from inference_service.protocols.oip.repository import RepositoryControl
+from inference_service.protocols.oip.repository import RepositoryControl, Upload
 from inference_service.repository.stamps import stamps
 from inference_service.repository_watch import RepositoryWatch
 from inference_service.runtime.verdicts import user_cache
 from inference_service.settings import Settings
 from inference_service.sources import model_names, model_sources
 from inference_service.stores.repository import StoredRepository
+from inference_service.uploads import write_version
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +104,24 @@ def repository_control(settings: Settings, changes: ModelChanges) -> RepositoryC
 
     token = settings.admin.token if settings.admin.repository else None
     return RepositoryControl(
-        changes.names, load, changes.unload, promote, changes.rollback,
+        changes.names, load, changes.unload, promote, changes.rollback, _upload(settings),
         token.get_secret_value() if token else None,
         scoped=settings.admin.repository and settings.security.access_control,
     )  # fmt: skip
+
+
+def _upload(settings: Settings) -> Upload | None:
+    """What writes uploaded versions; None where there are none: a copy of a store is no place."""
+    admin, models = settings.admin, settings.models
+    if not admin.uploads or settings.repository.store is not None:
+        return None
+
+    async def upload(name: str, version: int, chunks: AsyncIterator[bytes], digest: str) -> str:
+        return await write_version(
+            models, name, version, chunks, digest=digest, most=admin.max_upload_bytes
+        )
+
+    return upload
 
 
 def repository_watch(

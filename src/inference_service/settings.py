@@ -280,6 +280,12 @@ class AdminSettings(_Section):
     """What clients may change."""
 
     repository: bool = Field(False, description="let clients load and unload models")
+    uploads: bool = Field(
+        False, description="let admins add versions to the repository; needs admin.repository"
+    )
+    max_upload_bytes: PositiveInt = Field(
+        4 * 2**30, description="largest model.onnx that is accepted"
+    )
     token: SecretStr | None = Field(
         None, description="what they must send as Authorization: Bearer"
     )

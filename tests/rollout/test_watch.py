@@ -1,8 +1,10 @@
 """Hot reload from the folder: what is copied, linked, torn or taken away while the service runs."""
 
 import asyncio
+import base64
+import hashlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,11 +22,13 @@ from tests.support import LONGEST_WAIT, running, until
 
 
 @asynccontextmanager
-async def watched(models: Path, **repository: object) -> AsyncIterator["Site"]:
+async def watched(
+    models: Path, admin: Mapping[str, object] | None = None, **repository: object
+) -> AsyncIterator["Site"]:
     settings = Settings(
         models=models,
         repository={"watch": True, "watch_interval": 0.05, **repository},
-        admin={"repository": True, "token": "secret"},
+        admin={"repository": True, "token": "secret", **(admin or {})},
     )
     service = Service(settings)
     async with running(service) as client:
@@ -219,3 +223,39 @@ async def test_a_change_counts_once_it_has_settled() -> None:
     known = await watch.compare(known, {})
     assert seen == ["m", "m"]
     assert known == {}
+
+
+async def test_an_admin_uploads_a_version(models: Path) -> None:
+    content = onnx_models.multiplier(4).SerializeToString()
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    admin = {"uploads": True, "max_upload_bytes": len(content)}
+    async with watched(models, admin=admin) as site:
+
+        async def put_version(version: object, body: bytes, **headers: str) -> httpx.Response:
+            return await site.client.put(
+                f"/v2/repository/models/m/versions/{version}",
+                content=body,
+                headers={"authorization": "Bearer secret", **headers},
+            )
+
+        good = {"content-digest": f"sha-256=:{digest}:"}
+        assert (await put_version(4, content[:-1], **good)).status_code == 400, "another digest"
+        assert (await put_version(4, content + b"more")).status_code == 413
+        assert (await put_version(4, b"")).json()["error"].startswith("the body is empty")
+        assert (await put_version(4, content, authorization="Bearer x")).status_code == 401
+        refused = await put_version(4, content, **{"content-digest": "md5=:x:"})
+        assert refused.json()["error"].startswith("Content-Digest: expected")
+        assert sorted(path.name for path in (models / "m").iterdir()) == ["1"], "nothing is left"
+        answer = await put_version(4, content, **good)
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["sha256"] == hashlib.sha256(content).hexdigest()
+        await until(lambda: site.version() == 4)
+        assert await site.ask() == ("4", 4)
+        again = await put_version(4, content)
+        assert again.status_code == 400
+        assert "a version is never replaced" in again.json()["error"]
+    async with watched(models, watch=False) as site:
+        off = await site.client.put(
+            "/v2/repository/models/m/versions/9", headers={"authorization": "Bearer secret"}
+        )
+        assert off.status_code == 403

@@ -59,6 +59,7 @@ HTTP: tuple[Row, ...] = (
     Row("POST", "/v2/repository/{}/index", Scope.READ),
     Row("POST", "/v2/repository/models/{}/load", Scope.ADMIN),
     Row("POST", "/v2/repository/models/{}/unload", Scope.ADMIN),
+    Row("PUT", "/v2/repository/models/{}/versions/{}", Scope.ADMIN),
     Row("POST", "/v2/repository/models/{}/promote", Scope.ADMIN),
     Row("POST", "/v2/repository/models/{}/rollback", Scope.ADMIN),
     Row("POST", "/v2/repository/{}/models/{}/load", Scope.ADMIN),
