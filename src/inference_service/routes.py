@@ -1,7 +1,8 @@
 """All paths of the service: the protocols' routers, the metrics, the home page, the document."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -10,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from inference_service import api_document
 from inference_service._version import __version__
 from inference_service.engine.interfaces import Engine
+from inference_service.platforms import routes as platforms
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.openai import routes as openai
@@ -43,14 +46,19 @@ def add_predictions(
     *,
     health: Health,
     server: oip.ServerInfo,
-    pool: ThreadPoolExecutor,
+    pool: TaskPool,
 ) -> list[APIRoute]:
     """The paths of all protocols; returns the routes that hot paths may lead to.
 
     ``pool`` decodes pictures and sound.
     """
     routers = (
-        predict.router(edge, settings.default_model, tfserving.decode_value),
+        predict.router(
+            edge,
+            settings.default_model,
+            tfserving.decode_value,
+            platforms.prediction_paths(settings.platforms, os.environ),
+        ),
         tfserving.router(edge),
         oip.router(edge, health, server),
         openai.router(edge),
@@ -62,6 +70,16 @@ def add_predictions(
     for router in routers:
         app.include_router(router)
     return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+
+def add_platforms(app: FastAPI, settings: Settings, health: Health, engine: Engine) -> None:
+    """Paths that single platforms ask for, where they are wanted."""
+
+    def info() -> dict[str, Any]:
+        models = [{"name": found.name, "version": found.version} for found in engine.models()]
+        return {"build": {"name": app.title, "version": __version__}, "models": models}
+
+    app.include_router(platforms.router(settings.platforms, health, info, os.environ))
 
 
 def add_pages(

@@ -84,8 +84,13 @@ class Rollout:
         """Is to take a version back, for this reason, unless it is not the latest any more."""
 
     async def check(self, worker: Worker, goldens: ReadGoldens | None, *, force: bool) -> None:
-        """Raises InvalidModel where the version may not be served. ``force``: golden files only."""
+        """Raises InvalidModel where the version may not be served. ``force``: golden files only.
+
+        It is compared with the current version if it takes its place: a lower one does not.
+        """
         current = None if force else self._engine.current(worker.info.name)
+        if current is not None and worker.info.version < current.version:
+            current = None
         await check(self.rules.gate, worker, current, goldens)
 
     def replace(self, worker: Worker, before: VersionSource) -> None:
