@@ -137,8 +137,7 @@ class Service:
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
         routes.add_platforms(app, settings, self.health, self.engine)
-        limit = settings.limits.max_body_bytes
-        routes.add_pages(app, self.registry, self.engine, self._feed(sums), limit)
+        routes.add_pages(app, self.registry, self.engine, self._feed(sums), edge.max_body_bytes)
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
