@@ -14,6 +14,7 @@ from inference_service.cli.predict import predict
 from inference_service.cli.repository import list_models, load, promote, rollback, unload
 from inference_service.cli.serve import serve
 from inference_service.cli.simulate import simulate, tune
+from inference_service.cli.top import top
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -35,6 +36,7 @@ main.add_command(import_command)
 main.add_command(new)
 main.add_command(predict)
 main.add_command(bench)
+main.add_command(top)
 main.add_command(keys)
 main.add_command(lock)
 main.add_command(backup_command)
