@@ -31,6 +31,7 @@ from inference_service.core.tensors import NonFinite
 from inference_service.faults import did_you_mean, first_fault
 from inference_service.logs.settings import LogSettings
 from inference_service.security.settings import SecuritySettings
+from inference_service.tracing.settings import TracingSettings
 
 PREFIX = "INFERENCE_SERVICE_"
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_|$)")
@@ -310,6 +311,7 @@ class Settings(BaseSettings):
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _admin_is_known(self) -> Self:
