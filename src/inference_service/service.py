@@ -98,9 +98,7 @@ class Service:
         outcomes = OutcomeObserver(self.registry)
         self._spans = _spans(settings)
         observers: list[Observer] = [PrometheusObserver(self.registry), sums, outcomes]
-        if self._spans is not None:
-            observers.append(self._spans)
-        observer = Observers(observers)
+        observer = Observers([*observers, *filter(None, [self._spans])])
         self.engine = LocalEngine(cores=cores(settings))
         self.manager = Manager(
             self.engine,
