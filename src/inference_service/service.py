@@ -112,9 +112,7 @@ class Service:
         self._watch = repository_watch(settings, self._changes)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
-        watch_models(self.registry, self.engine)
-        watch_service(self.registry, self.admission, cores(settings), memory_limit())
-        self._lag = LoopLag(self.registry)
+        self._lag = self._watched(settings)
         if settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
         self._recorder = _recorder(settings)
@@ -187,6 +185,11 @@ class Service:
             serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
             client_header.encode(), wire.non_finite, wire.compress_answers, self._teller(),
         )  # fmt: skip
+
+    def _watched(self, settings: Settings) -> LoopLag:
+        watch_models(self.registry, self.engine)
+        watch_service(self.registry, self.admission, cores(settings), memory_limit())
+        return LoopLag(self.registry)
 
     def _teller(self) -> Teller | None:
         """What tells of single requests; None, and no work for it, unless it is wanted."""
