@@ -50,7 +50,7 @@ def _desk(service: "Served", limits: ConnectionLimits) -> Desk | None:
         return None
     if not application.passes_plainly or settings.telemetry.record_traffic is not None:
         return None
-    if settings.log.access_sample > 0:  # every request is told of, wherever it goes
+    if settings.log.access_sample > 0 or settings.tracing.endpoint:  # each request is told of
         return None
     read = [settings.limits.client_header.lower().encode()]
     cold = [b"origin"] * bool(settings.http.cors_origins)

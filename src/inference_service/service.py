@@ -59,6 +59,7 @@ from inference_service.web.health import Health
 
 if TYPE_CHECKING:
     from inference_service.protocols.oip.rpc.server import GrpcServer
+    from inference_service.tracing.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,11 @@ class Service:
         self.registry = process_registry(__version__)
         sums = StatisticsObserver()
         outcomes = OutcomeObserver(self.registry)
-        observer = Observers([PrometheusObserver(self.registry), sums, outcomes])
+        self._spans = _spans(settings)
+        observers: list[Observer | None] = [
+            PrometheusObserver(self.registry), sums, outcomes, self._spans,
+        ]  # fmt: skip
+        observer = Observers([one for one in observers if one is not None])
         self.engine = LocalEngine(cores=cores(settings))
         self.manager = Manager(
             self.engine,
@@ -217,6 +222,8 @@ class Service:
         tellers: list[Teller] = []
         if self.settings.log.access_sample > 0:
             tellers.append(AccessLog(self.settings.log.access_sample))
+        if self._spans is not None:
+            tellers.append(self._spans)
         return Tellers(tellers) if tellers else None
 
     def _feed(self, sums: StatisticsObserver) -> Feed:
@@ -264,6 +271,8 @@ class Service:
         except TimeoutError:
             log.warning("requests were still running when the grace period ended")
         await self.engine.aclose()
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._decoders is not None:
             self._decoders.close()
@@ -314,6 +323,20 @@ def _cors(settings: Settings) -> dict[str, Any]:
         "expose_headers": ["*"],
         "max_age": 3600,
     }
+
+
+def _spans(settings: Settings) -> "Spans | None":
+    """What traces requests, where that is wanted. Raises InvalidSettings without the extra."""
+    if settings.tracing.endpoint is None:
+        return None
+    try:
+        from inference_service.tracing.spans import spans_of
+    except ModuleNotFoundError as error:
+        raise InvalidSettings(
+            f"setting 'tracing.endpoint': {error.name} is not installed; "
+            "install the extra 'tracing', in a clone of the repository: pip install '.[tracing]'"
+        ) from error
+    return spans_of(settings.tracing, __version__)
 
 
 def _budget(settings: Settings) -> Budget | None:

@@ -12,7 +12,7 @@ from time import monotonic
 import requests
 
 from inference_service import DrainingServer, Service, Settings
-from inference_service.settings import ShutdownSettings
+from inference_service.sections import ShutdownSettings
 from tests import onnx_models
 from tests.ports import free_port
 from tests.support import until

@@ -292,7 +292,8 @@ class BatchRecord(NamedTuple):
     ``predicted`` is what the run was expected to cost, ``held`` how long a free slot waited for it,
     ``saved`` what breaking it off has saved, and ``wasted`` what was spent on rows that nobody
     waited for any more. ``padding`` is the share of the run that was padding; None where nothing is
-    ever padded. ``cold``: nothing of its shape had been run before.
+    ever padded. ``cold``: nothing of its shape had been run before. ``traces`` are those of
+    the requests in it, where requests are traced.
     """
 
     model: ModelRef
@@ -307,6 +308,7 @@ class BatchRecord(NamedTuple):
     wasted: float = 0.0
     padding: float | None = None
     cold: bool = False
+    traces: Sequence[object] = ()
 
 
 class LoadRecord(NamedTuple):

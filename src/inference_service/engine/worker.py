@@ -336,7 +336,12 @@ def _record(
         wasted=result.seconds * ended_before / batch.rows,
         padding=None if info.padding.trivial else _padding(batch, info),
         cold=cold,
+        traces=_traces(batch) if batch.parts[0].entry.item.request.trace is not None else (),
     )
+
+
+def _traces(batch: Batch[Reply]) -> list[object]:
+    return [part.entry.item.request.trace for part in batch.parts]
 
 
 def _padding(batch: Batch[Reply], info: ModelInfo) -> float:

@@ -350,7 +350,7 @@ class Flight:
                 deadline = min(deadline, exchange.clock() + seconds)
             inference = InferenceRequest(
                 info.ref, inputs, call.outputs, "", deadline, head.client,
-                call.priority or head.priority,
+                call.priority or head.priority, request.trace,
             )  # fmt: skip
             self._call = call
             self._ticket = model.submit(inference, self._answered)

@@ -135,7 +135,7 @@ class Conversation:
             model,
             InferenceRequest(
                 info.ref, inputs, deadline=asked.deadline, client=asked.head.client,
-                priority=priority,
+                priority=priority, trace=asked.trace,
             ),
         )  # fmt: skip
 
