@@ -1,6 +1,8 @@
 """``inference-service serve``."""
 
+import asyncio
 import logging
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ def serve(path: Path | None, config: Path | None, *, allow_anonymous: bool, **op
     Every option can also be set in the environment (INFERENCE_SERVICE_PORT=9000) or in the --config
     file; the command line wins over the environment, the environment over the file.
     """
+    from inference_service.platforms import systemd
     from inference_service.process import tuned_process
     from inference_service.security.setup import check_exposure
     from inference_service.server import DrainingServer
@@ -46,6 +49,7 @@ def serve(path: Path | None, config: Path | None, *, allow_anonymous: bool, **op
     from inference_service.settings import load_settings
 
     nothing_served = False
+    tasks: list[asyncio.Future[None]] = []  # the loop itself keeps weak references
 
     def loaded(service: Service) -> None:
         nonlocal nothing_served
@@ -54,6 +58,8 @@ def serve(path: Path | None, config: Path | None, *, allow_anonymous: bool, **op
         if not nothing_served:
             freeze()
             _announce(service, server.port)
+            systemd.notify("READY=1", os.environ)
+            tasks.append(asyncio.ensure_future(systemd.watchdog(os.environ)))
 
     with tuned_process() as freeze:
         try:
@@ -66,16 +72,24 @@ def serve(path: Path | None, config: Path | None, *, allow_anonymous: bool, **op
             if exposed:
                 click.secho(f"warning: {exposed}", fg="yellow", err=True)
             service = Service(settings, loaded, _tell)
-            server = DrainingServer(service)
+            listener = systemd.inherited_listener(os.environ)
+            server = DrainingServer(service, listener, shared=listener is not None)
         except InferenceServiceError as error:
             raise click.ClickException(str(error)) from error
         shutdown = settings.shutdown
-        server.on_leaving = partial(end_within, shutdown.lame_duck + shutdown.grace_period)
+        server.on_leaving = partial(_leave, shutdown.lame_duck + shutdown.grace_period)
         click.echo(f"loading models from {settings.models} …")
         server.run()
     if nothing_served:
         _report_failures(service)
     end(1 if nothing_served else 0)
+
+
+def _leave(seconds: float) -> None:
+    from inference_service.platforms import systemd
+
+    systemd.notify("STOPPING=1", os.environ)
+    end_within(seconds)
 
 
 def _announce(service: Any, port: int) -> None:
