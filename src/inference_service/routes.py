@@ -1,7 +1,6 @@
 """All paths of the service: the protocols' routers, the metrics, the home page, the document."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -15,6 +14,7 @@ from inference_service import api_document
 from inference_service._version import __version__
 from inference_service.engine.interfaces import Engine
 from inference_service.platforms import routes as platforms
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.openai import routes as openai
@@ -46,7 +46,7 @@ def add_predictions(
     *,
     health: Health,
     server: oip.ServerInfo,
-    pool: ThreadPoolExecutor,
+    pool: TaskPool,
 ) -> list[APIRoute]:
     """The paths of all protocols; returns the routes that hot paths may lead to.
 

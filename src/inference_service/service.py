@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from inference_service import routes
 from inference_service._version import __version__
 from inference_service.api_document import DESCRIPTION
 from inference_service.core.admission import Admission, Limits
+from inference_service.core.decoding import Here
 from inference_service.core.errors import ShuttingDown
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
@@ -23,27 +23,31 @@ from inference_service.engine.gate import GateRules
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
 from inference_service.engine.rollout import Rollout, RolloutRules
+from inference_service.logs.access import AccessLog
 from inference_service.platforms.routes import standing_of
 from inference_service.platforms.setup import registration
+from inference_service.processes.decoders import ProcessDecoders, TaskPool
 from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.repository_control import (
     ModelChanges,
+    located,
     repository_control,
     repository_watch,
 )
+from inference_service.runtime.memory import memory_limit
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
+from inference_service.serving.exchange import Teller, Tellers
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
+from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
     process_registry,
-    watch_memory,
-    watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
-from inference_service.telemetry.rollouts import OutcomeObserver
+from inference_service.telemetry.rollouts import OutcomeObserver, watch_shadows
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web.access import AccessControl
@@ -84,7 +88,8 @@ class Service:
         each, in a thread. Without settings those of the environment are used.
         Raises InvalidSettings or InvalidModel (there is nothing to serve).
         """
-        self.settings = settings = settings or load_settings()
+        settings, refresh = located(settings or load_settings())
+        self.settings = settings
         self.security = security_of(settings)
         self._sources = version_sources(settings)
         if on_progress is not None:
@@ -106,20 +111,24 @@ class Service:
             budget=_budget(settings),
             rollout=_rollout(settings, self.engine, outcomes),
         )
-        self._changes = ModelChanges(settings, self.manager, self._models_changed)
-        self._watch = repository_watch(settings, self._changes)
+        changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
+        self._watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
-        watch_state(self.registry, self.engine, self.admission)
-        watch_memory(self.registry, self.engine.memory)
+        watch_models(self.registry, self.engine)
+        watch_service(self.registry, self.admission, cores(settings), memory_limit())
+        self._lag = LoopLag(self.registry)
+        watch_shadows(self.registry, self.engine.comparisons)
         if settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
         self._recorder = _recorder(settings)
 
         edge = self._edge(observer)
-        control = repository_control(settings, self._changes)
+        control = repository_control(settings, changes)
         server = oip.ServerInfo(NAME, __version__, sums.of, control)
-        self._pool = ThreadPoolExecutor(cores(settings), thread_name_prefix="task")
+        self._decoders = _decoders(settings)
+        edge.exchange.decoders = self._decoders or Here()
+        self._pool = TaskPool(cores(settings), edge.exchange.decoders)
         app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
         app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
         app.state.service = self
@@ -149,6 +158,7 @@ class Service:
             raise RuntimeError("a Service runs once: make another one")
         self._started = True
         self.security.watcher.start()
+        self._lag.start()
         try:
             if self.grpc is not None:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
@@ -184,8 +194,15 @@ class Service:
         client_header = "" if self.security.authorizer else limits.client_header.lower()
         return Edge(
             serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
-            client_header.encode(), wire.non_finite, wire.compress_answers,
+            client_header.encode(), wire.non_finite, wire.compress_answers, self._teller(),
         )  # fmt: skip
+
+    def _teller(self) -> Teller | None:
+        """What tells of single requests; None, and no work for it, unless it is wanted."""
+        tellers: list[Teller] = []
+        if self.settings.log.access_sample > 0:
+            tellers.append(AccessLog(self.settings.log.access_sample))
+        return Tellers(tellers) if tellers else None
 
     def _problem(self) -> str | None:
         return self.manager.problem() if self._started else _NOT_RUNNING
@@ -203,10 +220,11 @@ class Service:
         grace = self.settings.shutdown.grace_period
         self.health.leave()
         self.security.watcher.stop()
+        self._lag.stop()
         await self._registration.stop()
         if self._watch is not None:
             self._watch.stop()
-        self.manager.close()
+        self.manager.rollout.close()
         if self._loading is not None:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:
@@ -218,6 +236,8 @@ class Service:
             log.warning("requests were still running when the grace period ended")
         await self.engine.aclose()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._decoders is not None:
+            self._decoders.close()
         if self._recorder is not None:
             self._recorder.flush()
 
@@ -276,12 +296,18 @@ def _rollout(settings: Settings, engine: LocalEngine, outcomes: OutcomeObserver)
     given = settings.rollout
     gate = GateRules(given.check_signature, given.tolerance, given.max_slowdown)
     rules = RolloutRules(gate, watch=given.watch, most_failures=given.most_failures)
-    return Rollout(engine, rules, outcomes.of, outcomes.loaded)
+    return Rollout(engine, rules, outcomes.of, outcomes.note)
 
 
 def _limits(settings: Settings) -> Limits:
     limits = settings.limits
     return Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
+
+
+def _decoders(settings: Settings) -> ProcessDecoders | None:
+    """Processes for files; None: they are decoded in threads."""
+    runtime = settings.runtime
+    return ProcessDecoders(runtime.max_decoder_bytes) if runtime.decoder_processes else None
 
 
 def _address(settings: Settings) -> str:

@@ -32,6 +32,7 @@ from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
 from inference_service.runtime.arena import bound_runs
 from inference_service.runtime.findings import FindingsCache
+from inference_service.runtime.isolated import Limits, isolated
 from inference_service.runtime.loader import load
 from inference_service.runtime.memory import memory_limit
 from inference_service.runtime.options import (
@@ -42,7 +43,7 @@ from inference_service.runtime.options import (
     RowOptions,
 )
 from inference_service.runtime.profile import ProfileCache
-from inference_service.runtime.remote import Limits, Patience, isolated
+from inference_service.runtime.remote import Patience
 from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
@@ -299,6 +300,7 @@ def _limits(settings: Settings) -> Limits:
     runtime = settings.runtime
     return Limits(
         runtime.max_model_bytes or memory_limit(),
+        run_bound(settings),
         Patience(runtime.load_timeout, run=settings.limits.request_timeout + runtime.load_timeout),
     )
 

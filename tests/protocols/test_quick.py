@@ -19,6 +19,10 @@ from inference_service.core.tensors import (
     TensorSpec,
 )
 from inference_service.protocols.json_tensors import parse, rules_for
+from inference_service.protocols.oip import codec as oip
+from inference_service.protocols.oip.quick import decoder as oip_decoder
+from inference_service.protocols.predict import codec as predict
+from inference_service.protocols.predict.quick import decoder as predict_decoder
 from inference_service.protocols.row_texts import row_texts
 from inference_service.protocols.tfserving import codec
 from inference_service.protocols.tfserving.quick import PredictWriter, decoder
@@ -130,7 +134,7 @@ def test_the_plainest_request_is_decoded_quickly() -> None:
 def arrays(rows: int, seed: int) -> list[Array]:
     """Outputs of as many kinds as there are."""
     numbers = np.random.default_rng(seed)
-    floats = numbers.normal(size=(rows, 4)) * 10.0 ** numbers.integers(-9, 9)
+    floats = numbers.normal(size=(rows, 4)) * 10.0 ** numbers.integers(-9, 4)
     return [
         floats.astype(np.float32), floats, floats.astype(np.float16), floats[:, 0].astype(np.float32),
         floats.reshape(rows, 2, 2).astype(np.float32), (floats > 0), floats[:, :1].astype(np.int64),
@@ -173,3 +177,128 @@ def test_arrays_of_several_kinds_have_no_texts() -> None:
     for other in others:
         assert row_texts([one, other]) is None
         assert row_texts([other, one]) is None
+
+
+MATRIX = Signature((TensorSpec("x", DType.FP32, (None, 3)),), OUTPUTS)
+
+
+def tensors_of_oip(pick: random.Random) -> bytes:
+    """An inference request at random, most of them nearly right."""
+    rows = pick.choice((0, 1, 1, 1, 2, 3))
+
+    def number() -> str:
+        return pick.choice((*("1", "2.5", "-3", "0") * 30, *ODD))
+
+    flat = ",".join(number() for _ in range(rows * 3 + pick.choice((0,) * 30 + (1,))))
+    nested = ",".join("[" + ",".join(number() for _ in range(3)) + "]" for _ in range(rows))
+    shape = pick.choice((f"[{rows},3]",) * 12 + (f"[{rows},3.0]", f"[{rows}]", "[]", f"[3,{rows}]",
+                                                 "[true,3]", f'["{rows}",3]', "3"))  # fmt: skip
+    members = {
+        "name": pick.choice(('"x"',) * 20 + ('"y"', "1")),
+        "shape": shape,
+        "datatype": pick.choice(('"FP32"',) * 20 + ('"FP64"', '"INT64"', '"fp32"', "null")),
+        "data": f"[{pick.choice((flat, nested))}]",
+    }
+    if pick.random() < 0.05:
+        members[pick.choice(("parameters", "other"))] = "{}"
+    if pick.random() < 0.03:
+        del members[pick.choice(list(members))]
+    part = "{" + ",".join(f'"{key}": {value}' for key, value in members.items()) + "}"
+    more = pick.choice(("",) * 15 + (',"id":"a"', ',"inputs":[]', ',"outputs":[{"name":"y"}]'))
+    return f'{{"inputs":[{part}]{more}}}'.encode()
+
+
+class _Head:
+    json_length: int | None = None
+
+
+def test_tensors_are_decoded_as_the_codec_decodes_them() -> None:
+    reply = oip.AnswerWriter("m", 1, oip.Infer({}))
+    decode = oip_decoder(MATRIX, "m", 1, lambda _: reply)
+    assert decode is not None
+    pick, found = random.Random(3), 0
+    for _ in range(4000):
+        body, head = tensors_of_oip(pick), _Head()
+        if pick.random() < 0.1:
+            head.json_length = 0
+            body = np.array([1, 2, 3], np.float32).tobytes() + pick.choice(
+                (b"", b"", b"1", b"1234")
+            )
+        quick = decode(body, head)
+        if quick is None:
+            continue
+        found += 1
+        slow = oip.decode(body, MATRIX, head.json_length, null=True)
+        assert (slow.id, slow.outputs, slow.binary) == ("", None, head.json_length == 0)
+        assert quick[0]["x"].dtype == slow.inputs["x"].dtype
+        assert quick[0]["x"].tolist() == slow.inputs["x"].tolist(), body
+        assert quick[1] == len(slow.inputs["x"])
+    assert found > 500
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("counts", [(1, 1), (3, 1, 2), (1,)])
+def test_tensors_written_together_are_those_written_alone(
+    binary: bool, counts: Sequence[int]
+) -> None:
+    decode = oip_decoder(
+        MATRIX, 'm "é"', 7,
+        lambda bytes_: oip.AnswerWriter('m "é"', 7, oip.Infer({}, binary=bytes_)),
+    )  # fmt: skip
+    head = _Head()
+    head.json_length = 0 if binary else None
+    plain = b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}'
+    found = (
+        decode(np.array([1, 2, 3], np.float32).tobytes() if binary else plain, head)
+        if decode
+        else None
+    )
+    assert found is not None
+    writer, written = found[2], 0
+    for one in range(len(arrays(1, 0))):
+        for names in ({"y": one}, {"y": one, 'an "é"': 0}):
+            outputs: list[Tensors] = [
+                {name: arrays(count, seed)[kind] for name, kind in names.items()}
+                for seed, count in enumerate(counts)
+            ]
+            for _ in range(2):  # what is remembered, too
+                together = writer.together(outputs, counts)
+                if together is None:
+                    continue
+                written += 1
+                usual = [oip.AnswerWriter('m "é"', 7, oip.Infer({}, binary=binary)).write(output)
+                         for output in outputs]  # fmt: skip
+                assert [content.body for content in together] == [answer.body for answer in usual]
+                assert [dict(content.headers) for content in together] == [
+                    {b"inference-header-content-length": b"%d" % (answer.json_length or 0)}
+                    if binary else {}
+                    for answer in usual
+                ]  # fmt: skip
+    assert written > 20
+
+
+@pytest.mark.parametrize("shape", [(None, 3), (None, None), (None, 1), (None,), (2, 3)])
+def test_inputs_themselves_are_decoded_as_the_codec_decodes_them(
+    shape: tuple[int | None, ...],
+) -> None:
+    signature = Signature((TensorSpec("x", DType.FP32, shape),), OUTPUTS)
+    decode, bodies = predict_decoder(signature), Bodies(9)
+    if decode is None:
+        return
+    for _ in range(1500):
+        body = bodies.value(bodies.random.choice((0, 1, 1, 2, 2, 3))).encode()
+        quick = decode(body, None)
+        if quick is None:
+            continue
+        slow, one_row = predict.decode(parse(body), signature, rules=rules_for(body, null=True))
+        tensors, rows, writer = quick
+        assert tensors["x"].tolist() == slow["x"].tolist(), body
+        assert tensors["x"].shape == slow["x"].shape
+        counts = [rows, rows]
+        for kind in range(len(arrays(1, 0))):
+            outputs: list[Tensors] = [{"y": arrays(rows, seed)[kind]} for seed in (1, 2)]
+            together = writer.together(outputs, counts)
+            if together is not None:
+                assert [content.body for content in together] == [
+                    predict.encode(output, one_row=one_row) for output in outputs
+                ]

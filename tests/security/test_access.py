@@ -253,7 +253,7 @@ async def test_the_name_of_the_key_is_what_the_scheduler_shares_by(zoo: Path) ->
                 seen.append(request.client)
                 return self._submit(request, on_done)
 
-        engine.resolve = lambda ref: Spying(resolve(ref))
+        engine.resolve = lambda ref, client="": Spying(resolve(ref, client))
         headers = bearer(KEYS.of["infer"]) | {"x-client": "somebody else"}
         await client.post(PREDICT, json=ROW, headers=headers)
         assert seen == ["infer"]

@@ -45,17 +45,21 @@ async def served(models: Path, **settings: Any) -> AsyncIterator[Site]:
         )
 
 
-@pytest.fixture(scope="session")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that is loaded quickly."""
-    folder = tmp_path_factory.mktemp("few")
+def repository(folder: Path) -> Path:
+    """Models that are loaded quickly."""
     for path, model in {
-        "doubler/1": onnx_models.doubler(), "doubler/2": onnx_models.doubler(4),
+        "doubler/1": onnx_models.doubler(4), "doubler/2": onnx_models.doubler(4),
         "any-length/1": onnx_models.any_length(), "every-kind/1": onnx_models.every_kind(),
     }.items():  # fmt: skip
         onnx_models.save(model, folder / path / "model.onnx")
     (folder / "doubler" / "model.toml").write_text('versions = { kind = "all" }\n')
     return folder
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository."""
+    return repository(tmp_path_factory.mktemp("few"))
 
 
 @pytest.fixture

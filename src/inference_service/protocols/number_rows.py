@@ -4,6 +4,7 @@ What these functions give is what `json_values.numbers` gives. They give None fo
 plainly right, and the caller goes the usual way, which decides and finds the words.
 """
 
+import struct
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -12,8 +13,9 @@ import numpy as np
 from inference_service.core.tensors import Array, DType, Shape, shape_fits
 from inference_service.protocols.json_values import FEW_NUMBERS, SQUARES, cast
 
-ReadNumbers: TypeAlias = Callable[[Any], Array | None]
+ReadNumbers: TypeAlias = Callable[[list[Any]], Array | None]
 
+_EXACT = 2.0**106
 _DOUBLE = np.dtype(np.float64)
 _U, _L = b"ul"
 
@@ -30,6 +32,21 @@ def number_reader(dtype: DType, shape: Shape) -> ReadNumbers | None:
     """
     if dtype is DType.BYTES or dtype is DType.BOOL or not shape:
         return None
+    read = _reader(dtype, shape)
+    fixed = shape[0] is None and dtype.is_float
+    read_row = _row_reader(dtype, shape[1:]) if fixed else None
+    if read_row is None:
+        return read
+    row_of = read_row
+
+    def read_quickly(value: list[Any]) -> Array | None:
+        row = row_of(value[0]) if len(value) == 1 else None
+        return read(value) if row is None else row
+
+    return read_quickly
+
+
+def _reader(dtype: DType, shape: Shape) -> ReadNumbers:
     target, is_float = dtype.numpy, dtype.is_float
     most, rest = SQUARES.get(dtype, 0.0), tuple(shape[1:])
     fixed = shape[0] is None and None not in rest
@@ -37,7 +54,7 @@ def number_reader(dtype: DType, shape: Shape) -> ReadNumbers | None:
     def fits(actual: tuple[int, ...]) -> bool:
         return actual[1:] == rest and bool(actual) if fixed else shape_fits(actual, shape)
 
-    def read(value: Any) -> Array | None:
+    def read(value: list[Any]) -> Array | None:
         try:
             raw = np.asarray(value)
         except (ValueError, OverflowError):
@@ -50,5 +67,28 @@ def number_reader(dtype: DType, shape: Shape) -> ReadNumbers | None:
         elif raw.dtype.kind not in "iu":  # integers as floats: the usual way looks at each of them
             return None
         return cast(raw, dtype)
+
+    return read
+
+
+def _row_reader(dtype: DType, rest: tuple[int | None, ...]) -> Callable[[Any], Array | None] | None:
+    """A reader of one row, in two thirds of numpy's time: struct makes doubles of the numbers.
+
+    numpy makes int64 of integers alone, and casts those. Up to 2**53 both ways give the same, as
+    doubles hold them exactly: the sum of squares tells that all are below.
+    """
+    length = rest[0] if len(rest) == 1 else None
+    if not length or length > FEW_NUMBERS:
+        return None
+    pack, target, most = struct.Struct(f"{length}d").pack, dtype.numpy, min(SQUARES[dtype], _EXACT)
+
+    def read(row: Any) -> Array | None:
+        if type(row) is not list or len(row) != length:
+            return None
+        try:
+            raw = np.frombuffer(pack(*row))
+        except (struct.error, OverflowError):  # not numbers
+            return None
+        return raw.astype(target).reshape(1, length) if np.vdot(raw, raw) < most else None
 
     return read

@@ -214,7 +214,14 @@ class Desk:
             request.encode = each
             packs = request.head.accept_encoding and len(content.body) >= COMPRESS_FROM
             request.content = _packed(request, content) if packs else content
-        requests[0].hot.target.edge.exchange.answered(requests)
+        self._record(requests)
+
+    def _record(self, requests: Sequence[HotRequest]) -> None:
+        """They are answered. Whatever is wrong with a record, the answers go out."""
+        try:
+            requests[0].hot.target.edge.exchange.answered(requests)
+        except Exception:
+            log.exception("answered requests could not be counted")
 
     def _encode(self, request: HotRequest) -> None:
         """Encode one answer: of a request without a writer, or one that can't go with others."""
@@ -229,7 +236,7 @@ class Desk:
             return
         request.encode = perf_counter() - begun
         request.content = content
-        request.hot.target.edge.exchange.answered((request,))
+        self._record((request,))
 
     def _encode_off_loop(self, request: HotRequest) -> None:
         """The same in a thread, for what would stall the event loop for too long."""
@@ -245,7 +252,7 @@ class Desk:
             if error is None:
                 request.encode = perf_counter() - begun
                 request.content = future.result()
-                request.hot.target.edge.exchange.answered((request,))
+                self._record((request,))
             else:
                 self.tell(request, error)  # type: ignore[arg-type]  # threads raise no other
             request.connection.send_answers()
