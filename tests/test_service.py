@@ -18,7 +18,6 @@ from inference_service import DrainingServer, Service, Settings, create_app
 from inference_service.core.errors import ShuttingDown
 from inference_service.process import tuned_process
 from inference_service.sections import RuntimeSettings
-from inference_service.settings import 
 from tests.conftest import MODELS
 from tests.support import LONGEST_WAIT, asking, running, until
 

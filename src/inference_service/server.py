@@ -89,8 +89,12 @@ class DrainingServer(uvicorn.Server):
     in the main thread only, and as before once `serve` returns.
     """
 
-    def __init__(self, service: Served, listener: socket | None = None) -> None:
+    def __init__(
+        self, service: Served, listener: socket | None = None, *, shared: bool = False
+    ) -> None:
         """Without a listener the address of the settings is listened on at once.
+
+        ``shared``: another process has the listener, too (systemd), and goes on listening.
 
         Raises InvalidSettings with the address that can't be had.
         """
@@ -119,6 +123,7 @@ class DrainingServer(uvicorn.Server):
         self._health = service.health
         self._desk: Desk | None = None
         self._listener = listener or listen(settings.host, settings.port)
+        self._shared = shared
         self._admin_listener: socket | None = None
         if security.admin_port is not None:
             self._admin_listener = listen(settings.host, security.admin_port)
@@ -213,7 +218,8 @@ class DrainingServer(uvicorn.Server):
         already on its way: its client would see a reset.
         """
         (listener,) = sockets or [self._listener]
-        if not ignore_attempts(listener):
+        # At a shared listener new connections wait for the process that comes next.
+        if self._shared or not ignore_attempts(listener):
             await self._stop_accepting(listener)
         await self._while(lambda: bool(self.server_state.connections), _SETTLE)
         await self._stop_accepting(listener)

@@ -52,7 +52,7 @@ async def test_spring_reads_health_and_info(zoo: Path) -> None:
         assert health.json()["status"] == "UP"
         assert health.headers["content-type"] == "application/vnd.spring-boot.actuator.v3+json"
         info = (await client.get("/actuator/info")).json()
-        assert info["models"] == [{"name": "doubler", "version": 2}]
+        assert {"name": "doubler", "version": 2} in info["models"]
         assert set((await client.get("/actuator")).json()["_links"]) == {"self", "health", "info"}
         made.health.leave()
         for path in ("/actuator/health", "/actuator/health/readiness"):

@@ -1,5 +1,6 @@
 """``inference-service serve``."""
 
+import asyncio
 import os
 import sys
 from contextlib import ExitStack
@@ -45,6 +46,7 @@ def serve(path: str | None, config: Path | None, *, allow_anonymous: bool, **opt
     file; the command line wins over the environment, the environment over the file.
     """
     from inference_service.logs.setup import logging_to_stderr
+    from inference_service.platforms import systemd
     from inference_service.process import tuned_process
     from inference_service.security.setup import check_exposure
     from inference_service.server import DrainingServer
@@ -52,6 +54,7 @@ def serve(path: str | None, config: Path | None, *, allow_anonymous: bool, **opt
     from inference_service.settings import load_settings
 
     nothing_served = False
+    tasks: list[asyncio.Future[None]] = []  # the loop itself keeps weak references
 
     def loaded(service: Service) -> None:
         nonlocal nothing_served
@@ -60,6 +63,8 @@ def serve(path: str | None, config: Path | None, *, allow_anonymous: bool, **opt
         if not nothing_served:
             freeze()
             _announce(service, server.port)
+            systemd.notify("READY=1", os.environ)
+            tasks.append(asyncio.ensure_future(systemd.watchdog(os.environ)))
 
     with tuned_process() as freeze, ExitStack() as logs:
         try:
@@ -69,11 +74,12 @@ def serve(path: str | None, config: Path | None, *, allow_anonymous: bool, **opt
             if exposed:
                 _say(f"warning: {exposed}", fg="yellow", err=True)
             service = Service(settings, loaded, _tell)
-            server = DrainingServer(service)
+            listener = systemd.inherited_listener(os.environ)
+            server = DrainingServer(service, listener, shared=listener is not None)
         except InferenceServiceError as error:
             raise click.ClickException(str(error)) from error
         shutdown = settings.shutdown
-        server.on_leaving = partial(end_within, shutdown.lame_duck + shutdown.grace_period)
+        server.on_leaving = partial(_leave, shutdown.lame_duck + shutdown.grace_period)
         _say(f"loading models from {settings.repository.store or settings.models} …")
         server.run()
     if nothing_served:
@@ -91,6 +97,13 @@ def _say(text: str, *, nl: bool = True, err: bool = False, fg: str | None = None
             sys.stderr = nowhere
         else:
             sys.stdout = nowhere
+
+
+def _leave(seconds: float) -> None:
+    from inference_service.platforms import systemd
+
+    systemd.notify("STOPPING=1", os.environ)
+    end_within(seconds)
 
 
 def _announce(service: Any, port: int) -> None:
