@@ -106,7 +106,7 @@ def test_what_holds_code_or_tells_too_little_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("page", ["keras.md", "pytorch.md"])
+@pytest.mark.parametrize("page", ["boosting.md", "keras.md", "pytorch.md", "scikit-learn.md"])
 def test_the_classic_tutorial_gives_the_numbers_of_predict(page: str, tmp_path: Path) -> None:
     run_page(page, tmp_path)
 

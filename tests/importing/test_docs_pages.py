@@ -1,18 +1,12 @@
-"""The pages of docs/import run as they are printed, as far as their frameworks are light."""
+"""The pages of docs/import run as they are printed: those without a framework.
+
+Those of frameworks are in heavy_frameworks.py; what they import is in test_sklearn.py, too.
+"""
 
 from pathlib import Path
 
-import pytest
-
 from tests.importing.pages import run_page
 from tests.onnx_models import fixed_reshape, save
-from tests.tools import need_package
-
-
-@pytest.mark.parametrize("page", ["scikit-learn.md", "boosting.md"])
-def test_a_page_runs(page: str, tmp_path: Path) -> None:
-    need_package("sklearn", "skl2onnx", "skops", "lightgbm", "onnxmltools")
-    run_page(page, tmp_path)
 
 
 def test_the_page_of_onnx_runs(tmp_path: Path) -> None:
