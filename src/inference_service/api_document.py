@@ -14,6 +14,7 @@ from inference_service.protocols.tasks import rerank, transcriptions
 from inference_service.protocols.tasks import routes as tasks
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
+from inference_service.web.access_document import Protection, protect
 from inference_service.web.openapi import friendly
 
 DESCRIPTION = """
@@ -35,7 +36,9 @@ _TAGS = (
 )
 
 
-def build(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any]:
+def build(
+    app: FastAPI, engine: Engine, max_body_bytes: int, protection: Protection
+) -> dict[str, Any]:
     """The document of the models that are loaded now."""
     document = get_openapi(
         title=app.title,
@@ -50,7 +53,7 @@ def build(app: FastAPI, engine: Engine, max_body_bytes: int) -> dict[str, Any]:
     typed = tasks_openapi.task_paths(engine.models(), failures)
     document["paths"] = {**typed, **paths, **document["paths"]}
     _drop_framework_answers(document)
-    return friendly(document)
+    return protect(friendly(document), protection)
 
 
 def _drop_framework_answers(document: dict[str, Any]) -> None:

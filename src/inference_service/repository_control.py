@@ -2,31 +2,48 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 
+from inference_service.core.errors import InvalidModel
 from inference_service.daemon import in_daemon
 from inference_service.engine.manager import Manager
 from inference_service.engine.versions import Choice
 from inference_service.protocols.oip.repository import RepositoryControl
 from inference_service.repository.stamps import stamps
 from inference_service.repository_watch import RepositoryWatch
+from inference_service.runtime.verdicts import user_cache
 from inference_service.settings import Settings
 from inference_service.sources import model_names, model_sources
+from inference_service.stores.repository import StoredRepository
 
 log = logging.getLogger(__name__)
 
 _LISTING_TIME = 5.0  # seconds for the names of a repository, which may lie on a file server
 
 
-class ModelChanges:
-    """``on_change`` is called after models have been loaded or unloaded, or have failed."""
+Refresh = Callable[[], None]
 
-    def __init__(self, settings: Settings, manager: Manager, on_change: Callable[[], None]) -> None:
+
+def _no_refresh() -> None:
+    """What is fetched where the repository is a folder of its own."""
+
+
+class ModelChanges:
+    """``on_change`` is called after models have been loaded or unloaded, or have failed.
+
+    ``refresh`` brings the repository up to date where it is a copy of a store; it blocks.
+    """
+
+    def __init__(
+        self, settings: Settings, manager: Manager, on_change: Callable[[], None],
+        refresh: Refresh | None = None,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._manager = manager
         self._on_change = on_change
+        self._refresh = refresh or _no_refresh
         self._listing: Future[Sequence[str]] | None = None
 
     async def load(self, name: str, choice: Choice) -> None:
@@ -35,6 +52,8 @@ class ModelChanges:
         Raises ModelNotFound, or InvalidInput with what is wrong.
         """
         try:
+            if not choice.watched:
+                await asyncio.wrap_future(in_daemon(self._refresh, "fetch"))
             found = in_daemon(lambda: model_sources(self._settings, name, choice.default), "scan")
             sources = await asyncio.wrap_future(found)
             await self._manager.load(name, sources, choice)
@@ -90,9 +109,33 @@ def repository_control(settings: Settings, changes: ModelChanges) -> RepositoryC
     )  # fmt: skip
 
 
-def repository_watch(settings: Settings, changes: ModelChanges) -> RepositoryWatch | None:
+def repository_watch(
+    settings: Settings, changes: ModelChanges, refresh: Refresh | None = None
+) -> RepositoryWatch | None:
     """The watch of the repository; None where the settings want none."""
-    if not settings.repository.watch:
+    repository = settings.repository
+    if not repository.watch:
         return None
-    look = partial(stamps, settings.models)
-    return RepositoryWatch(look, changes.follow, settings.repository.watch_interval)
+
+    def look() -> Mapping[str, object]:
+        if refresh is not None:
+            refresh()
+        return stamps(settings.models)
+
+    interval = repository.watch_interval if refresh is None else repository.store_interval
+    return RepositoryWatch(look, changes.follow, interval)
+
+
+def located(settings: Settings) -> tuple[Settings, Refresh | None]:
+    """The settings with the repository's folder: a copy, if it lies in a store, and its refresh.
+
+    Raises InvalidModel where the store can't be had and there is no copy.
+    """
+    repository = settings.repository
+    if repository.store is None:
+        return settings, None
+    cache = repository.store_cache or user_cache()
+    if cache is None:
+        raise InvalidModel("there is no folder for a copy of the store (repository.store_cache)")
+    stored = StoredRepository(repository.store, cache)
+    return settings.model_copy(update={"models": stored.path}), stored.refresh

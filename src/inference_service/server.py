@@ -48,6 +48,8 @@ def _desk(service: "Served", limits: ConnectionLimits) -> Desk | None:
         return None
     if not application.passes_plainly or settings.telemetry.record_traffic is not None:
         return None
+    if settings.log.access_sample > 0:  # every request is told of, wherever it goes
+        return None
     read = [settings.limits.client_header.lower().encode()]
     cold = [b"origin"] * bool(settings.http.cors_origins)
     desk = Desk(application.hot_paths, limits, read=read, cold=cold)

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -15,6 +15,7 @@ from inference_service import routes
 from inference_service._version import __version__
 from inference_service.api_document import DESCRIPTION
 from inference_service.core.admission import Admission, Limits
+from inference_service.core.decoding import Here
 from inference_service.core.errors import ShuttingDown
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
@@ -22,28 +23,36 @@ from inference_service.engine.gate import GateRules
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
 from inference_service.engine.rollout import Rollout, RolloutRules
+from inference_service.logs.access import AccessLog
+from inference_service.platforms.routes import standing_of
+from inference_service.platforms.setup import registration
+from inference_service.processes.decoders import ProcessDecoders, TaskPool
 from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.repository_control import (
     ModelChanges,
+    located,
     repository_control,
     repository_watch,
 )
+from inference_service.runtime.memory import memory_limit
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
+from inference_service.serving.exchange import Teller, Tellers
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
+from inference_service.telemetry.feed import Feed, Reader
+from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
     process_registry,
-    watch_memory,
-    watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
-from inference_service.telemetry.rollouts import OutcomeObserver
+from inference_service.telemetry.rollouts import OutcomeObserver, watch_shadows
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web.access import AccessControl
+from inference_service.web.access_document import Protection
 from inference_service.web.application import Application, Running, framework
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
@@ -81,7 +90,8 @@ class Service:
         each, in a thread. Without settings those of the environment are used.
         Raises InvalidSettings or InvalidModel (there is nothing to serve).
         """
-        self.settings = settings = settings or load_settings()
+        settings, refresh = located(settings or load_settings())
+        self.settings = settings
         self.security = security_of(settings)
         self._sources = version_sources(settings)
         if on_progress is not None:
@@ -103,30 +113,39 @@ class Service:
             budget=_budget(settings),
             rollout=_rollout(settings, self.engine, outcomes),
         )
-        self._changes = ModelChanges(settings, self.manager, self._models_changed)
-        self._watch = repository_watch(settings, self._changes)
+        changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
+        self._watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
-        watch_state(self.registry, self.engine, self.admission)
-        watch_memory(self.registry, self.engine.memory)
+        watch_models(self.registry, self.engine)
+        watch_service(self.registry, self.admission, cores(settings), memory_limit())
+        self._lag = LoopLag(self.registry)
+        watch_shadows(self.registry, self.engine.comparisons)
         if settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
         self._recorder = _recorder(settings)
 
         edge = self._edge(observer)
-        control = repository_control(settings, self._changes)
+        control = repository_control(settings, changes)
         server = oip.ServerInfo(NAME, __version__, sums.of, control)
-        self._pool = ThreadPoolExecutor(cores(settings), thread_name_prefix="task")
+        self._decoders = _decoders(settings)
+        edge.exchange.decoders = self._decoders or Here()
+        self._pool = TaskPool(cores(settings), edge.exchange.decoders)
         app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
         app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
         app.state.service = self
         self._routes = routes.add_predictions(
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
-        routes.add_pages(app, self.registry, self.engine, settings.limits.max_body_bytes)
+        routes.add_platforms(app, settings, self.health, self.engine)
+        routes.add_pages(
+            app, self.registry, self.engine, self._feed(sums), settings.limits.max_body_bytes,
+            self._protection(),
+        )  # fmt: skip
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
+        self._registration = registration(settings, partial(standing_of, self.health))
 
     @property
     def fastapi(self) -> FastAPI:
@@ -144,11 +163,13 @@ class Service:
             raise RuntimeError("a Service runs once: make another one")
         self._started = True
         self.security.watcher.start()
+        self._lag.start()
         try:
             if self.grpc is not None:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
             self._loading = asyncio.create_task(self._load())
             self._loading.add_done_callback(_log_failure)
+            self._registration.start()
             if self._watch is not None:
                 self._watch.start()
             yield
@@ -178,8 +199,29 @@ class Service:
         client_header = "" if self.security.authorizer else limits.client_header.lower()
         return Edge(
             serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
-            client_header.encode(), wire.non_finite, wire.compress_answers,
+            client_header.encode(), wire.non_finite, wire.compress_answers, self._teller(),
         )  # fmt: skip
+
+    def _teller(self) -> Teller | None:
+        """What tells of single requests; None, and no work for it, unless it is wanted."""
+        tellers: list[Teller] = []
+        if self.settings.log.access_sample > 0:
+            tellers.append(AccessLog(self.settings.log.access_sample))
+        return Tellers(tellers) if tellers else None
+
+    def _feed(self, sums: StatisticsObserver) -> Feed:
+        reader = Reader(
+            self.engine, self.engine.running, sums, self.admission,
+            problem=self._problem, slots=cores(self.settings),
+        )  # fmt: skip
+        return Feed(reader.read, lambda: self.health.leaving)
+
+    def _protection(self) -> Protection:
+        security = self.security
+        certificates = bool(self.settings.security.certificates)
+        return Protection(
+            security.authorizer is not None, certificates, security.quotas is not None
+        )
 
     def _problem(self) -> str | None:
         return self.manager.problem() if self._started else _NOT_RUNNING
@@ -197,9 +239,11 @@ class Service:
         grace = self.settings.shutdown.grace_period
         self.health.leave()
         self.security.watcher.stop()
+        self._lag.stop()
+        await self._registration.stop()
         if self._watch is not None:
             self._watch.stop()
-        self.manager.close()
+        self.manager.rollout.close()
         if self._loading is not None:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:
@@ -211,6 +255,8 @@ class Service:
             log.warning("requests were still running when the grace period ended")
         await self.engine.aclose()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._decoders is not None:
+            self._decoders.close()
         if self._recorder is not None:
             self._recorder.flush()
 
@@ -269,12 +315,18 @@ def _rollout(settings: Settings, engine: LocalEngine, outcomes: OutcomeObserver)
     given = settings.rollout
     gate = GateRules(given.check_signature, given.tolerance, given.max_slowdown)
     rules = RolloutRules(gate, watch=given.watch, most_failures=given.most_failures)
-    return Rollout(engine, rules, outcomes.of, outcomes.loaded)
+    return Rollout(engine, rules, outcomes.of, outcomes.note)
 
 
 def _limits(settings: Settings) -> Limits:
     limits = settings.limits
     return Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
+
+
+def _decoders(settings: Settings) -> ProcessDecoders | None:
+    """Processes for files; None: they are decoded in threads."""
+    runtime = settings.runtime
+    return ProcessDecoders(runtime.max_decoder_bytes) if runtime.decoder_processes else None
 
 
 def _address(settings: Settings) -> str:

@@ -29,10 +29,15 @@ from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.core.lifecycle import Isolation, ReadyWhen
 from inference_service.core.tensors import NonFinite
 from inference_service.faults import did_you_mean, first_fault
+from inference_service.logs.settings import LogSettings
+from inference_service.platforms.settings import PlatformSettings, platform_port
 from inference_service.security.settings import SecuritySettings
 
 PREFIX = "INFERENCE_SERVICE_"
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_|$)")
+
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 class InvalidSettings(InferenceServiceError):  # noqa: N818
@@ -83,6 +88,17 @@ class RepositorySettings(_Section):
     )
     public_key: Path | None = Field(
         None, description="PEM file of the Ed25519 key that models.lock must be signed with"
+    )
+    store: str | None = Field(
+        None,
+        description="URL of an object store that holds the repository (s3://, gs://, az://, "
+        "oss://); the same as models = URL",
+    )
+    store_cache: Path | None = Field(
+        None, description="a folder for what is fetched from it; unset: the user's cache folder"
+    )
+    store_interval: PositiveFloat = Field(
+        30.0, description="seconds between two looks at the store"
     )
     watch: bool = Field(
         True, description="load models again when their files change, and serve what is new"
@@ -158,6 +174,13 @@ class RuntimeSettings(_Section):
         None,
         description="memory that the process of one model may take; unset: as much as the service "
         "may use",
+    )
+    decoder_processes: bool = Field(
+        True,
+        description="decode pictures and sound in processes, which are killed when a request ends",
+    )
+    max_decoder_bytes: PositiveInt = Field(
+        2**30, description="memory that one of these processes may take"
     )
     allow_spinning: bool = Field(
         False, description="threads wait busily; only for machines that do nothing else"
@@ -308,6 +331,20 @@ class Settings(BaseSettings):
     wire: WireSettings = WireSettings()
     admin: AdminSettings = AdminSettings()
     security: SecuritySettings = SecuritySettings()
+    log: LogSettings = LogSettings()
+    platforms: PlatformSettings = PlatformSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _models_of_a_store(cls, given: Any) -> Any:
+        """A URL is no path: ``Path`` would take ``s3://models`` for ``s3:/models``."""
+        if not isinstance(given, dict) or not _URL.match(str(given.get("models", ""))):
+            return given
+        rest = {name: value for name, value in given.items() if name != "models"}
+        repository = rest.get("repository") or {}
+        if isinstance(repository, BaseModel):
+            repository = repository.model_dump(exclude_unset=True)
+        return {**rest, "repository": {**repository, "store": str(given["models"])}}
 
     @model_validator(mode="after")
     def _admin_is_known(self) -> Self:
@@ -315,6 +352,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "admin.repository needs admin.token, or access control (security.keys_file): "
                 "loading models needs an admin"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _platforms_send_no_keys(self) -> Self:
+        platforms = self.platforms
+        if (platforms.sagemaker or platforms.vertex) and self.security.access_control:
+            raise ValueError(
+                "platforms.sagemaker and platforms.vertex go without access control: the platform "
+                "checks its clients itself and passes no key on"
             )
         return self
 
@@ -351,10 +398,22 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     try:
         merged = _FileSettings(**content).model_dump(exclude_unset=True)
         given = {name: value for name, value in overrides.items() if value is not None}
-        return Settings.model_validate({**merged, **given})
+        loaded = Settings.model_validate({**merged, **given})
+        return _at_platform_port(loaded)
     except ValidationError as error:
         place, words = first_fault(error, Settings)
         raise InvalidSettings(f"setting '{render_path(place)}': {words}") from error
+
+
+def _at_platform_port(settings: Settings) -> Settings:
+    """At the port that the platform gives, unless one is set. Raises InvalidSettings."""
+    if "port" in settings.model_fields_set:
+        return settings
+    try:
+        port = platform_port(settings.platforms, os.environ)
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from error
+    return settings if port is None else settings.model_copy(update={"port": port})
 
 
 def check_environment(names: Iterable[str]) -> None:

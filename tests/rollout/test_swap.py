@@ -11,7 +11,7 @@ from inference_service.core.errors import InvalidInput
 from inference_service.core.lifecycle import State
 from inference_service.core.regression import Outcomes
 from inference_service.core.requests import InferenceRequest, ModelRef
-from inference_service.core.routing import Routing
+from inference_service.core.routing import Routing, Shadow
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import DType, Signature, TensorSpec
 from inference_service.engine.awaiting import infer
@@ -20,6 +20,7 @@ from inference_service.engine.gate import Golden
 from inference_service.engine.interfaces import Job, ModelInfo, Runner, RunResult
 from inference_service.engine.manager import Manager
 from inference_service.engine.rollout import Rollout, RolloutRules
+from inference_service.engine.shadow import MOST
 from inference_service.engine.versions import Choice, Loader, VersionSource
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.engine.test_worker import info
@@ -32,8 +33,11 @@ class Factor(PuppetRunner):
     def __init__(self, factor: float) -> None:
         super().__init__()
         self.factor = factor
+        self.hangs = False
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
+        if self.hangs:
+            return super().start(job, done)
         factor = np.float32(self.factor)
         done(RunResult([{"y": np.multiply(part["x"], factor)} for part in job.parts], 0.001))
         return lambda: None
@@ -269,3 +273,26 @@ async def test_no_request_fails_in_fifty_swaps_under_load() -> None:
             assert bench.engine.describe(ModelRef("m")).version == version
     stop = True
     assert min(await asyncio.gather(*clients)) > 0
+
+
+async def test_copies_for_the_shadow_delay_nothing_and_are_compared() -> None:
+    bench = await started(Bench())
+    routing = Routing(shadow=Shadow(2, 0.5))
+    both = [bench.source(version, routing=routing) for version in (2, 1)]
+    await bench.manager.load("m", both)
+    assert [await bench.ask() for _ in range(4)] == [1] * 4, "the shadow answers no client"
+    await asyncio.sleep(0)
+    (sums,) = bench.engine.comparisons().values()
+    assert (sums.compared, sums.different, sums.difference) == (2, 2, 1.0)
+    assert bench.reason(2).startswith("shadow: 2 of 2 answers differ, by up to 1;")
+
+
+async def test_a_shadow_that_fails_or_hangs_harms_nobody() -> None:
+    bench = await started(Bench())
+    routing = Routing(shadow=Shadow(2, 1.0))
+    await bench.manager.load("m", [bench.source(v, routing=routing) for v in (2, 1)])
+    bench.runners[2, "a"].hangs = True
+    assert [await bench.ask() for _ in range(MOST + 8)] == [1] * (MOST + 8)
+    (sums,) = bench.engine.comparisons().values()
+    assert sums.under_way <= MOST
+    assert sums.dropped >= 1

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import APIRoute, APIWebSocketRoute
+from jsonschema import Draft202012Validator
 from starlette.routing import Mount, Route
 
 from inference_service.security.authorizer import Authorizer
@@ -87,7 +88,8 @@ def routes_of(routes: Any) -> Iterator[tuple[str, str]]:
 def example(path: str) -> str:
     for name, value in {
         "{model}": "doubler", "{version}": "1", "{label}": "stable", "{task}": "x",
-        "{repository}": "r", "{rest:path}": "a/b:predict",
+        "{repository}": "r", "{rest:path}": "a/b:predict", "{folder}": "x", "{name}": "x.js",
+        "{file}": "x.png",
     }.items():  # fmt: skip
         path = path.replace(name, value)
     assert "{" not in path
@@ -95,7 +97,8 @@ def example(path: str) -> str:
 
 
 async def test_every_route_is_in_the_table_and_answers_its_scope_alone(zoo: Path) -> None:
-    async with running(KEYS.settings(zoo / "doubler")) as (client, service):
+    settings = KEYS.settings(zoo / "doubler", platforms={"actuator": True})
+    async with running(settings) as (client, service):
         walked = list(routes_of(service.fastapi.routes))
         assert len(walked) > 50
         rows = set()
@@ -155,6 +158,7 @@ def test_the_document_shows_the_table() -> None:
 async def test_what_is_not_in_the_table_is_for_admins(zoo: Path) -> None:
     assert needed("GET", "/of/a/host").scope is Scope.ADMIN
     assert needed("DELETE", "/v1/models/doubler").scope is Scope.ADMIN
+    assert needed("POST", "/v2/health/live").scope is None  # it is answered 405
     assert needed("GET", "//metrics").scope is Scope.ADMIN
     assert needed("HEAD", "/metrics/").scope is Scope.METRICS
     async with running(KEYS.settings(zoo / "doubler")) as (client, _):
@@ -376,3 +380,47 @@ def test_a_service_without_access_control_listens_on_loopback_unless_it_is_meant
 def test_settings_that_cannot_be_used_are_told(security: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSettings, match=message):
         security_of(Settings.model_validate({"security": security}))
+
+
+async def test_the_openapi_document_tells_the_keys_the_scopes_and_the_refusals(zoo: Path) -> None:
+    async with running(KEYS.settings(zoo / "doubler")) as (client, _):
+        answer = await client.get("/openapi.json", headers=bearer(KEYS.of["read"]))
+        refused = await client.post(PREDICT, json=ROW)
+    document = answer.json()
+    assert document["components"]["securitySchemes"] == {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "a key of the service, or a token of the identity provider",
+        },
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path, item in document["paths"].items():
+        for verb, operation in item.items():
+            scope = needed(verb.upper(), example(path)).scope
+            documented = {"401", "403", "429"} & operation["responses"].keys()
+            if scope is None:
+                assert (operation["security"], documented) == ([], set()), path
+                continue
+            assert operation["security"] == [{"bearer": []}, {"apiKey": []}], path
+            assert documented == {"401", "403", "429"}, path
+            assert f"'{scope}'" in operation["responses"]["403"]["description"], path
+    told = document["paths"][PREDICT]["post"]["responses"][str(refused.status_code)]
+    schema = told["content"]["application/json"]["schema"]
+    assert Draft202012Validator({**schema, "components": document["components"]}).is_valid(
+        refused.json()
+    )
+    openai = document["paths"]["/v1/embeddings"]["post"]["responses"]
+    assert openai["429"]["content"] == openai["400"]["content"]
+
+
+async def test_without_access_control_the_document_asks_for_no_key(zoo: Path) -> None:
+    quotas = {"security": {"quotas": {"requests_per_second": 5}}}
+    for more, documented in (({}, False), (quotas, True)):
+        settings = Settings.model_validate({"models": zoo / "doubler", **more})
+        async with running(settings) as (client, _):
+            document = (await client.get("/openapi.json")).json()
+        assert "securitySchemes" not in document["components"]
+        responses = document["paths"][PREDICT]["post"]["responses"]
+        assert ("429" in responses) is documented
+        assert not {"401", "403"} & responses.keys()

@@ -1,6 +1,6 @@
 """``inference-service serve``."""
 
-import logging
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 @click.command(no_args_is_help=False)
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0: any free.  [default: 8000]")
 @click.option(
@@ -33,12 +33,14 @@ _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
     is_flag=True,
     help="Serve without access control on an address that other machines can reach.",
 )
-def serve(path: Path | None, config: Path | None, *, allow_anonymous: bool, **options: Any) -> None:
-    """Serve PATH: a model repository or one .onnx file.  [default: models]
+def serve(path: str | None, config: Path | None, *, allow_anonymous: bool, **options: Any) -> None:
+    """Serve PATH: a model repository, also an object store's (s3://, gs://, az://, oss://), or one
+    .onnx file.  [default: models]
 
     Every option can also be set in the environment (INFERENCE_SERVICE_PORT=9000) or in the --config
     file; the command line wins over the environment, the environment over the file.
     """
+    from inference_service.logs.setup import logging_to_stderr
     from inference_service.process import tuned_process
     from inference_service.security.setup import check_exposure
     from inference_service.server import DrainingServer
@@ -55,13 +57,10 @@ def serve(path: Path | None, config: Path | None, *, allow_anonymous: bool, **op
             freeze()
             _announce(service, server.port)
 
-    with tuned_process() as freeze:
+    with tuned_process() as freeze, ExitStack() as logs:
         try:
             settings = load_settings(config, models=path, **options)
-            logging.basicConfig(
-                level=settings.log_level.upper(),
-                format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            )
+            logs.enter_context(logging_to_stderr(settings.log_level, settings.log.format))
             exposed = check_exposure(settings, allowed=allow_anonymous)
             if exposed:
                 click.secho(f"warning: {exposed}", fg="yellow", err=True)
@@ -71,7 +70,7 @@ def serve(path: Path | None, config: Path | None, *, allow_anonymous: bool, **op
             raise click.ClickException(str(error)) from error
         shutdown = settings.shutdown
         server.on_leaving = partial(end_within, shutdown.lame_duck + shutdown.grace_period)
-        click.echo(f"loading models from {settings.models} …")
+        click.echo(f"loading models from {settings.repository.store or settings.models} …")
         server.run()
     if nothing_served:
         _report_failures(service)

@@ -34,13 +34,21 @@ HTTP: tuple[Row, ...] = (
     Row("GET", "/v2/health/live", _OPEN),
     Row("GET", "/v2/health/ready", _OPEN),
     Row("GET", "/health", _OPEN),
+    Row("GET", "/actuator/health", _OPEN),
+    Row("GET", "/actuator/health/*", _OPEN),
+    Row("GET", "/actuator", Scope.READ),
+    Row("GET", "/actuator/info", Scope.READ),
     Row("GET", "/metrics", Scope.METRICS),
     Row("GET", "/", Scope.READ),
     Row("GET", "/docs", Scope.READ),
     Row("GET", "/docs/oauth2-redirect", Scope.READ),
     Row("GET", "/openapi.json", Scope.READ),
     Row("GET", "/static-offline-docs/*", Scope.READ),
+    Row("GET", "/home/{}/{}", Scope.READ),
+    Row("GET", "/stats", Scope.READ),
     Row("GET", "/models", Scope.READ),
+    Row("GET", "/models/{}/examples", Scope.READ),
+    Row("GET", "/models/{}/examples/{}", Scope.READ),
     Row("GET", "/info", Scope.READ),
     Row("GET", "/v1/models", Scope.READ),
     Row("GET", "/v1/models/*", Scope.READ),
@@ -105,9 +113,12 @@ def needed(method: str, path: str) -> Need:
 
 @lru_cache(4096)
 def _needed(method: str, path: str) -> Need:
-    for row in HTTP:
-        if row.method == method and _pattern(row.path).fullmatch(path):
+    rows = [row for row in HTTP if _pattern(row.path).fullmatch(path)]
+    for row in rows:
+        if row.method == method:
             return Need(row.scope)
+    if rows and all(row.scope is _OPEN for row in rows):
+        return Need(_OPEN)  # another method of an open path: the application answers 405
     return Need(Scope.ADMIN)
 
 

@@ -14,6 +14,7 @@ _NO_IDENTIFIER = re.compile(r"\W+")
 _REFERENCE = "#/components/schemas/"
 _BYTES = {"type": "string", "format": "binary"}
 _OCTETS = "application/octet-stream"
+_FORM = "multipart/form-data"
 _VERBS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
@@ -33,7 +34,8 @@ def friendly(document: dict[str, Any]) -> dict[str, Any]:
     - schemas of components have short names, which are their only titles;
     - the $defs of schemas inside of paths are components;
     - defaults are values that their schemas allow; enums have one spelling of each value;
-    - bodies of bytes say so, and inferences take a priority.
+    - bodies of bytes say so, and inferences take a priority;
+    - fields of forms are left out instead of null, which a form can't say.
     """
     _lift_definitions(document)
     _shorten_names(document)
@@ -41,6 +43,8 @@ def friendly(document: dict[str, Any]) -> dict[str, Any]:
         for content in _contents(operation):
             if _OCTETS in content and not content[_OCTETS].get("schema"):
                 content[_OCTETS]["schema"] = dict(_BYTES)
+            for field in content.get(_FORM, {}).get("schema", {}).get("properties", {}).values():
+                _drop_null(field)
         if "504" in operation["responses"]:
             operation["parameters"] = [*operation.get("parameters", ()), dict(_PRIORITY)]
     for schema in _schemas(document):
@@ -162,6 +166,13 @@ def _mend(schema: dict[str, Any]) -> None:
         for value in values:
             spellings.setdefault(value.lower() if isinstance(value, str) else value, value)
         schema["enum"] = list(spellings.values())
+
+
+def _drop_null(schema: dict[str, Any]) -> None:
+    kept = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
+    if len(kept) == 1:
+        del schema["anyOf"]
+        schema.update(kept[0])
 
 
 def _takes_null(schema: Mapping[str, Any]) -> bool:

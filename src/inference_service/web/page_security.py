@@ -20,7 +20,10 @@ _FIXED = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(self), payment=(), usb=()"),
+    (
+        b"permissions-policy",
+        b"camera=(self), geolocation=(), microphone=(self), payment=(), usb=()",
+    ),
 )
 
 

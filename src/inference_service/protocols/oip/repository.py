@@ -86,6 +86,7 @@ class IndexEntry(BaseModel):
     version: str | None = None
     state: str | None = None
     reason: str | None = None
+    traffic: float | None = Field(None, description="share of requests that name no version")
 
 
 def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl) -> None:
@@ -153,6 +154,7 @@ def index_of(engine: Engine, names: Sequence[str], *, ready_only: bool = False) 
             version=str(status.version),
             state=_STATES[status.state],
             reason=status.error or ("unloaded" if status.state is State.UNLOADED else ""),
+            traffic=round(status.traffic, 6) if status.state is State.READY else None,
         )
         for status in statuses
         if status.state is State.READY or not ready_only
