@@ -258,7 +258,7 @@ def to_train_on(rng: random.Random) -> list[tuple[str, str]]:
     rows += examples(spoken(rng), LENGTHS[:3], WINDOWS, rng)
     for code, words in common().items():
         rows += [(" ".join(rng.choices(words, k=rng.randint(1, 4))), code) for _ in range(200)]
-    rows += 4 * phrases(TRAIN)
+    rows += 8 * phrases(TRAIN)
     for code in sorted(TRAIN):
         known = TRAIN[code].split("|")
         rows += [(" ".join(rng.choices(known, k=2)), code) for _ in range(60)]
@@ -318,7 +318,10 @@ class Judge:
             dtype=np.float32,
         )  # fmt: skip
         self.classifier = LogisticRegression(C=30, max_iter=150, tol=1e-3)
-        counts = self.vectoriser.fit_transform([words_alone(text.lower()) for text, _ in rows])
+        texts = [words_alone(text.lower()) for text, _ in rows]
+        grams = sorted(gram for gram in self.vectoriser.fit(texts).vocabulary_ if gram != " ")
+        self.vectoriser.set_params(vocabulary=grams)  # a space alone says nothing
+        counts = self.vectoriser.fit_transform(texts)
         self.classifier.fit(self._features(counts), [code for _, code in rows])
         self.codes = list(self.classifier.classes_)
         weights = self.classifier.coef_.T
