@@ -121,7 +121,10 @@ class Service:
         changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
         self._watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
-        self.admission = Admission(_limits(settings))
+        limits = settings.limits
+        self.admission = Admission(
+            Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
+        )
         self._lag = LoopLag(self.registry)
         self._watch_state(sums)
         self._recorder = _recorder(settings)
@@ -349,11 +352,6 @@ def _rollout(settings: Settings, engine: LocalEngine, outcomes: OutcomeObserver)
     gate = GateRules(given.check_signature, given.tolerance, given.max_slowdown)
     rules = RolloutRules(gate, watch=given.watch, most_failures=given.most_failures)
     return Rollout(engine, rules, outcomes.of, outcomes.note)
-
-
-def _limits(settings: Settings) -> Limits:
-    limits = settings.limits
-    return Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
 
 
 def _decoders(settings: Settings) -> ProcessDecoders | None:

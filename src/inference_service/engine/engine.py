@@ -27,6 +27,7 @@ from inference_service.engine.sleeping import ASLEEP, Sleeping
 from inference_service.engine.traffic import Traffic
 from inference_service.engine.worker import Worker
 
+Clock: TypeAlias = Callable[[], float]
 Found: TypeAlias = Worker | Sleeping | Shadowed
 
 
@@ -36,9 +37,7 @@ class LocalEngine:
     ``cores`` are what the models share; a run takes as many as it has threads.
     """
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, cores: float = math.inf
-    ) -> None:
+    def __init__(self, clock: Clock = time.monotonic, cores: float = math.inf) -> None:
         self.dispatcher = Dispatcher(clock, cores)
         self._workers: dict[str, dict[int, Worker]] = {}
         self._statuses: dict[str, dict[int, ModelStatus]] = {}
@@ -71,10 +70,8 @@ class LocalEngine:
             return replace(status, error=ASLEEP)
         if worker is None:
             return status
-        error, shadow = status.error, self._traffic.comparisons.get(worker.info.ref)
-        if shadow is not None and not error:
-            error = str(shadow)
         info = worker.info
+        error = status.error or str(self._traffic.comparisons.get(info.ref) or "")
         share = self._traffic.share(info.name, info.version, self._workers[info.name])
         return replace(status, error=error, info=info, traffic=share)
 
@@ -227,9 +224,8 @@ class LocalEngine:
         name, version = sleeping.info.name, sleeping.info.version
         self._sleeping[name].pop(version)
         self._found.clear()
-        for state in (State.DRAINING, State.UNLOADED, State.LOADING):
-            self.report(name, version, state)
-        self.report(name, version, State.FAILED, error)
+        for state in (State.DRAINING, State.UNLOADED, State.LOADING, State.FAILED):
+            self.report(name, version, state, error if state is State.FAILED else "")
         sleeping.failed(ModelNotReady(f"model {sleeping.info.ref} failed to load: {error}"))
 
     def state(self, name: str, version: int) -> State | None:
@@ -265,10 +261,8 @@ class LocalEngine:
             await worker.aclose()
 
     def _search(self, model: ModelRef, client: str) -> Found:
-        versions: dict[int, Found] = {
-            **self._workers.get(model.name, {}),
-            **self._sleeping.get(model.name, {}),
-        }
+        awake = self._workers.get(model.name, {})
+        versions: dict[int, Found] = {**awake, **self._sleeping.get(model.name, {})}
         if versions:
             # Clients of TensorFlow Serving ask for version 0 where they want the latest.
             latest = model.version is None or (model.version == 0 and 0 not in versions)
@@ -279,7 +273,6 @@ class LocalEngine:
             default = self._traffic.default(model.name, versions)
             found = versions.get(default if latest else model.version or 0)
             if found is not None:
-                awake = self._workers.get(model.name, {})
                 found = self._traffic.shadowed(found, awake, awake.get) or found
                 self._found[model] = found
                 return found

@@ -83,11 +83,7 @@ class Worker:
         self._draining = False
         self._idle = asyncio.Event()  # of interest to a drain alone
         self._keys = BatchKeys(info)
-        self._shapes = Shapes(
-            (rows, self._keys.row_elements or elements, 0)
-            for elements, points in self.layouts.cost.tables.items()
-            for rows, _ in points
-        )
+        self._shapes = _warm_shapes(self.layouts, self._keys)
         self._apart = False  # after a violation of batch safety no request shares a run
         self._at_once = AtOnce(runner, self.scheduler.estimates, self._note)
         self._auditor: Auditor | None = None
@@ -184,8 +180,7 @@ class Worker:
     @property
     def wants_slot(self) -> bool:
         """See `Queueing.wants_slot`."""
-        waiting = self.scheduler.rows > 0
-        return waiting and len(self._running) < self.layouts.layout.instances
+        return self.scheduler.rows > 0 and len(self._running) < self.layouts.layout.instances
 
     @property
     def cores(self) -> int:
@@ -243,10 +238,9 @@ class Worker:
         entry = drop.entry
         waited = now - entry.arrival
         if drop.reason is DropReason.SHED:
-            text = f"shed after {waited:.3f} s in the queue: the next run would end too late for it"
             estimates = self.scheduler.estimates
             pause = estimates.seconds(estimates.max_batch_size, self._keys.row_elements)
-            entry.item.fail(Overloaded(text, reason="deadline", retry_after=pause))
+            entry.item.fail(_shed(waited, pause))
             return  # a run that may have started for it goes on: it tells what runs cost
         where = "while it was being run" if drop.dispatched else "in the queue, it was not run"
         entry.item.fail(DeadlineExceeded(f"the deadline passed after {waited:.3f} s {where}"))
@@ -293,11 +287,9 @@ class Worker:
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
             rows = [stop - start for _, start, stop in batch.parts]
             auditor.take(run.job, list(result.outcomes), rows)
-        cold = self._shapes.is_new(
-            self.info.policy.padded(batch.rows), batch.row_elements, batch.length
-        )
-        record = _record(batch, result, self.info, cold=cold, ended_before=ended_before)
-        self._note(record)
+        padded = self.info.policy.padded(batch.rows)
+        cold = self._shapes.is_new(padded, batch.row_elements, batch.length)
+        self._note(_record(batch, result, self.info, cold=cold, ended_before=ended_before))
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
 
@@ -312,6 +304,20 @@ class Worker:
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
+
+
+def _shed(waited: float, pause: float) -> Overloaded:
+    text = f"shed after {waited:.3f} s in the queue: the next run would end too late for it"
+    return Overloaded(text, reason="deadline", retry_after=pause)
+
+
+def _warm_shapes(layouts: LayoutChoice, keys: BatchKeys) -> Shapes:
+    """What the model has run with before it serves."""
+    return Shapes(
+        (rows, keys.row_elements or elements, 0)
+        for elements, points in layouts.cost.tables.items()
+        for rows, _ in points
+    )
 
 
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
