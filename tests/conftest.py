@@ -95,10 +95,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Findings are kept in a cache of the tests' own, not in the user's.
 
     Models are loaded without the helper process, which takes a second to start, but for the tests
-    of it and of the shipped models. The repository is not watched, but for the tests of that.
+    of it and of the shipped models; the same holds for the processes that decode files. The
+    repository is not watched, but for the tests of that.
     """
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["INFERENCE_SERVICE_RUNTIME__HELPER_PROCESS"] = "false"
+    os.environ["INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES"] = "false"
     os.environ["INFERENCE_SERVICE_REPOSITORY__WATCH"] = "false"
 
 
@@ -126,7 +128,8 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
     """The shipped models, served for the whole session."""
-    environment = {"GRPC__PORT": "0", "RUNTIME__HELPER_PROCESS": "true"}
+    processes = dict.fromkeys(("HELPER_PROCESS", "DECODER_PROCESSES"), "true")
+    environment = {"GRPC__PORT": "0"} | {f"RUNTIME__{name}": on for name, on in processes.items()}
     given = {f"INFERENCE_SERVICE_{name}": value for name, value in environment.items()}
     with serving(MODELS, **given) as running:
         yield running

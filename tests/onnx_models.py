@@ -49,6 +49,16 @@ def doubler(width: int = 3) -> onnx.ModelProto:
     )
 
 
+def multiplier(factor: float) -> onnx.ModelProto:
+    """y = factor x for rows of two floats."""
+    return build(
+        [helper.make_node("Mul", ["x", "factor"], ["y"], "multiply")],
+        [("x", FLOAT, ["batch", 2])],
+        [("y", FLOAT, ["batch", 2])],
+        factor=np.float32(factor),
+    )
+
+
 def half_doubler() -> onnx.ModelProto:
     """y = 2 x for rows of two half-precision floats."""
     half = TensorProto.FLOAT16

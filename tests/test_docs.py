@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from inference_service.settings import Settings
 from tests.conftest import ROOT, RunningServer
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def documented() -> dict[str, str]:
@@ -47,6 +47,33 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def pages_of_docs() -> set[str]:
+    docs = ROOT / "docs"
+    return {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")} - {"index.md"}
+
+
+def test_every_page_is_in_the_index_and_in_the_site() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert set(re.findall(r"\]\(([\w/.-]+\.md)\)", index)) >= pages_of_docs()
+    site = (ROOT / "mkdocs.yml").read_text()
+    assert set(re.findall(r"- (?:Start: )?([\w/-]+\.md)$", site, re.MULTILINE)) == {
+        "index.md", *pages_of_docs(),
+    }  # fmt: skip
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that a page has, as GitHub and mkdocs make them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_fragments_of_links_are_headings(page: Path) -> None:
+    for target, fragment in re.findall(r"\]\(([^)#:]*\.md|)#([^)]+)\)", page.read_text()):
+        led = page if not target else (page.parent / target)
+        assert fragment in anchors(led), f"{target}#{fragment}"
 
 
 def test_the_readmes_figures_are_those_of_the_training_scripts() -> None:

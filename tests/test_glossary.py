@@ -15,7 +15,7 @@ from inference_service.core.scheduling.policy import DEFAULTS, constants, consta
 from inference_service.engine.awaiting import infer
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.worker import Worker
-from inference_service.settings import BatchingSettings
+from inference_service.sections import BatchingSettings
 from tests.conftest import ROOT
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.engine.test_worker import REF, info, settle

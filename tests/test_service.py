@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request, Response
 from inference_service import DrainingServer, Service, Settings, create_app
 from inference_service.core.errors import ShuttingDown
 from inference_service.process import tuned_process
-from inference_service.settings import RuntimeSettings
+from inference_service.sections import RuntimeSettings
 from tests.conftest import MODELS
 from tests.support import LONGEST_WAIT, asking, running, until
 

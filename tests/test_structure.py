@@ -15,6 +15,8 @@ LONGEST_FUNCTION, LONGEST_CLASS, LONGEST_FILE, WIDEST_CONSTRUCTOR = 60, 250, 400
 WIDEST_RECORD = 12
 """Fields of a dataclass or named tuple: its constructor takes each of them."""
 WIDER = {
+    "BatchRecord": 13,
+    "Head": 13,
     "BatchPolicy": 64,  # all constants of the scheduler in one place, each with unit and reason
     "ModelInfo": 22,
     "Result": 13,

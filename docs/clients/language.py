@@ -16,4 +16,4 @@ for start in range(0, len(lines), 200):
         sys.exit(answer.json()["error"])
     for text, result in zip(part, answer.json()["results"], strict=True):
         labels = result["labels"]
-        print(labels[0]["label"] if labels else "?", text, sep="\t")
+        print(labels[0]["label"], text, sep="\t")  # "unsure" where it can't be told

@@ -2,31 +2,49 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 
+from inference_service.core.errors import InvalidModel
 from inference_service.daemon import in_daemon
 from inference_service.engine.manager import Manager
 from inference_service.engine.versions import Choice
-from inference_service.protocols.oip.repository import RepositoryControl
+from inference_service.protocols.oip.repository import RepositoryControl, Upload
 from inference_service.repository.stamps import stamps
 from inference_service.repository_watch import RepositoryWatch
+from inference_service.runtime.verdicts import user_cache
 from inference_service.settings import Settings
 from inference_service.sources import model_names, model_sources
+from inference_service.stores.repository import StoredRepository
+from inference_service.uploads import write_version
 
 log = logging.getLogger(__name__)
 
 _LISTING_TIME = 5.0  # seconds for the names of a repository, which may lie on a file server
 
 
-class ModelChanges:
-    """``on_change`` is called after models have been loaded or unloaded, or have failed."""
+Refresh = Callable[[], None]
 
-    def __init__(self, settings: Settings, manager: Manager, on_change: Callable[[], None]) -> None:
+
+def _no_refresh() -> None:
+    """What is fetched where the repository is a folder of its own."""
+
+
+class ModelChanges:
+    """``on_change`` is called after models have been loaded or unloaded, or have failed.
+
+    ``refresh`` brings the repository up to date where it is a copy of a store; it blocks.
+    """
+
+    def __init__(
+        self, settings: Settings, manager: Manager, on_change: Callable[[], None],
+        refresh: Refresh | None = None,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._manager = manager
         self._on_change = on_change
+        self._refresh = refresh or _no_refresh
         self._listing: Future[Sequence[str]] | None = None
 
     async def load(self, name: str, choice: Choice) -> None:
@@ -35,8 +53,11 @@ class ModelChanges:
         Raises ModelNotFound, or InvalidInput with what is wrong.
         """
         try:
+            if not choice.watched:
+                await asyncio.wrap_future(in_daemon(self._refresh, "fetch"))
             found = in_daemon(lambda: model_sources(self._settings, name, choice.default), "scan")
-            await self._manager.load(name, await asyncio.wrap_future(found), choice)
+            sources = await asyncio.wrap_future(found)
+            await self._manager.load(name, sources, choice)
         finally:
             self._on_change()
 
@@ -83,15 +104,53 @@ def repository_control(settings: Settings, changes: ModelChanges) -> RepositoryC
 
     token = settings.admin.token if settings.admin.repository else None
     return RepositoryControl(
-        changes.names, load, changes.unload, promote, changes.rollback,
+        changes.names, load, changes.unload, promote, changes.rollback, _upload(settings),
         token.get_secret_value() if token else None,
         scoped=settings.admin.repository and settings.security.access_control,
     )  # fmt: skip
 
 
-def repository_watch(settings: Settings, changes: ModelChanges) -> RepositoryWatch | None:
-    """The watch of the repository; None where the settings want none."""
-    if not settings.repository.watch:
+def _upload(settings: Settings) -> Upload | None:
+    """What writes uploaded versions; None where there are none: a copy of a store is no place."""
+    admin, models = settings.admin, settings.models
+    if not admin.uploads or settings.repository.store is not None:
         return None
-    look = partial(stamps, settings.models)
-    return RepositoryWatch(look, changes.follow, settings.repository.watch_interval)
+
+    async def upload(name: str, version: int, chunks: AsyncIterator[bytes], digest: str) -> str:
+        return await write_version(
+            models, name, version, chunks, digest=digest, most=admin.max_upload_bytes
+        )
+
+    return upload
+
+
+def repository_watch(
+    settings: Settings, changes: ModelChanges, refresh: Refresh | None = None
+) -> RepositoryWatch | None:
+    """The watch of the repository; None where the settings want none."""
+    repository = settings.repository
+    if not repository.watch:
+        return None
+
+    def look() -> Mapping[str, object]:
+        if refresh is not None:
+            refresh()
+        return stamps(settings.models)
+
+    interval = repository.watch_interval if refresh is None else repository.store_interval
+    return RepositoryWatch(look, changes.follow, interval)
+
+
+def located(settings: Settings) -> tuple[Settings, Refresh | None]:
+    """The settings with the repository's folder: a copy, if it lies in a store, and its refresh.
+
+    Raises InvalidModel where the store can't be had and there is no copy.
+    """
+    repository = settings.repository
+    if repository.store is None:
+        return settings, None
+    cache = repository.store_cache or user_cache()
+    if cache is None:
+        raise InvalidModel("there is no folder for a copy of the store (repository.store_cache)")
+    stored = StoredRepository(repository.store, cache)
+    return settings.model_copy(update={"models": stored.path}), stored.refresh

@@ -1,17 +1,18 @@
 """All paths of the service: the protocols' routers, the metrics, the home page, the document."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
 from functools import partial
-from importlib.resources import files
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
-from starlette.responses import HTMLResponse
 
 from inference_service import api_document
 from inference_service._version import __version__
 from inference_service.engine.interfaces import Engine
+from inference_service.platforms import routes as platforms
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.openai import routes as openai
@@ -30,11 +31,13 @@ from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
 from inference_service.web.document import Document
 from inference_service.web.endpoint import Edge
 from inference_service.web.errors import answer
+from inference_service.web.examples import add_examples
 from inference_service.web.health import Health
+from inference_service.web.home_page import add_home_page
 from inference_service.web.hot_paths import Target, resolve
+from inference_service.web.stats import StatsFeed, add_stats
 
 _OPENAI_PATHS = frozenset({"/v1/embeddings", "/embeddings", "/v1/audio/transcriptions"})
-_HOME = files("inference_service.web").joinpath("home.html").read_text("utf-8")
 
 
 def add_predictions(
@@ -44,14 +47,19 @@ def add_predictions(
     *,
     health: Health,
     server: oip.ServerInfo,
-    pool: ThreadPoolExecutor,
+    pool: TaskPool,
 ) -> list[APIRoute]:
     """The paths of all protocols; returns the routes that hot paths may lead to.
 
     ``pool`` decodes pictures and sound.
     """
     routers = (
-        predict.router(edge, settings.default_model, tfserving.decode_value),
+        predict.router(
+            edge,
+            settings.default_model,
+            tfserving.decode_value,
+            platforms.prediction_paths(settings.platforms, os.environ),
+        ),
         tfserving.router(edge),
         oip.router(edge, health, server),
         openai.router(edge),
@@ -65,14 +73,25 @@ def add_predictions(
     return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
 
-def add_pages(
+def add_platforms(app: FastAPI, settings: Settings, health: Health, engine: Engine) -> None:
+    """Paths that single platforms ask for, where they are wanted."""
+
+    def info() -> dict[str, Any]:
+        models = [{"name": found.name, "version": found.version} for found in engine.models()]
+        return {"build": {"name": app.title, "version": __version__}, "models": models}
+
+    app.include_router(platforms.router(settings.platforms, health, info, os.environ))
+
+
+def add_pages(  # noqa: PLR0917
     app: FastAPI,
     registry: CollectorRegistry,
     engine: Engine,
+    feed: StatsFeed,
     max_body_bytes: int,
     protection: Protection,
 ) -> None:
-    """GET /metrics, the home page, and the OpenAPI document of the models that are loaded."""
+    """GET /metrics and /stats, the home page and examples, the document of the loaded models."""
 
     @app.get("/metrics", tags=["Metrics"], response_class=Response)
     def metrics(request: Request) -> Response:
@@ -85,10 +104,9 @@ def add_pages(
             content, headers["content-encoding"] = compressed(content, encoding), encoding
         return Response(content, 200, headers, content_type)
 
-    @app.get("/", include_in_schema=False)
-    async def home() -> HTMLResponse:
-        return HTMLResponse(_HOME)
-
+    add_stats(app, feed)
+    add_home_page(app)
+    add_examples(app, engine)
     app.openapi = partial(  # type: ignore[method-assign]
         api_document.build, app, engine, max_body_bytes, protection
     )

@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from socket import socket
 from types import FrameType
 from typing import Any, Protocol
@@ -48,6 +50,8 @@ def _desk(service: "Served", limits: ConnectionLimits) -> Desk | None:
         return None
     if not application.passes_plainly or settings.telemetry.record_traffic is not None:
         return None
+    if settings.log.access_sample > 0 or settings.tracing.endpoint:  # each request is told of
+        return None
     read = [settings.limits.client_header.lower().encode()]
     cold = [b"origin"] * bool(settings.http.cors_origins)
     desk = Desk(application.hot_paths, limits, read=read, cold=cold)
@@ -85,8 +89,12 @@ class DrainingServer(uvicorn.Server):
     in the main thread only, and as before once `serve` returns.
     """
 
-    def __init__(self, service: Served, listener: socket | None = None) -> None:
+    def __init__(
+        self, service: Served, listener: socket | None = None, *, shared: bool = False
+    ) -> None:
         """Without a listener the address of the settings is listened on at once.
+
+        ``shared``: another process has the listener, too (systemd), and goes on listening.
 
         Raises InvalidSettings with the address that can't be had.
         """
@@ -115,6 +123,7 @@ class DrainingServer(uvicorn.Server):
         self._health = service.health
         self._desk: Desk | None = None
         self._listener = listener or listen(settings.host, settings.port)
+        self._shared = shared
         self._admin_listener: socket | None = None
         if security.admin_port is not None:
             self._admin_listener = listen(settings.host, security.admin_port)
@@ -141,7 +150,28 @@ class DrainingServer(uvicorn.Server):
     async def serve(self, sockets: list[socket] | None = None) -> None:
         """Run until a signal."""
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets or [self._listener])
+        with self._hangups():
+            await super().serve(sockets or [self._listener])
+
+    @contextmanager
+    def _hangups(self) -> Iterator[None]:
+        """SIGHUP: read again what is read at the start, and go on. In the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGHUP, lambda *_: self.reload())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def reload(self) -> None:
+        """Read keys, certificates and the like again, as on SIGHUP.
+
+        In a thread: a file system may hang.
+        """
+        look = self._service.security.watcher.look
+        threading.Thread(target=look, name="reload", daemon=True).start()
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start the application and then accept, by an acceptor instead of uvicorn's servers."""
@@ -188,7 +218,8 @@ class DrainingServer(uvicorn.Server):
         already on its way: its client would see a reset.
         """
         (listener,) = sockets or [self._listener]
-        if not ignore_attempts(listener):
+        # At a shared listener new connections wait for the process that comes next.
+        if self._shared or not ignore_attempts(listener):
             await self._stop_accepting(listener)
         await self._while(lambda: bool(self.server_state.connections), _SETTLE)
         await self._stop_accepting(listener)

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -15,6 +15,7 @@ from inference_service import routes
 from inference_service._version import __version__
 from inference_service.api_document import DESCRIPTION
 from inference_service.core.admission import Admission, Limits
+from inference_service.core.decoding import Here
 from inference_service.core.errors import ShuttingDown
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
@@ -22,25 +23,32 @@ from inference_service.engine.gate import GateRules
 from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
 from inference_service.engine.rollout import Rollout, RolloutRules
+from inference_service.logs.access import AccessLog
+from inference_service.platforms.routes import standing_of
+from inference_service.platforms.setup import registration
+from inference_service.processes.decoders import ProcessDecoders, TaskPool
 from inference_service.progress import Tell, watched
 from inference_service.protocols.oip import routes as oip
 from inference_service.repository_control import (
     ModelChanges,
+    located,
     repository_control,
     repository_watch,
 )
+from inference_service.runtime.memory import memory_limit
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
+from inference_service.serving.exchange import Teller, Tellers
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
+from inference_service.telemetry.feed import Feed, Reader
+from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
 from inference_service.telemetry.prometheus import (
     PrometheusObserver,
     process_registry,
-    watch_memory,
-    watch_state,
 )
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
-from inference_service.telemetry.rollouts import OutcomeObserver
+from inference_service.telemetry.rollouts import OutcomeObserver, watch_shadows
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
 from inference_service.telemetry.triton_metrics import add_triton_metrics
 from inference_service.web.access import AccessControl
@@ -51,6 +59,7 @@ from inference_service.web.health import Health
 
 if TYPE_CHECKING:
     from inference_service.protocols.oip.rpc.server import GrpcServer
+    from inference_service.tracing.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +91,8 @@ class Service:
         each, in a thread. Without settings those of the environment are used.
         Raises InvalidSettings or InvalidModel (there is nothing to serve).
         """
-        self.settings = settings = settings or load_settings()
+        settings, refresh = located(settings or load_settings())
+        self.settings = settings
         self.security = security_of(settings)
         self._sources = version_sources(settings)
         if on_progress is not None:
@@ -94,7 +104,11 @@ class Service:
         self.registry = process_registry(__version__)
         sums = StatisticsObserver()
         outcomes = OutcomeObserver(self.registry)
-        observer = Observers([PrometheusObserver(self.registry), sums, outcomes])
+        self._spans = _spans(settings)
+        observers: list[Observer | None] = [
+            PrometheusObserver(self.registry), sums, outcomes, self._spans,
+        ]  # fmt: skip
+        observer = Observers([one for one in observers if one is not None])
         self.engine = LocalEngine(cores=cores(settings))
         self.manager = Manager(
             self.engine,
@@ -104,32 +118,49 @@ class Service:
             budget=_budget(settings),
             rollout=_rollout(settings, self.engine, outcomes),
         )
-        self._changes = ModelChanges(settings, self.manager, self._models_changed)
-        self._watch = repository_watch(settings, self._changes)
+        changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
+        self._watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
         self.admission = Admission(_limits(settings))
-        watch_state(self.registry, self.engine, self.admission)
-        watch_memory(self.registry, self.engine.memory)
-        if settings.telemetry.triton_metrics:
-            add_triton_metrics(self.registry, self.engine, sums)
+        self._lag = LoopLag(self.registry)
+        self._watch_state(sums)
         self._recorder = _recorder(settings)
 
         edge = self._edge(observer)
-        control = repository_control(settings, self._changes)
+        control = repository_control(settings, changes)
         server = oip.ServerInfo(NAME, __version__, sums.of, control)
-        self._pool = ThreadPoolExecutor(cores(settings), thread_name_prefix="task")
+        self._decoders = _decoders(settings)
+        edge.exchange.decoders = self._decoders or Here()
+        self._pool = TaskPool(cores(settings), edge.exchange.decoders)
         app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
         app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
         app.state.service = self
-        self._routes = routes.add_predictions(
-            app, settings, edge, health=self.health, server=server, pool=self._pool
-        )
-        routes.add_pages(
-            app, self.registry, self.engine, settings.limits.max_body_bytes, self._protection()
-        )
+        self._add_routes(app, edge, server, sums)
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
+        self._registration = registration(settings, partial(standing_of, self.health))
+
+    def _watch_state(self, sums: StatisticsObserver) -> None:
+        """What is asked of the service itself when metrics are scraped."""
+        watch_models(self.registry, self.engine)
+        watch_service(self.registry, self.admission, cores(self.settings), memory_limit())
+        watch_shadows(self.registry, self.engine.comparisons)
+        if self.settings.telemetry.triton_metrics:
+            add_triton_metrics(self.registry, self.engine, sums)
+
+    def _add_routes(
+        self, app: FastAPI, edge: Edge, server: oip.ServerInfo, sums: StatisticsObserver
+    ) -> None:
+        settings = self.settings
+        self._routes = routes.add_predictions(
+            app, settings, edge, health=self.health, server=server, pool=self._pool
+        )
+        routes.add_platforms(app, settings, self.health, self.engine)
+        routes.add_pages(
+            app, self.registry, self.engine, self._feed(sums), settings.limits.max_body_bytes,
+            self._protection(),
+        )  # fmt: skip
 
     @property
     def fastapi(self) -> FastAPI:
@@ -147,11 +178,13 @@ class Service:
             raise RuntimeError("a Service runs once: make another one")
         self._started = True
         self.security.watcher.start()
+        self._lag.start()
         try:
             if self.grpc is not None:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
             self._loading = asyncio.create_task(self._load())
             self._loading.add_done_callback(_log_failure)
+            self._registration.start()
             if self._watch is not None:
                 self._watch.start()
             yield
@@ -181,8 +214,24 @@ class Service:
         client_header = "" if self.security.authorizer else limits.client_header.lower()
         return Edge(
             serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
-            client_header.encode(), wire.non_finite, wire.compress_answers,
+            client_header.encode(), wire.non_finite, wire.compress_answers, self._teller(),
         )  # fmt: skip
+
+    def _teller(self) -> Teller | None:
+        """What tells of single requests; None, and no work for it, unless it is wanted."""
+        tellers: list[Teller] = []
+        if self.settings.log.access_sample > 0:
+            tellers.append(AccessLog(self.settings.log.access_sample))
+        if self._spans is not None:
+            tellers.append(self._spans)
+        return Tellers(tellers) if tellers else None
+
+    def _feed(self, sums: StatisticsObserver) -> Feed:
+        reader = Reader(
+            self.engine, self.engine.running, sums, self.admission,
+            problem=self._problem, slots=cores(self.settings),
+        )  # fmt: skip
+        return Feed(reader.read, lambda: self.health.leaving)
 
     def _protection(self) -> Protection:
         security = self.security
@@ -207,9 +256,11 @@ class Service:
         grace = self.settings.shutdown.grace_period
         self.health.leave()
         self.security.watcher.stop()
+        self._lag.stop()
+        await self._registration.stop()
         if self._watch is not None:
             self._watch.stop()
-        self.manager.close()
+        self.manager.rollout.close()
         if self._loading is not None:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:
@@ -220,7 +271,11 @@ class Service:
         except TimeoutError:
             log.warning("requests were still running when the grace period ended")
         await self.engine.aclose()
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._decoders is not None:
+            self._decoders.close()
         if self._recorder is not None:
             self._recorder.flush()
 
@@ -270,6 +325,20 @@ def _cors(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _spans(settings: Settings) -> "Spans | None":
+    """What traces requests, where that is wanted. Raises InvalidSettings without the extra."""
+    if settings.tracing.endpoint is None:
+        return None
+    try:
+        from inference_service.tracing.spans import spans_of
+    except ModuleNotFoundError as error:
+        raise InvalidSettings(
+            f"setting 'tracing.endpoint': {error.name} is not installed; "
+            "install the extra 'tracing', in a clone of the repository: pip install '.[tracing]'"
+        ) from error
+    return spans_of(settings.tracing, __version__)
+
+
 def _budget(settings: Settings) -> Budget | None:
     memory = settings.memory
     return None if memory.budget is None else Budget(memory.budget, frozenset(memory.pinned))
@@ -279,12 +348,18 @@ def _rollout(settings: Settings, engine: LocalEngine, outcomes: OutcomeObserver)
     given = settings.rollout
     gate = GateRules(given.check_signature, given.tolerance, given.max_slowdown)
     rules = RolloutRules(gate, watch=given.watch, most_failures=given.most_failures)
-    return Rollout(engine, rules, outcomes.of, outcomes.loaded)
+    return Rollout(engine, rules, outcomes.of, outcomes.note)
 
 
 def _limits(settings: Settings) -> Limits:
     limits = settings.limits
     return Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
+
+
+def _decoders(settings: Settings) -> ProcessDecoders | None:
+    """Processes for files; None: they are decoded in threads."""
+    runtime = settings.runtime
+    return ProcessDecoders(runtime.max_decoder_bytes) if runtime.decoder_processes else None
 
 
 def _address(settings: Settings) -> str:

@@ -23,7 +23,7 @@ from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.versions import Loader, VersionSource
 from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
-from inference_service.repository.examples import example_file
+from inference_service.repository.examples import example_file, example_files
 from inference_service.repository.files import without_paths
 from inference_service.repository.golden import read_golden
 from inference_service.repository.layout import ModelEntry, names, scan
@@ -32,6 +32,7 @@ from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
 from inference_service.runtime.arena import bound_runs
 from inference_service.runtime.findings import FindingsCache
+from inference_service.runtime.isolated import Limits, isolated
 from inference_service.runtime.loader import load
 from inference_service.runtime.memory import memory_limit
 from inference_service.runtime.options import (
@@ -42,7 +43,7 @@ from inference_service.runtime.options import (
     RowOptions,
 )
 from inference_service.runtime.profile import ProfileCache
-from inference_service.runtime.remote import Limits, Patience, isolated
+from inference_service.runtime.remote import Patience
 from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.session import Frame
 from inference_service.runtime.threads import usable_cores
@@ -165,7 +166,8 @@ def _load(
         entry, load_options(settings, entry, version), attempt
     )
     warnings = tuple(without_paths(warning, _folders(entry)) for warning in (*info.warnings, *why))
-    return _with_names(replace(info, warnings=warnings)), runner
+    examples = example_files(entry.versions[version].parent)
+    return _with_names(replace(info, warnings=warnings, examples=examples)), runner
 
 
 def _with_names(info: ModelInfo) -> ModelInfo:
@@ -299,6 +301,7 @@ def _limits(settings: Settings) -> Limits:
     runtime = settings.runtime
     return Limits(
         runtime.max_model_bytes or memory_limit(),
+        run_bound(settings),
         Patience(runtime.load_timeout, run=settings.limits.request_timeout + runtime.load_timeout),
     )
 

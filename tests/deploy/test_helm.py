@@ -23,9 +23,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a claim without a name": ({"models": {"source": "claim"}}, "models.claim.name"),
     "no access at all": ({"security": {"anonymous": False}}, "security.keysSecret"),
     "an autoscaler that can't start from zero": (
-        {"autoscaling": {"kind": "keda", "minReplicas": 0}},
+        {"autoscaling": {"kind": "keda", "minReplicas": 0, "metric": "saturation"}},
         "activationQuery",
     ),
+    "a rate without a target": ({"autoscaling": {"metric": "rate"}}, "targetRate"),
+    "KEDA by CPU": ({"autoscaling": {"kind": "keda"}}, "metric=rate"),
     "zero replicas of the HPA": ({"autoscaling": {"minReplicas": 0}}, "kind=keda"),
     "probes without a certificate": (
         {"settings": {"security": {"tls": {"client_certificates": "required"}}}},
@@ -182,7 +184,7 @@ def test_the_query_of_keda_is_promql(answers: dict[str, Any]) -> None:
     triggers = only(answers, "scale-to-zero", "ScaledObject")["spec"]["triggers"]
     for trigger in triggers:
         promql_parser.parse(trigger["metadata"]["query"])
-    assert [trigger["name"] for trigger in triggers] == ["saturation", "activation"]
+    assert [trigger["name"] for trigger in triggers] == ["rate", "activation"]
 
 
 def test_the_rules_and_dashboards_are_those_of_the_repository(answers: dict[str, Any]) -> None:
@@ -204,7 +206,10 @@ def test_the_rules_and_dashboards_are_those_of_the_repository(answers: dict[str,
 
 def test_the_rule_of_the_adapter_is_promql() -> None:
     values = yaml.safe_load((ROOT / "deploy" / "prometheus-adapter" / "values.yaml").read_text())
-    (rule,) = values["rules"]["custom"]
-    query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod")
-    promql_parser.parse(query.replace("<<.LabelMatchers>>", 'pod="a"'))
-    promql_parser.parse(rule["seriesQuery"])
+    rules = values["rules"]["custom"]
+    assert {rule["name"]["as"] for rule in rules} == {"inference_saturation", "inference_rate"}
+    for rule in rules:
+        query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod")
+        query = query.replace("<<.Series>>", "inference_requests_total")
+        promql_parser.parse(query.replace("<<.LabelMatchers>>", 'pod="a"'))
+        promql_parser.parse(rule["seriesQuery"])

@@ -1,6 +1,6 @@
-"""A real Prometheus scrapes a loaded server; every query of the dashboard returns data."""
+"""A real Prometheus scrapes a loaded server; every query of the dashboards returns data."""
 
-import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -9,59 +9,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import promql_parser
 import pytest
 import requests
 import yaml
 
 from tests.conftest import ROOT, RunningServer
+from tests.deploy.dashboards import ANNOTATIONS, DASHBOARDS, QUERIES, filled_in
 from tests.ports import free_port
 from tests.tools import need
-
-DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "inference-service.json").read_text())
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-QUERIES = [
-    pytest.param(target["expr"], id=f"{panel['title']}-{target['refId']}")
-    for panel in PANELS
-    for target in panel["targets"]
-]
-
-
-def filled_in(query: str) -> str:
-    """What Grafana would send for "All models"."""
-    return query.replace("$model", ".*").replace("$__rate_interval", "5s")
-
-
-def test_the_dashboard_is_complete() -> None:
-    ids = [panel["id"] for panel in DASHBOARD["panels"]]
-    assert len(set(ids)) == len(ids)
-    for panel in PANELS:
-        assert panel["title"]
-        assert panel["description"]
-        assert panel["fieldConfig"]["defaults"]["unit"]
-    cells = [
-        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
-        for panel in DASHBOARD["panels"]
-        for x in range(panel["gridPos"]["w"])
-        for y in range(panel["gridPos"]["h"])
-    ]
-    assert len(set(cells)) == len(cells), "panels overlap"
-    titles = " ".join(panel["title"].lower() for panel in PANELS)
-    for topic in (
-        "requests per second",
-        "without an answer",
-        "latency",
-        "queue",
-        "compute",
-        "rows",
-        "refusals",
-    ):
-        assert topic in titles
-
-
-@pytest.mark.parametrize("query", QUERIES)
-def test_every_query_is_promql(query: str) -> None:
-    promql_parser.parse(filled_in(query))
 
 
 def load(server: RunningServer, stop: Event) -> None:
@@ -95,6 +50,8 @@ def prometheus(
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [
         server.url.removeprefix("http://")
     ]
+    for name in config["rule_files"]:
+        shutil.copy(ROOT / "deploy" / "prometheus" / name, folder)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port()
     process = subprocess.Popen(
@@ -137,11 +94,34 @@ def wait_for_data(ask: Callable[[str], list[Any]]) -> None:
 
 
 @pytest.mark.prometheus
-@pytest.mark.parametrize("query", QUERIES)
-def test_every_query_returns_data(prometheus: Callable[[str], list[Any]], query: str) -> None:
-    found = prometheus(filled_in(query))
-    assert found, "an empty panel"
-    assert all(series["value"][1] != "NaN" for series in found)
+def test_every_query_of_every_panel_returns_data(prometheus: Callable[[str], list[Any]]) -> None:
+    empty = [query for query in QUERIES if not _has_data(prometheus(filled_in(query)))]
+    assert empty == []
+
+
+def _has_data(found: list[Any]) -> bool:
+    return bool(found) and all(series["value"][1] != "NaN" for series in found)
+
+
+@pytest.mark.prometheus
+def test_versions_that_became_ready_are_marked(prometheus: Callable[[str], list[Any]]) -> None:
+    marked = [series for query in ANNOTATIONS for series in prometheus(filled_in(query))]
+    assert {"heavy", "doubler"} <= {series["metric"]["model"] for series in marked}
+
+
+@pytest.mark.prometheus
+def test_the_choices_of_the_dashboards_are_there(prometheus: Callable[[str], list[Any]]) -> None:
+    for dashboard in DASHBOARDS.values():
+        asked = [one for one in dashboard["templating"]["list"] if one["type"] == "query"]
+        for variable in asked:
+            selector = variable["definition"].removeprefix("label_values(").rpartition(",")[0]
+            assert prometheus(filled_in(selector))
+
+
+@pytest.mark.prometheus
+def test_no_alert_fires_but_those_of_an_overload(prometheus: Callable[[str], list[Any]]) -> None:
+    firing = prometheus('ALERTS{alertstate="firing"}')
+    assert {series["metric"]["alertname"] for series in firing} == set()
 
 
 @pytest.mark.prometheus

@@ -12,6 +12,7 @@ from inference_service.engine.interfaces import (
     Audit,
     BatchRecord,
     Job,
+    LoadRecord,
     Outcome,
     RequestRecord,
     RunResult,
@@ -85,6 +86,7 @@ class Notebook:
         self.requests: list[RequestRecord] = []
         self.refusals: list[tuple[str, str]] = []
         self.violations: list[ModelRef] = []
+        self.loads: list[LoadRecord] = []
 
     def rejected(self, model: str, reason: str) -> None:
         self.refusals.append((model, reason))
@@ -94,6 +96,9 @@ class Notebook:
 
     def finished(self, record: RequestRecord) -> None:
         self.requests.append(record)
+
+    def loaded(self, record: LoadRecord) -> None:
+        self.loads.append(record)
 
     def answered(self, requests: AnsweredRequests) -> None:
         names = requests[:3]

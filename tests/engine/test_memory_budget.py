@@ -187,7 +187,7 @@ async def test_a_candidate_that_is_discarded_leaves_the_current_one_alone() -> N
     await bench.start()
     old = bench.runners["a"]
     candidate = await bench.manager.prepare(VersionSource("a", 1, bench.loader("a"), "new"))
-    await bench.manager.discard(candidate)
+    await bench.manager.staging.discard(candidate)
     assert bench.runners["a"].closed
     assert not old.closed
     assert await bench.ask("a") == 6.0

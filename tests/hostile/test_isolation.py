@@ -16,6 +16,7 @@ from inference_service import Service, Settings
 from inference_service.core.requests import ModelRef
 from inference_service.runtime.remote import ModelProcess, RemoteModel
 from tests import onnx_models
+from tests.runtime.test_remote import state
 from tests.support import running, until
 
 
@@ -37,8 +38,7 @@ async def served(folder: Path, **settings: Any) -> AsyncIterator[tuple[Service, 
 
 def process_of(service: Service, name: str) -> ModelProcess:
     worker: Any = service.engine.resolve(ModelRef(name))
-    runner = worker._runner
-    (model,) = set(runner._models.values())
+    (model,) = set(worker._runner._models.values())
     assert isinstance(model, RemoteModel)
     return model._process
 
@@ -92,7 +92,9 @@ async def test_a_run_that_hangs_costs_its_process_and_nothing_else(tmp_path: Pat
     async with served(folder) as (service, client):
         process = process_of(service, "doubler")
         assert process.pid is not None
-        os.kill(process.pid, signal.SIGSTOP)  # as native code that never returns
+        pid = process.pid
+        os.kill(pid, signal.SIGSTOP)  # as native code that never returns
+        await until(lambda: state(pid) == "T")
         begun = monotonic()
         late = await ask(client, "doubler", [1, 2, 3], **{"X-Request-Timeout": "0.3"})
         assert late.status_code == 504

@@ -130,6 +130,55 @@ def test_a_labels_file_has_a_line_for_each_class(tmp_path: Path) -> None:
         pipeline.tasks(IMAGE)
 
 
+def test_what_is_not_likely_enough_is_told_to_be_unsure() -> None:
+    doubtful = task(IMAGE, scores="probabilities", unsure_below=0.6)
+    _, result = ask(doubtful, picture(), [0.25, 0.5, 0.25], top_k=2)
+    assert [(one.label, one.score, one.index) for one in result.labels] == [
+        ("unsure", 0.5, -1),
+        ("green", 0.5, 1),
+    ]
+    _, result = ask(doubtful, picture(), [0.25, 0.6, 0.15], top_k=1)
+    assert [one.label for one in result.labels] == ["green"]
+    _, result = ask(doubtful, picture(), [0.25, 0.5, 0.25], threshold=0.51)
+    assert result.labels == []
+
+
+def test_labels_may_have_names_for_people() -> None:
+    named = task(TEXT, "text-classification", names=["Red", "Green", "Blue"], unsure_below=0.99)
+    _, result = ask(named, "a text")
+    told = [(one["label"], one["name"]) for one in result.model_dump()["labels"]]
+    assert told == [("unsure", "unsure"), ("red", "Red"), ("blue", "Blue"), ("green", "Green")]
+    _, result = ask(task(TEXT, "text-classification"), "a text")
+    assert "name" not in result.model_dump()["labels"][0]
+    with pytest.raises(InvalidModel, match=r"pipeline\.names: 1 names for 3 labels"):
+        task(TEXT, "text-classification", names=["Red"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("¿Qué hora es?", " Qué hora es "),
+        ("l'amie-2", " l amie "),
+        ("e\u0301 की", " e\u0301 की "),
+        ("12:30 😀", " "),
+    ],
+)
+def test_the_words_alone_are_letters_with_their_marks(text: str, words: str) -> None:
+    inputs, _ = ask(task(TEXT, "text-classification", words=True), text)
+    assert "".join(map(chr, inputs["characters"][0])) == words
+
+
+def test_words_have_a_space_at_either_end_even_of_the_longest_text() -> None:
+    pipeline = load_pipeline(
+        {"kind": "text-classification", "words": True, "max_length": 3, "input": "characters"},
+        Place((), LABELS),
+    )
+    inputs, result = ask(pipeline.tasks(TEXT)["classify"], "abcde", truncate=True)
+    assert inputs["characters"].tolist() == [[32, 97, 98, 99, 32]]
+    assert result.truncated is True
+    assert pipeline.longest == inputs["characters"].shape[1]
+
+
 def test_texts_are_brought_into_one_form_of_unicode() -> None:
     composed, _ = ask(task(TEXT, "text-classification"), "\u00e9")
     apart = task(TEXT, "text-classification", normal_form="NFC")

@@ -25,14 +25,9 @@ from inference_service.engine.interfaces import Job, RunResult
 from inference_service.processes.errors import ChildLost
 from inference_service.processes.values import described, packed, restored, unpacked
 from inference_service.runtime.categories import KnownValues
+from inference_service.runtime.isolated import Limits, isolated
 from inference_service.runtime.model_process import Opening
-from inference_service.runtime.remote import (
-    Limits,
-    ModelProcess,
-    Patience,
-    RemoteModel,
-    isolated,
-)
+from inference_service.runtime.remote import ModelProcess, Patience, RemoteModel
 from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from inference_service.runtime.stopping import Stop
@@ -46,7 +41,7 @@ def process(
     model: Any, folder: Path, *, memory: int = 4 * GIB, smallest: Any = None
 ) -> Iterator[ModelProcess]:
     path = onnx_models.save(model, folder / "m.onnx")
-    opening = Opening(path, {1: RuntimeOptions(1)}, KnownValues(), memory, smallest)
+    opening = Opening(path, {1: RuntimeOptions(1)}, KnownValues(), memory, smallest=smallest)
     found = ModelProcess("m", opening, 2, Patience(60, 0.2, 60))
     try:
         yield found
@@ -241,7 +236,7 @@ def test_a_file_that_can_not_be_opened_says_why(tmp_path: Path) -> None:
 async def test_a_batch_whose_process_is_lost_is_refused_and_not_halved(tmp_path: Path) -> None:
     path = onnx_models.save(onnx_models.doubler(), tmp_path / "m.onnx")
     plain = OrtRunner("m", {1: open_model(path, RuntimeOptions(1))}, Shaping(BatchMode.MERGE), 1)
-    runner = isolated("m", plain, path, Limits(GIB, Patience(60, 0.2, 60)))
+    runner = isolated("m", plain, path, Limits(GIB, patience=Patience(60, 0.2, 60)))
     (model,) = runner._models.values()
     assert isinstance(model, RemoteModel)
     running = model._process

@@ -88,7 +88,8 @@ def routes_of(routes: Any) -> Iterator[tuple[str, str]]:
 def example(path: str) -> str:
     for name, value in {
         "{model}": "doubler", "{version}": "1", "{label}": "stable", "{task}": "x",
-        "{repository}": "r", "{rest:path}": "a/b:predict",
+        "{repository}": "r", "{rest:path}": "a/b:predict", "{folder}": "x", "{name}": "x.js",
+        "{file}": "x.png",
     }.items():  # fmt: skip
         path = path.replace(name, value)
     assert "{" not in path
@@ -96,7 +97,8 @@ def example(path: str) -> str:
 
 
 async def test_every_route_is_in_the_table_and_answers_its_scope_alone(zoo: Path) -> None:
-    async with running(KEYS.settings(zoo / "doubler")) as (client, service):
+    settings = KEYS.settings(zoo / "doubler", platforms={"actuator": True})
+    async with running(settings) as (client, service):
         walked = list(routes_of(service.fastapi.routes))
         assert len(walked) > 50
         rows = set()
@@ -254,7 +256,7 @@ async def test_the_name_of_the_key_is_what_the_scheduler_shares_by(zoo: Path) ->
                 seen.append(request.client)
                 return self._submit(request, on_done)
 
-        engine.resolve = lambda ref: Spying(resolve(ref))
+        engine.resolve = lambda ref, client="": Spying(resolve(ref, client))
         headers = bearer(KEYS.of["infer"]) | {"x-client": "somebody else"}
         await client.post(PREDICT, json=ROW, headers=headers)
         assert seen == ["infer"]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import httpx
@@ -11,12 +10,14 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from inference_service.core.admission import Admission, Limits
+from inference_service.core.decoding import Here
 from inference_service.core.errors import ModelNotFound, Overloaded
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import DType, Signature, TensorSpec
 from inference_service.engine.interfaces import ModelInfo, OnDone
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.tasks import routes as tasks
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.web import errors
@@ -125,7 +126,7 @@ class StubEngine:
         app = FastAPI()
         errors.install(app)
         app.include_router(tfserving.router(self.edge()))
-        app.include_router(tasks.router(self.edge(), ThreadPoolExecutor(1), 60))
+        app.include_router(tasks.router(self.edge(), TaskPool(1, Here()), 60))
         return app
 
 

@@ -48,7 +48,7 @@ async def served(models: Path, **settings: Any) -> AsyncIterator[Site]:
 def repository(folder: Path) -> Path:
     """Models that are loaded quickly."""
     for path, model in {
-        "doubler/1": onnx_models.doubler(), "doubler/2": onnx_models.doubler(4),
+        "doubler/1": onnx_models.doubler(4), "doubler/2": onnx_models.doubler(4),
         "any-length/1": onnx_models.any_length(), "every-kind/1": onnx_models.every_kind(),
     }.items():  # fmt: skip
         onnx_models.save(model, folder / path / "model.onnx")

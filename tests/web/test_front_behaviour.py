@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from inference_service.core.requests import ModelRef
 from inference_service.security.hosts import HostRule, OriginRule, Sites
 from inference_service.web.http1.limits import MOST_PIPELINED
 from tests.web.test_front import Site, few, site
-from tests.web.wire import HIGH_WATER, Transport
+from tests.web.wire import HIGH_WATER, Transport, comparable
 
 __all__ = ["few", "site"]  # fixtures
 
@@ -167,3 +168,41 @@ async def test_a_deadline_is_the_schedulers(site: Site, seconds: bytes) -> None:
     asked = HOT.replace(b"Host: a", b"Host: a\r\nX-Request-Timeout: " + seconds)
     sent = await site.quick.ask([asked])
     assert statuses(sent) == ([b"200"] if seconds == b"30" else [b"504"])
+
+
+async def test_a_lone_client_is_answered_past_the_queue(site: Site) -> None:
+    worker: Any = site.service.engine.resolve(ModelRef("doubler"))
+    worker._runner.inline = True  # whatever its costs were measured to be
+    usual = await site.slow.ask([HOT])
+    _, transport = site.quick.open()
+    at_once = 0
+    for _ in range(20):
+        transport.sent.clear()
+        transport.protocol.data_received(HOT)
+        at_once += bool(transport.sent)
+        sent = await answered(site, transport, 1)
+        assert comparable(sent) == comparable(usual)
+    assert at_once == 12
+    _, other = site.quick.open()
+    other.protocol.data_received(HOT)
+    assert not other.sent  # there are two clients
+    await answered(site, other, 1)
+    worker._at_once._tell()
+    metrics = await site.quick.ask([b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"])
+    labels = b'{model="doubler",outcome="ok",protocol="tfserving",version="2"}'
+    assert b"inference_requests_total" + labels + b" 22.0" in metrics
+    assert b'inference_batch_rows_count{model="doubler",version="2"} 22.0' in metrics
+    assert len(worker.recent) == 22
+
+
+async def test_answers_go_out_even_if_they_can_not_be_counted(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("no metrics")
+
+    edge: Any = next(iter(site.service.asgi.hot_paths.values()))[0]
+    monkeypatch.setattr(edge.edge.exchange, "answered", fail)
+    _, transport = site.quick.open()
+    transport.protocol.data_received(3 * HOT)
+    assert statuses(await answered(site, transport, 3)) == 3 * [b"200"]

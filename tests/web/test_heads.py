@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference_service.web.http1.front.heads import LONGEST_HEAD, Heads
+from inference_service.web.http1.front.heads import LONGEST_HEAD, Heads, id_in
 from inference_service.web.http1.head import Headers
 
 PLAIN = b"POST /a HTTP/1.1\r\nHost: here:80\r\nContent-Length: 7\r\n\r\n"
@@ -94,3 +94,12 @@ def test_a_path_that_is_new_is_found_after_forgetting() -> None:
     understood.paths = ()
     heads.forget()
     assert heads.find(PLAIN) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [(b"X-Request-Id: a-1", "a-1"), (b"x-request-id:a-1 \t", "a-1"), (b"X-Request-Id: a b", ""),
+     (b"X-Request-Id: " + b"a" * 129, ""), (b"X-Other: X-Request-Id: a", ""), (b"A: b", "")],
+)  # fmt: skip
+def test_the_id_of_a_request_is_found_in_its_head(line: bytes, name: str) -> None:
+    assert id_in(with_line(line)) == name

@@ -17,7 +17,8 @@ from jsonschema import Draft202012Validator
 from starlette.requests import Request
 
 from inference_service import Service
-from inference_service.settings import BatchingSettings, Settings
+from inference_service.sections import BatchingSettings
+from inference_service.settings import Settings
 from inference_service.web.document import Document
 from tests import text_models
 from tests.conftest import MODELS, ROOT, RunningServer

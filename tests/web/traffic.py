@@ -246,7 +246,7 @@ class Traffic:
 
 _USUAL = (
     (b"User-Agent", b"python-httpx/0.28.1"), (b"Accept", b"*/*"), (b"Connection", b"keep-alive"),
-    (b"X-Request-Id", b"5f1e"), (b"Accept-Encoding", b"gzip, deflate"), (b"X-Forwarded-For", b"1.2.3.4"),
+    (b"X-Request-Id", b"5f1e"), (b"x-request-id", b"no good id"), (b"Accept-Encoding", b"gzip, deflate"), (b"X-Forwarded-For", b"1.2.3.4"),
     (b"Accept-Encoding", b"identity"), (b"Cookie", b"a=b; c=d"), (b"traceparent", b"00-1-2-01"),
 )  # fmt: skip
 _ODD = (

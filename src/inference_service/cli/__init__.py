@@ -3,6 +3,7 @@
 import click
 
 from inference_service._version import __version__
+from inference_service.cli.backup import backup_command, restore_command
 from inference_service.cli.bench import bench
 from inference_service.cli.check import check
 from inference_service.cli.import_model import import_command
@@ -10,8 +11,10 @@ from inference_service.cli.keys import keys
 from inference_service.cli.lock import lock
 from inference_service.cli.new import new
 from inference_service.cli.predict import predict
+from inference_service.cli.repository import list_models, load, promote, rollback, unload
 from inference_service.cli.serve import serve
 from inference_service.cli.simulate import simulate, tune
+from inference_service.cli.top import top
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,12 +29,17 @@ def main() -> None:
 
 
 main.add_command(serve)
+for command in (list_models, load, unload, promote, rollback):
+    main.add_command(command)
 main.add_command(check)
 main.add_command(import_command)
 main.add_command(new)
 main.add_command(predict)
 main.add_command(bench)
+main.add_command(top)
 main.add_command(keys)
 main.add_command(lock)
+main.add_command(backup_command)
+main.add_command(restore_command)
 main.add_command(simulate)
 main.add_command(tune)

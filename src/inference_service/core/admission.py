@@ -21,7 +21,7 @@ class Admission:
     """Counts what is in flight and says no at the door."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._closed = False
         self.requests = 0
         self.bytes = 0
@@ -39,12 +39,12 @@ class Admission:
         """
         if self._closed:
             raise ShuttingDown
-        if self.requests >= self._limits.max_requests:
+        if self.requests >= self.limits.max_requests:
             raise _too_many(self.requests)
-        if self.requests and self.bytes + size > self._limits.max_bytes:
+        if self.requests and self.bytes + size > self.limits.max_bytes:
             raise Overloaded(
                 f"{self.bytes} bytes of requests are in flight, "
-                f"with this one the limit of {self._limits.max_bytes} would be passed",
+                f"with this one the limit of {self.limits.max_bytes} would be passed",
                 reason="in_flight_bytes",
             )
         return Permit(self, size)
@@ -54,7 +54,7 @@ class Admission:
 
         Raises as `permit` does.
         """
-        limits = self._limits
+        limits = self.limits
         if (
             self._closed
             or self.requests >= limits.max_requests
@@ -95,9 +95,9 @@ class Admission:
         """
         if self._closed:
             raise ShuttingDown
-        if self.streams >= self._limits.max_streams:
+        if self.streams >= self.limits.max_streams:
             raise Overloaded(
-                f"{self.streams} streams are open, the limit is {self._limits.max_streams}",
+                f"{self.streams} streams are open, the limit is {self.limits.max_streams}",
                 reason="streams",
             )
         return self._counted()
@@ -129,7 +129,7 @@ class Permit:
         """Count more of a body as it comes in. Raises Overloaded."""
         admission = self._admission
         others = admission.bytes - self._size
-        if others > 0 and admission.bytes + size > admission._limits.max_bytes:
+        if others > 0 and admission.bytes + size > admission.limits.max_bytes:
             raise Overloaded("too many bytes of requests are in flight", reason="in_flight_bytes")
         self._size += size
         admission.bytes += size
@@ -137,7 +137,7 @@ class Permit:
     def complete(self) -> None:
         """The body has come: from now on it is a request in flight. Raises Overloaded."""
         admission = self._admission
-        if admission.requests >= admission._limits.max_requests:
+        if admission.requests >= admission.limits.max_requests:
             raise _too_many(admission.requests)
         self.whole = True
         admission.requests += 1

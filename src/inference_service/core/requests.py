@@ -24,7 +24,8 @@ class InferenceRequest(NamedTuple):
     """Tensors for one model.
 
     ``deadline`` is the client's own, absolute on the engine's clock, in seconds; inf: it gave none,
-    and the model's default holds. ``client`` is the key of the fair share.
+    and the model's default holds. ``client`` is the key of the fair share. ``trace`` is
+    what tracing knows of it; None: it is off.
     """
 
     model: ModelRef
@@ -34,6 +35,7 @@ class InferenceRequest(NamedTuple):
     deadline: float = math.inf
     client: str = ""
     priority: Priority = Priority.NORMAL
+    trace: object = None
 
 
 class Timing(NamedTuple):

@@ -14,6 +14,7 @@ from inference_service.core.errors import RowsMismatch
 from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
 from inference_service.core.scheduling.entries import Release
 from inference_service.core.scheduling.estimates import Estimates
+from inference_service.core.scheduling.layout import Layout
 from inference_service.core.tensors import BatchMode
 from inference_service.engine.interfaces import BatchRecord, Job, ModelInfo, Runner, RunResult
 
@@ -37,7 +38,7 @@ class AtOnce:
         self._count = 0
 
     def run(
-        self, info: ModelInfo, request: InferenceRequest, threads: int, row_elements: int
+        self, info: ModelInfo, request: InferenceRequest, layout: Layout, row_elements: int
     ) -> InferenceResponse | Exception | None:
         """The answer, or the error of the run; None: the request is one for the queue.
 
@@ -53,7 +54,7 @@ class AtOnce:
         if guard is not None and guard.alone(request.inputs):
             return None
         found: list[RunResult] = []
-        self._runner.start(Job([request.inputs], request.outputs, threads), found.append)
+        self._runner.start(Job([request.inputs], request.outputs, layout.threads), found.append)
         result = found[0]
         outcome = result.outcomes[0]
         if isinstance(outcome, RowsMismatch):

@@ -3,10 +3,10 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 from inference_service.core.errors import (
     InvalidInput,
@@ -18,11 +18,16 @@ from inference_service.core.errors import (
 from inference_service.core.lifecycle import State, move
 from inference_service.core.requests import ModelRef
 from inference_service.core.routing import Routing
+from inference_service.engine.activity import activity
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.explanation import explained
-from inference_service.engine.interfaces import ModelInfo, ModelStatus
+from inference_service.engine.interfaces import Activity, ModelInfo, ModelStatus
+from inference_service.engine.shadow import Comparison, Shadowed
 from inference_service.engine.sleeping import ASLEEP, Sleeping
+from inference_service.engine.traffic import Traffic
 from inference_service.engine.worker import Worker
+
+Found: TypeAlias = Worker | Sleeping | Shadowed
 
 
 class LocalEngine:
@@ -38,13 +43,11 @@ class LocalEngine:
         self._workers: dict[str, dict[int, Worker]] = {}
         self._statuses: dict[str, dict[int, ModelStatus]] = {}
         self._sleeping: dict[str, dict[int, Sleeping]] = {}
-        self._found: dict[ModelRef, Worker | Sleeping] = {}  # by what requests ask for
-        self._routings: dict[str, Routing] = {}
-        self._defaults: dict[str, int] = {}
+        self._found: dict[ModelRef, Found] = {}  # by what requests ask for
         self._aside: list[Worker] = []
-        self._unnamed = 0
+        self._traffic = Traffic()
 
-    def resolve(self, model: ModelRef, client: str = "") -> Worker | Sleeping:
+    def resolve(self, model: ModelRef, client: str = "") -> Found:
         """See `Engine.resolve`."""
         found = self._found.get(model)
         return found if found is not None else self._search(model, client)
@@ -66,9 +69,14 @@ class LocalEngine:
         worker = self._workers.get(status.name, {}).get(status.version)
         if status.version in self._sleeping.get(status.name, {}):
             return replace(status, error=ASLEEP)
-        if worker is None or status.info is None or status.info is worker.info:
+        if worker is None:
             return status
-        return replace(status, info=worker.info)
+        error, shadow = status.error, self._traffic.comparisons.get(worker.info.ref)
+        if shadow is not None and not error:
+            error = str(shadow)
+        info = worker.info
+        share = self._traffic.share(info.name, info.version, self._workers[info.name])
+        return replace(status, error=error, info=info, traffic=share)
 
     def models(self) -> Sequence[ModelInfo]:
         """See `Engine.models`."""
@@ -84,12 +92,22 @@ class LocalEngine:
         """See `Engine.queued`."""
         return {worker.info.ref: worker.queue_rows for worker in self.workers()}
 
+    def activity(self) -> Sequence[Activity]:
+        """What each version that is ready is doing now."""
+        now = self.clock()
+        return [activity(worker, now) for worker in list(self.workers())]
+
+    def running(self) -> Mapping[ModelRef, int]:
+        """Runs in progress, for each version that is ready."""
+        return {worker.info.ref: worker.running for worker in self.workers()}
+
     def explain(self, model: ModelRef) -> Mapping[str, Any]:
         """See `Engine.explain`."""
-        found = self.resolve(model)
-        if isinstance(found, Sleeping):
-            raise ModelNotReady(f"model {found.info.ref} is {ASLEEP}")
-        return explained(found, self.clock())
+        info = self.describe(model)
+        worker = self._workers.get(info.name, {}).get(info.version)
+        if worker is None:
+            raise ModelNotReady(f"model {info.ref} is {ASLEEP}")
+        return explained(worker, self.clock())
 
     def clock(self) -> float:
         """See `Engine.clock`."""
@@ -117,6 +135,7 @@ class LocalEngine:
         info = worker.info
         self._workers.setdefault(info.name, {})[info.version] = worker
         self._found.clear()
+        self._traffic.comparisons.pop(info.ref, None)
         self.report(info.name, info.version, State.READY)
 
     async def replace(self, worker: Worker) -> None:
@@ -182,19 +201,12 @@ class LocalEngine:
     def current(self, name: str) -> ModelInfo | None:
         """The version that answers requests which name none; None where there is none."""
         versions = self._workers.get(name, {})
-        return versions[self._default(name, versions)].info if versions else None
+        return versions[self._traffic.default(name, versions)].info if versions else None
 
     def route(self, name: str, routing: Routing | None = None, default: int | None = None) -> None:
         """Set what chooses the version for requests that name none; None: it stays as it is."""
-        if routing is not None:
-            self._routings[name] = routing
-        if default is not None:
-            self._defaults[name] = default
+        self._traffic.route(name, routing, default)
         self._found.clear()
-
-    def _default(self, name: str, versions: Collection[int]) -> int:
-        default = self._defaults.get(name)
-        return default if default is not None and default in versions else max(versions)
 
     def _forget(self, name: str) -> None:
         self._found.clear()
@@ -252,51 +264,58 @@ class LocalEngine:
         for worker in [*self.workers(), *self._aside]:
             await worker.aclose()
 
-    def _search(self, model: ModelRef, client: str) -> Worker | Sleeping:
-        versions: dict[int, Worker | Sleeping] = {
+    def _search(self, model: ModelRef, client: str) -> Found:
+        versions: dict[int, Found] = {
             **self._workers.get(model.name, {}),
             **self._sleeping.get(model.name, {}),
         }
         if versions:
             # Clients of TensorFlow Serving ask for version 0 where they want the latest.
             latest = model.version is None or (model.version == 0 and 0 not in versions)
-            routing = self._routings.get(model.name)
-            if latest and routing is not None and routing.weights:
-                return versions[self._chosen(routing, client, versions)]
-            default = self._default(model.name, versions)
-            worker = versions.get(default if latest else model.version or 0)
-            if worker is not None:
-                self._found[model] = worker
-                return worker
-        raise self._missing(model)
+            if latest:
+                chosen = self._traffic.chosen(model.name, client, versions)
+                if chosen is not None:
+                    return self.resolve(ModelRef(model.name, chosen))
+            default = self._traffic.default(model.name, versions)
+            found = versions.get(default if latest else model.version or 0)
+            if found is not None:
+                awake = self._workers.get(model.name, {})
+                found = self._traffic.shadowed(found, awake, awake.get) or found
+                self._found[model] = found
+                return found
+        raise _missing(model, self._workers, self._statuses)
 
-    def _chosen(self, routing: Routing, client: str, versions: Collection[int]) -> int:
-        if not client:  # of unknown clients each request counts for itself
-            self._unnamed += 1
-            client = f"request {self._unnamed}"
-        return routing.choose(client, versions)
+    def comparisons(self) -> Mapping[ModelRef, Comparison]:
+        """What was found out about versions that get copies of requests."""
+        return self._traffic.comparisons
 
-    def _missing(self, model: ModelRef) -> Exception:
-        statuses = self._statuses.get(model.name)
-        if not statuses:
-            if not model.name:
-                return InvalidInput("the request names no model")
-            loaded = quoted(sorted(self._workers)) or "none"
-            name = clipped(model.name)
-            text = f"Request for unknown model: '{name}' is not found; loaded are: {loaded}"
-            return ModelNotFound(text, model.name, model.version)
-        version = max(statuses) if model.version is None else model.version
-        status = statuses.get(version)
-        if status is None or status.state is State.UNLOADED:
-            served = ", ".join(str(v) for v in sorted(self._workers.get(model.name, {}))) or "none"
-            text = (
-                f"Request for unknown model: '{clipped(model.name)}' version {version} is not "
-                f"found: no version {version} loaded; loaded versions: {served}"
-            )
-            return ModelNotFound(text, model.name, version)
-        if status.state is State.FAILED:
-            return ModelNotReady(
-                f"model '{model.name}' version {version} failed to load: {status.error}",
-                retry_after=30.0,
-            )
-        return ModelNotReady(f"model '{model.name}' version {version} is {status.state}")
+
+def _missing(
+    model: ModelRef,
+    workers: Mapping[str, Mapping[int, Worker]],
+    known: Mapping[str, Mapping[int, ModelStatus]],
+) -> Exception:
+    """What a request is told that finds no version."""
+    statuses = known.get(model.name)
+    if not statuses:
+        if not model.name:
+            return InvalidInput("the request names no model")
+        loaded = quoted(sorted(workers)) or "none"
+        name = clipped(model.name)
+        text = f"Request for unknown model: '{name}' is not found; loaded are: {loaded}"
+        return ModelNotFound(text, model.name, model.version)
+    version = max(statuses) if model.version is None else model.version
+    status = statuses.get(version)
+    if status is None or status.state is State.UNLOADED:
+        served = ", ".join(str(v) for v in sorted(workers.get(model.name, {}))) or "none"
+        text = (
+            f"Request for unknown model: '{clipped(model.name)}' version {version} is not "
+            f"found: no version {version} loaded; loaded versions: {served}"
+        )
+        return ModelNotFound(text, model.name, version)
+    if status.state is State.FAILED:
+        return ModelNotReady(
+            f"model '{model.name}' version {version} failed to load: {status.error}",
+            retry_after=30.0,
+        )
+    return ModelNotReady(f"model '{model.name}' version {version} is {status.state}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from inference_service.core.errors import Overloaded
+from inference_service.core.examples import ExampleFile
 from inference_service.core.guard import Guard
 from inference_service.core.lifecycle import State
 from inference_service.core.padding import Padding
@@ -56,7 +57,8 @@ class ModelInfo:
     ``labels`` are names of classes by output, ``version_labels`` names of this version, ``tasks``
     what its pipeline can be asked for. ``guard`` decides by shapes which requests are refused or
     run alone; None: none. ``row_shapes`` are shapes of rows that the graph is known to take, by
-    input, and ``example_file`` is one that its tasks are.
+    input, and ``example_file`` is one that its tasks are; ``examples`` are all that the home page
+    offers.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ModelInfo:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     row_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     example_file: bytes = b""
+    examples: Sequence[ExampleFile] = ()
     ref: ModelRef = field(init=False)
     """Name and version."""
     served: Signature = field(init=False)
@@ -92,13 +95,17 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model version's place in its life; ``error`` says why it failed."""
+    """A model version's place in its life; ``error`` says why it failed.
+
+    ``traffic`` is its share of the requests that name no version.
+    """
 
     name: str
     version: int
     state: State
     error: str = ""
     info: ModelInfo | None = None
+    traffic: float = 0.0
 
 
 Outcome: TypeAlias = Tensors | Exception
@@ -285,7 +292,8 @@ class BatchRecord(NamedTuple):
     ``predicted`` is what the run was expected to cost, ``held`` how long a free slot waited for it,
     ``saved`` what breaking it off has saved, and ``wasted`` what was spent on rows that nobody
     waited for any more. ``padding`` is the share of the run that was padding; None where nothing is
-    ever padded.
+    ever padded. ``cold``: nothing of its shape had been run before. ``traces`` are those of
+    the requests in it, where requests are traced.
     """
 
     model: ModelRef
@@ -299,6 +307,44 @@ class BatchRecord(NamedTuple):
     saved: float = 0.0
     wasted: float = 0.0
     padding: float | None = None
+    cold: bool = False
+    traces: Sequence[object] = ()
+
+
+class LoadRecord(NamedTuple):
+    """A model version that has been loaded, or has failed to (``ok`` is false). Times in seconds.
+
+    ``seconds`` is the whole load, ``warm_up_seconds`` the part of it after the files were read and
+    checked: warm-up runs and the measurement of costs.
+    """
+
+    model: ModelRef
+    ok: bool
+    seconds: float
+    warm_up_seconds: float = 0.0
+
+
+class Activity(NamedTuple):
+    """What one model version that is ready is doing now. Times are in seconds.
+
+    ``queue_limit`` is in rows; None: the queue is bounded in time alone. ``wait`` is how long what
+    is queued will take, and requests of normal priority without a deadline are refused above
+    ``wait_limit``. ``oldest`` is the age of the request that has waited longest, ``longest_run``
+    that of the run that was started first; 0: there is none. ``slots`` runs may go on at once,
+    ``busy`` do, and each takes ``cores``; 0: it runs on the event loop itself.
+    """
+
+    model: ModelRef
+    queue_rows: int
+    queue_limit: int | None
+    oldest: float
+    wait: float
+    wait_limit: float
+    slots: int
+    busy: int
+    cores: int
+    longest_run: float
+    max_batch_size: int
 
 
 class Observer(Protocol):
@@ -312,6 +358,9 @@ class Observer(Protocol):
 
     def finished(self, record: RequestRecord) -> None:
         """A request has ended, whichever way."""
+
+    def loaded(self, record: LoadRecord) -> None:
+        """A version has been loaded, or has failed to."""
 
     def answered(self, requests: AnsweredRequests) -> None:
         """Several requests have ended with an answer: one call in place of one for each."""

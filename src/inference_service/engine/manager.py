@@ -2,39 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 from inference_service.core.errors import (
     InferenceServiceError,
     InvalidInput,
-    InvalidModel,
     ModelNotFound,
     clipped,
 )
 from inference_service.core.lifecycle import ReadyWhen, State
-from inference_service.daemon import in_daemon
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
-from inference_service.engine.interfaces import ModelInfo, Observer, Runner
+from inference_service.engine.interfaces import Observer
+from inference_service.engine.readiness import problem_of
 from inference_service.engine.residence import Residence
 from inference_service.engine.rollout import Rollout, RolloutRules, Standby
+from inference_service.engine.staging import Candidate, Staging, warming_of
 from inference_service.engine.versions import AS_USUAL, Choice, VersionSource
-from inference_service.engine.worker import Worker
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A version that is loaded and warm, and that no request reaches yet.
-
-    ``seconds`` is what its load has taken. `Worker.submit` of ``worker`` runs requests for a check.
-    """
-
-    source: VersionSource
-    worker: Worker
-    seconds: float
 
 
 _PATIENCE = 60.0
@@ -62,8 +48,6 @@ class Manager:
         rollout: Rollout | None = None,
     ) -> None:
         self._engine = engine
-        self._observer = observer
-        self._time_limit = time_limit
         self._patience = patience
         self._ready_when = ready_when
         self.finished = False
@@ -71,8 +55,9 @@ class Manager:
         self._loaded: dict[tuple[str, int], VersionSource] = {}
         self._changing = asyncio.Lock()
         self._residence = Residence(engine, budget, self._woken)
-        self._rollout = rollout or Rollout(engine, RolloutRules(linger=0, watch=0))
-        self._rollout.on_regression = self._regressed
+        self.rollout = rollout or Rollout(engine, RolloutRules(linger=0, watch=0))
+        self.rollout.on_regression = self._regressed
+        self.staging = Staging(engine, observer, time_limit, self._residence, self.rollout)
         self._refused: dict[tuple[str, int], object] = {}  # fingerprints that were rolled back
         self._earlier: dict[str, VersionSource] = {}
 
@@ -86,21 +71,9 @@ class Manager:
 
         What is loaded later, on request, doesn't count: other models go on being served.
         """
-        if not self.finished:
-            loading = self._first({State.LOADING, State.WARMING})
-            return loading or "models are being loaded"
-        if self._ready_when is ReadyWhen.ANY and self._engine.models():
-            return None
-        return self._first({State.FAILED, State.LOADING, State.WARMING})
-
-    def _first(self, states: Collection[State]) -> str | None:
-        for status in self._engine.statuses():
-            if (status.name, status.version) in self._expected and status.state in states:
-                model = f"model '{status.name}' version {status.version}"
-                if status.state is State.FAILED:
-                    return f"{model} failed: {status.error}"
-                return f"{model} is {status.state}"
-        return None
+        served = bool(self._engine.models())
+        statuses = [s for s in self._engine.statuses() if (s.name, s.version) in self._expected]
+        return problem_of(statuses, self._ready_when, finished=self.finished, served=served)
 
     async def load_all(self, sources: Sequence[VersionSource]) -> None:
         """Load every source. A version that fails is reported and fails alone."""
@@ -111,7 +84,8 @@ class Manager:
                 for source in sources:
                     self._engine.report(source.name, source.version, State.LOADING)
                 for source in sources:
-                    loading = asyncio.create_task(self._load(source))
+                    # nothing is served yet whose clients a version could fail
+                    loading = asyncio.create_task(self._load(source, Choice(force=True)))
                     slow.append(loading)
                     await asyncio.wait({loading}, timeout=self._patience)
                     if not loading.done():
@@ -158,13 +132,13 @@ class Manager:
             return await self._roll_back(name, why)
 
     async def _roll_back(self, name: str, why: str) -> str:
-        standby, earlier = self._rollout.latest(name), self._earlier.pop(name, None)
+        standby, earlier = self.rollout.latest(name), self._earlier.pop(name, None)
         if standby is not None:
             version, same = standby.source.version, standby.source.version == standby.successor
             log.error("model %s goes back to version %d: %s", name, version, why)
             self._refuse(name, () if same else {version})
             self._loaded[name, version] = standby.source
-            self._rollout.take_back(standby, why)
+            self.rollout.take_back(standby, why)
             return f"version {version} answers again"
         if earlier is None:
             raise InvalidInput(f"model '{name}' has no version to go back to")
@@ -179,7 +153,7 @@ class Manager:
 
     async def _regressed(self, standby: Standby, why: str) -> None:
         async with self._changing:
-            if standby is self._rollout.latest(standby.source.name):
+            if standby is self.rollout.latest(standby.source.name):
                 await self._roll_back(standby.source.name, why)
 
     def _refuse(self, name: str, keep: Collection[int]) -> None:
@@ -194,17 +168,13 @@ class Manager:
         gone = {State.UNLOADED, State.DRAINING}
         return any(one.name == name and one.state not in gone for one in self._engine.statuses())
 
-    def close(self) -> None:
-        """Watch no replaced version any more; the engine frees what is left."""
-        self._rollout.close()
-
     async def unload(self, name: str) -> None:
         """Serve no version of a model any more. Raises ModelNotFound for an unknown one."""
         async with self._changing:
             if all(status.name != name for status in self._engine.statuses()):
                 raise ModelNotFound(f"Request for unknown model: '{clipped(name)}' is not found")
             await self._unload(name, ())
-            await self._rollout.finish(name)
+            await self.rollout.finish(name)
 
     async def prepare(self, source: VersionSource) -> Candidate:
         """Load and warm a version beside what is served; no request reaches it.
@@ -212,39 +182,14 @@ class Manager:
         Raises what loading raises, and InvalidModel when the time is up. What is not activated
         must be discarded.
         """
-        return await self._prepare(source, lambda: None)
+        return await self.staging.prepare(source, lambda: None)
 
     async def activate(self, candidate: Candidate) -> None:
-        """Let it serve its version, at once; what served it before is drained and freed.
-
-        A version that was not served must have been reported as warming.
-        """
-        source, worker = candidate.source, candidate.worker
-        key = source.name, source.version
+        """Let it serve its version, at once; see `Staging.activate`."""
+        key = candidate.source.name, candidate.source.version
         before = self._loaded.get(key)
-        self._loaded[key] = source
-        self._residence.seconds[key] = candidate.seconds
-        worker.used_at = self._engine.clock()
-        if self._engine.state(*key) is not State.READY:
-            self._engine.add(worker)
-        elif before is None or before is source:  # it has been asleep
-            await self._engine.replace(worker)
-        else:
-            self._rollout.replace(worker, before)
-        self._rollout.tell(*key, "loaded")
-        await self._residence.make_room(None, worker.info.ref)
-
-    async def discard(self, candidate: Candidate) -> None:
-        """Free a version that is not going to be served."""
-        await candidate.worker.drain()
-        await candidate.worker.aclose()
-
-    async def _prepare(self, source: VersionSource, warming: Callable[[], None]) -> Candidate:
-        started = self._engine.clock()
-        info, runner = await _in_time(source, warming, self._time_limit)
-        self._residence.sizes[source.name, source.version] = runner.memory_bytes
-        worker = Worker(info, runner, self._observer, self._engine.dispatcher)
-        return Candidate(source, worker, self._engine.clock() - started)
+        self._loaded[key] = candidate.source
+        await self.staging.activate(candidate, before)
 
     async def _refresh(self, source: VersionSource, choice: Choice) -> str | None:
         """Load a version unless it is served as it is. Returns what went wrong."""
@@ -262,9 +207,9 @@ class Manager:
             self._engine.note(*key, "")
             return None
         if state is State.DRAINING:
-            if self._rollout.restore(*key, source.fingerprint):
+            if self.rollout.restore(*key, source.fingerprint):
                 return None
-            await self._rollout.finish(source.name)
+            await self.rollout.finish(source.name)
         self._engine.report(*key, State.LOADING)
         await self._load(source, choice)
         return self._engine.problem(*key)
@@ -273,25 +218,14 @@ class Manager:
         """Replace the files of a version that is served. Returns what went wrong."""
         key = source.name, source.version
         try:
-            candidate = await self._checked(source, lambda: None, choice)
+            candidate = await self.staging.checked(source, lambda: None, choice)
         except Exception as error:
             log.error("model %s version %d failed to load: %s", *key, error)
             self._engine.note(*key, f"the changed files are not served: {error}")
+            self.rollout.tell(*key, "failed")
             return str(error)
         await self.activate(candidate)
         return None
-
-    async def _checked(
-        self, source: VersionSource, warming: Callable[[], None], choice: Choice
-    ) -> Candidate:
-        """A candidate that has passed the gate. Raises what is wrong with it."""
-        candidate = await self._prepare(source, warming)
-        try:
-            await self._rollout.check(candidate.worker, source.goldens, force=choice.force)
-        except BaseException:
-            await self.discard(candidate)
-            raise
-        return candidate
 
     async def _retire(self, name: str, keep: Collection[int]) -> None:
         """Put the versions aside that others have replaced."""
@@ -301,7 +235,7 @@ class Manager:
             if worker.info.name != name or version in keep or current is None:
                 continue
             self._expected.discard((name, version))
-            self._rollout.retire(self._loaded[name, version], max(keep))
+            self.rollout.retire(self._loaded[name, version], max(keep))
         await self._unload(name, keep)
 
     async def _woken(self, key: tuple[str, int]) -> None:
@@ -330,18 +264,9 @@ class Manager:
                     self._engine.report(name, status.version, State.UNLOADED)
 
     async def _load(self, source: VersionSource, choice: Choice = AS_USUAL) -> None:
-        loop = asyncio.get_running_loop()
-        engine = self._engine
-
-        def report() -> None:
-            if engine.state(source.name, source.version) is State.LOADING:  # and was not given up
-                engine.report(source.name, source.version, State.WARMING)
-
-        def warming() -> None:
-            loop.call_soon_threadsafe(report)
-
+        warming = warming_of(self._engine, source)
         try:
-            await self.activate(await self._checked(source, warming, choice))
+            await self.activate(await self.staging.checked(source, warming, choice))
         except InferenceServiceError as error:
             self._failed(source, str(error))
         # The runtime's own errors have no common base; whatever it was, the others go on.
@@ -352,19 +277,4 @@ class Manager:
     def _failed(self, source: VersionSource, error: str) -> None:
         log.error("model %s version %d failed to load: %s", source.name, source.version, error)
         self._engine.report(source.name, source.version, State.FAILED, error)
-
-
-async def _in_time(
-    source: VersionSource, warming: Callable[[], None], seconds: float
-) -> tuple[ModelInfo, Runner]:
-    """Load in a thread. Raises what loading raises, and InvalidModel when the time is up."""
-    loading = in_daemon(lambda: source.load(warming), f"load {source.name}")
-    try:
-        async with asyncio.timeout(seconds):
-            return await asyncio.wrap_future(loading)
-    except TimeoutError:
-        if loading.done():  # its own
-            raise
-        raise InvalidModel(
-            f"it was not loaded within {seconds:g} seconds (runtime.load_timeout)"
-        ) from None
+        self.rollout.tell(source.name, source.version, "failed")

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 Count = Callable[[str, int], Outcomes]
 """How requests of a version have ended so far."""
 Tell = Callable[[str, int, str], None]
-"""Is told of a version what has become of a load: loaded, refused or rolled_back."""
+"""Is told of a version what has become of a load: loaded, failed or rolled_back."""
 
 _LOOK = 0.5
 """Seconds between two looks at the failures."""
@@ -84,13 +84,14 @@ class Rollout:
         """Is to take a version back, for this reason, unless it is not the latest any more."""
 
     async def check(self, worker: Worker, goldens: ReadGoldens | None, *, force: bool) -> None:
-        """Raises InvalidModel where the version may not be served. ``force``: golden files only."""
+        """Raises InvalidModel where the version may not be served. ``force``: golden files only.
+
+        It is compared with the current version if it takes its place: a lower one does not.
+        """
         current = None if force else self._engine.current(worker.info.name)
-        try:
-            await check(self.rules.gate, worker, current, goldens)
-        except Exception:
-            self.tell(worker.info.name, worker.info.version, "refused")
-            raise
+        if current is not None and worker.info.version < current.version:
+            current = None
+        await check(self.rules.gate, worker, current, goldens)
 
     def replace(self, worker: Worker, before: VersionSource) -> None:
         """Swap the files of one version; ``before`` are the old ones."""

@@ -33,6 +33,7 @@ from inference_service.engine.interfaces import (
 )
 from inference_service.engine.keys import BatchKeys
 from inference_service.engine.reply import Answers, Reply
+from inference_service.engine.shapes import Shapes
 from inference_service.engine.sharing import Sharing, Submit
 from inference_service.engine.sleeping import Gone, Successor
 
@@ -82,6 +83,11 @@ class Worker:
         self._draining = False
         self._idle = asyncio.Event()  # of interest to a drain alone
         self._keys = BatchKeys(info)
+        self._shapes = Shapes(
+            (rows, self._keys.row_elements or elements, 0)
+            for elements, points in self.layouts.cost.tables.items()
+            for rows, _ in points
+        )
         self._apart = False  # after a violation of batch safety no request shares a run
         self._at_once = AtOnce(runner, self.scheduler.estimates, self._note)
         self._auditor: Auditor | None = None
@@ -89,15 +95,11 @@ class Worker:
             self._auditor = Auditor(runner, dispatcher.clock, self._unoccupied, self.violated)
 
     def answer_at_once(self, request: InferenceRequest) -> InferenceResponse | Exception | None:
-        """The answer to a lone request, which is run here and now: see `AtOnce`. None: submit it.
-
-        For an edge that knows that no other request is about to come. Raises InvalidInput.
-        """
+        """Run a lone request here and now: see `AtOnce`. None: submit it. Raises InvalidInput."""
         occupied = self.scheduler.requests or self._dispatcher.busy or self._draining
         if occupied or self._apart or not self._runner.inline or self.info.share_identical:
             return None
-        threads = self.layouts.layout.threads
-        return self._at_once.run(self.info, request, threads, self._keys.row_elements)
+        return self._at_once.run(self.info, request, self.layouts.layout, self._keys.row_elements)
 
     @property
     def queue_rows(self) -> int:
@@ -291,19 +293,10 @@ class Worker:
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
             rows = [stop - start for _, start, stop in batch.parts]
             auditor.take(run.job, list(result.outcomes), rows)
-        record = BatchRecord(
-            model=self.info.ref,
-            rows=batch.rows,
-            requests=len(batch.parts),
-            reason=batch.reason,
-            seconds=result.seconds,
-            runs=result.runs,
-            predicted=batch.predicted,
-            held=batch.held,
-            saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
-            wasted=result.seconds * ended_before / batch.rows,
-            padding=None if self.info.padding.trivial else _padding(batch, self.info),
+        cold = self._shapes.is_new(
+            self.info.policy.padded(batch.rows), batch.row_elements, batch.length
         )
+        record = _record(batch, result, self.info, cold=cold, ended_before=ended_before)
         self._note(record)
         self._answers.call_back(self.info.ref)
         self._dispatcher.mark(self)
@@ -324,6 +317,31 @@ class Worker:
 def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
     whole = stop - start == rows
     return reply.inputs if whole else reply.layout.take(reply.inputs, start, stop)
+
+
+def _record(
+    batch: Batch[Reply], result: RunResult, info: ModelInfo, *, cold: bool, ended_before: int
+) -> BatchRecord:
+    """``ended_before`` of its rows had ended when the run did."""
+    return BatchRecord(
+        model=info.ref,
+        rows=batch.rows,
+        requests=len(batch.parts),
+        reason=batch.reason,
+        seconds=result.seconds,
+        runs=result.runs,
+        predicted=batch.predicted,
+        held=batch.held,
+        saved=max(batch.predicted - result.seconds, 0.0) if result.stopped else 0.0,
+        wasted=result.seconds * ended_before / batch.rows,
+        padding=None if info.padding.trivial else _padding(batch, info),
+        cold=cold,
+        traces=_traces(batch) if batch.parts[0].entry.item.request.trace is not None else (),
+    )
+
+
+def _traces(batch: Batch[Reply]) -> list[object]:
+    return [part.entry.item.request.trace for part in batch.parts]
 
 
 def _padding(batch: Batch[Reply], info: ModelInfo) -> float:

@@ -35,7 +35,10 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What a version consists of: contents by name, or files to copy, and the manifest's text."""
+    """What a version consists of: contents by name, or files to copy, and the manifest's text.
+
+    "" is no manifest.
+    """
 
     manifest: str
     contents: Mapping[str, bytes | Path]
@@ -78,8 +81,9 @@ def publish(folder: Path, version: int, files: Files, step: Step = lambda _: Non
         inner.mkdir(exist_ok=True)
         for name, content in files.contents.items():
             _write(inner / name, content, step)
-        manifest = hidden / MANIFEST if is_new else inner / SUGGESTED
-        _write(manifest, files.manifest.encode(), step)
+        if files.manifest:
+            manifest = hidden / MANIFEST if is_new else inner / SUGGESTED
+            _write(manifest, files.manifest.encode(), step)
         for part in {inner, hidden}:
             _sync_folder(part, step)
         step("rename")

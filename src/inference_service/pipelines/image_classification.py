@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from inference_service.core.decoding import decoded
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import DType, Signature, Tensors, TensorSpec
@@ -72,9 +73,10 @@ class ClassifyImage:
         if len(signature.inputs) != 1:
             raise InvalidModel(f"pipeline: {_KIND} needs a model of one input")
         self._size = _size(options, self._spec)  # width, height
-        self._wanted = self._size
-        if options.resize == "crop":
-            self._wanted = images.smallest(self._size, options.crop)
+        self._sizing = images.Sizing(
+            options.max_pixels, self._size, options.resize, options.interpolation, options.crop,
+            options.channels == "grey",
+        )  # fmt: skip
 
     def run(self, payload: Payload, parameters: ClassifyParameters) -> Steps:
         """One row."""
@@ -84,13 +86,7 @@ class ClassifyImage:
     def tensors(self, data: bytes) -> Tensors:
         """The input with one row."""
         options = self._options
-        image = images.open_image(data, options.max_pixels, self._wanted)
-        image = images.resized(
-            image, self._size, options.resize, options.interpolation, options.crop
-        )
-        if options.channels == "grey":
-            image = image.convert("L")
-        pixels = np.asarray(image).reshape(self._size[1], self._size[0], -1)
+        pixels = decoded(images.sized, data, self._sizing)
         if options.channels == "bgr":
             pixels = pixels[:, :, ::-1]
         row = self._row(pixels)

@@ -4,7 +4,7 @@ What is read is decided by what the file holds, not by what the client calls it.
 """
 
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,31 @@ def resized(
     box_width, box_height = size[0] * scale, size[1] * scale
     left, top = (width - box_width) / 2, (height - box_height) / 2
     return image.resize(size, chosen, (left, top, left + box_width, top + box_height))
+
+
+class Sizing(NamedTuple):
+    """What a picture is made to: see `resized`. ``grey``: one channel instead of three."""
+
+    max_pixels: int
+    size: tuple[int, int]
+    how: Resize
+    interpolation: Interpolation
+    crop: float
+    grey: bool = False
+
+
+def whole(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """The picture as `open_image` has it: [height, width, 3]. It may be given to `decoded`."""
+    return np.asarray(open_image(data, max_pixels))
+
+
+def sized(data: bytes, wanted: Sizing) -> NDArray[np.uint8]:
+    """The picture as its model wants it: [height, width, channels]. For `decoded`."""
+    size = wanted.size
+    seen = smallest(size, wanted.crop) if wanted.how == "crop" else size
+    image = open_image(data, wanted.max_pixels, seen)
+    image = resized(image, size, wanted.how, wanted.interpolation, wanted.crop)
+    return np.asarray(image.convert("L") if wanted.grey else image).reshape(size[1], size[0], -1)
 
 
 def smallest(size: tuple[int, int], crop: float) -> tuple[int, int]:

@@ -14,19 +14,22 @@ from inference_service.pipelines.registry import Amount, Options, Place
 Kind = Literal["logits", "probabilities", "independent"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+UNSURE = "unsure"
+"""The label before all others where the likeliest class is not likely enough."""
+
 
 class Label(BaseModel):
     """A class and how likely it is."""
 
     label: str
     score: float = Field(description="0 to 1")
-    index: int = Field(description="of the class in the model's output")
+    index: int = Field(description="of the class in the model's output; -1: of none (unsure)")
 
 
 class Classification(BaseModel):
     """The classes of one payload, the likeliest first."""
 
-    labels: list[Label]
+    labels: Sequence[Label]
 
 
 class ClassifyParameters(BaseModel):
@@ -44,6 +47,8 @@ class ScoreOptions(Options):
     ``scores`` says what the output holds: logits (softmax makes them probabilities), probabilities,
     or independent logits, where several classes may be true at once (sigmoid). ``labels`` is a file
     beside the model, a line for each class, or a list; without it [labels] of model.toml counts.
+    Where no class is as likely as ``unsure_below``, the answer begins with the label `UNSURE`: its
+    score is the probability that the likeliest class is wrong.
     """
 
     input: str | None = None
@@ -52,6 +57,7 @@ class ScoreOptions(Options):
     labels: str | Annotated[list[str], Field(max_length=100_000)] | None = None
     top_k: Amount = 5
     threshold: Share = 0.0
+    unsure_below: Share = 0.0
 
 
 def tensor(specs: Sequence[TensorSpec], name: str | None, what: str) -> TensorSpec:
@@ -91,7 +97,10 @@ class Scorer:
         least = self._options.threshold if parameters.threshold is None else parameters.threshold
         order = np.argsort(np.negative(scores), kind="stable")[:most]
         labels = self._labels
-        found = [
+        best = float(scores.max(initial=0.0))
+        unsure = [Label(label=UNSURE, score=1 - best, index=-1)]
+        unsure = [one for one in unsure if best < self._options.unsure_below and one.score >= least]
+        found = unsure + [
             Label(
                 label=labels[index] if labels else str(index),
                 score=float(scores[index]),
@@ -100,7 +109,7 @@ class Scorer:
             for index in order.tolist()
             if scores[index] >= least
         ]
-        return Classification(labels=found)
+        return Classification(labels=found[:most])
 
 
 def probabilities(scores: Array, kind: Kind) -> Array:
@@ -118,19 +127,29 @@ def labels_beside(
     options: ScoreOptions, place: Place, output: str, classes: int | None
 ) -> Sequence[str]:
     """The names of the classes, if there are any. Raises InvalidModel where they don't fit."""
-    labels = _labels(options, place, output)
+    labels = _lines(options.labels, place, "labels")
+    if options.labels is None:
+        labels = place.labels.get(output, ())
     if labels and classes not in {None, len(labels)}:
         raise InvalidModel(f"pipeline.labels: {len(labels)} labels for {classes} classes")
     return labels
 
 
-def _labels(options: ScoreOptions, place: Place, output: str) -> Sequence[str]:
-    if options.labels is None:
-        return place.labels.get(output, ())
-    if isinstance(options.labels, list):
-        return options.labels
-    path: Path = place.file(options.labels)
+def names_beside(
+    names: str | list[str] | None, place: Place, labels: Sequence[str]
+) -> Mapping[str, str]:
+    """For people, by label. Raises InvalidModel where there is not one for each."""
+    lines = _lines(names, place, "names")
+    if lines and len(lines) != len(labels):
+        raise InvalidModel(f"pipeline.names: {len(lines)} names for {len(labels)} labels")
+    return dict(zip(labels, lines, strict=True)) if lines else {}
+
+
+def _lines(given: str | list[str] | None, place: Place, what: str) -> Sequence[str]:
+    if given is None or isinstance(given, list):
+        return given or ()
+    path: Path = place.file(given)
     try:
         return path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidModel(f"pipeline.labels: {path.name} can't be read: {error}") from error
+        raise InvalidModel(f"pipeline.{what}: {path.name} can't be read: {error}") from error

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
+from inference_service.core.decoding import decoded
 from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.tasks import Payload, PayloadStream, Steps
 from inference_service.core.tensors import Signature
@@ -106,7 +107,7 @@ class DetectSpeech:
 
     def run(self, payload: Payload, parameters: SpeechParameters) -> Steps:
         """A row for each chunk, one after the other."""
-        samples = audio.read_audio(payload.data, RATE, self._options.max_seconds)
+        samples = decoded(audio.read_audio, payload.data, RATE, self._options.max_seconds)
         found = yield from probabilities_of(samples)
         spans = spans_of(found, len(samples), parameters)
         segments = [Segment(start=start / RATE, end=end / RATE) for start, end in spans]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from inference_service.core.decoding import decoded
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.tasks import Inference, Payload, PayloadStream, Steps
 from inference_service.core.tensors import DType, Shape, Signature, Tensors
@@ -167,7 +168,7 @@ class Transcribe:
     def run(self, payload: Payload, parameters: TranscribeParameters) -> Steps:
         """The detector's rows one after the other, then all that was spoken at once."""
         self._check(parameters)
-        samples = audio.read_audio(payload.data, RATE, self._options.max_seconds)
+        samples = decoded(audio.read_audio, payload.data, RATE, self._options.max_seconds)
         found = yield from probabilities_of(samples, self._options.detector)
         speech = SpeechParameters(threshold=parameters.threshold, padding=_PADDING)
         spans = spans_of(found, len(samples), speech)

@@ -3,9 +3,11 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.padding import PaddedAxis
@@ -14,7 +16,7 @@ from inference_service.core.tensors import Signature
 from inference_service.core.text import TextEmbedder
 from inference_service.pipelines import sequences
 from inference_service.pipelines.registry import Amount, Place, read
-from inference_service.pipelines.scores import ScoreOptions, Scorer, tensor
+from inference_service.pipelines.scores import Label, ScoreOptions, Scorer, names_beside, tensor
 from inference_service.pipelines.sequence_tasks import TextLabels, TextParameters
 from inference_service.pipelines.text_tasks import text_of
 
@@ -26,13 +28,34 @@ class TextOptions(ScoreOptions):
     """The graph takes a text as numbers: its characters (code points) or its bytes in UTF-8.
 
     Shorter rows are filled up with -1. ``max_length`` is the longest that it takes.
+    With ``words`` the graph gets the words alone: see `words_alone`.
+    ``names`` is a file or a list as ``labels``, for people: the answer has both.
     ``normal_form`` is of Unicode (UAX 15): an "é" may come as one code point or as two.
     """
 
     units: Literal["characters", "bytes"] = "characters"
     lower: bool = False
+    words: bool = False
+    names: str | Annotated[list[str], Field(max_length=100_000)] | None = None
     normal_form: Literal["NFC", "NFKC"] | None = None
     max_length: Amount = 2000
+
+    @property
+    def longest(self) -> int:
+        """Of a row: words have a space at either end."""
+        return self.max_length + 2 * self.words
+
+
+class NamedLabel(Label):
+    """A class, what people call it, and how likely it is."""
+
+    name: str = Field(description="of the label, for people")
+
+
+class NamedTextLabels(TextLabels):
+    """The classes of a text, the likeliest first."""
+
+    labels: Sequence[NamedLabel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +75,7 @@ class TextClassification:
     @property
     def longest(self) -> int:
         """See `PayloadPipeline`."""
-        return self.options.max_length
+        return self.options.longest
 
     def tasks(self, signature: Signature) -> Mapping[str, Task]:
         """Classify."""
@@ -66,7 +89,6 @@ class ClassifyText:
     media: Sequence[str] = ("text/plain",)
     summary = "What kind of text is it?"
     parameters = TextParameters
-    result = TextLabels
     inline_below = _OFF_LOOP_FROM
     quick_steps = True
 
@@ -74,6 +96,8 @@ class ClassifyText:
         self._options = options
         self._scorer = Scorer(options, place, signature)
         self.labels = self._scorer.labels
+        self._names = names_beside(options.names, place, self.labels[self._scorer.output])
+        self.result: type[TextLabels] = NamedTextLabels if self._names else TextLabels
         self._spec = tensor(signature.inputs, options.input, "input")
         if len(signature.inputs) != 1 or not self._spec.dtype.is_integer:
             raise InvalidModel(
@@ -99,10 +123,32 @@ class ClassifyText:
                 f"the text has {len(units)} {options.units}, the model takes {options.max_length}; "
                 "set truncate to have it cut"
             )
-        row = units[None, : options.max_length].astype(self._spec.dtype.numpy)
+        if options.words:
+            units = _units(words_alone(text[: options.max_length]), options.units)
+        row = units[None, : options.longest].astype(self._spec.dtype.numpy)
         outputs = yield [Inference({self._spec.name: row})]
         found = self._scorer(outputs[0][self._scorer.output][0], parameters)
-        return TextLabels(labels=found.labels, truncated=truncated)
+        if not self._names:
+            return TextLabels(labels=found.labels, truncated=truncated)
+        named = [
+            NamedLabel(**dict(one), name=self._names.get(one.label, one.label))
+            for one in found.labels
+        ]
+        return NamedTextLabels(labels=named, truncated=truncated)
+
+
+def words_alone(text: str) -> str:
+    """The letters of a text and the marks on them, one space around each word.
+
+    What a word is made of is told by the general categories of Unicode (UAX 44): L and M.
+    """
+    kept = "".join(letter if _in_word(letter) else " " for letter in text)
+    return " ".join(["", *kept.split(), ""])
+
+
+@lru_cache(4096)
+def _in_word(letter: str) -> bool:
+    return unicodedata.category(letter)[0] in "LM"
 
 
 def _units(text: str, kind: Literal["characters", "bytes"]) -> np.ndarray[Any, Any]:

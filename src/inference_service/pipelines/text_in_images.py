@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from inference_service.core.decoding import decoded as elsewhere
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import DType, Shape, Signature
@@ -117,7 +118,7 @@ class ReadText:
     def run(self, payload: Payload, parameters: ReadParameters) -> Steps:
         """One row for the detector, then one for each line: all lines at once."""
         options = self._options
-        image = images.open_image(payload.data, options.max_pixels)
+        image = Image.fromarray(elsewhere(images.whole, payload.data, options.max_pixels))
         size = image.size
         image, top = with_room(image)
         wanted = detector_size(image.size, options.shortest, options.longest)

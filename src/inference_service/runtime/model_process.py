@@ -24,6 +24,7 @@ from inference_service.processes.errors import ChildLost
 from inference_service.processes.inside import begin, bound_memory
 from inference_service.processes.values import described, placed, restored
 from inference_service.processes.wire import receive, send
+from inference_service.runtime.arena import bound_runs
 from inference_service.runtime.categories import KnownValues
 from inference_service.runtime.memory import Trimmer, resident
 from inference_service.runtime.session import (
@@ -40,14 +41,18 @@ RUN = struct.Struct("<Q")
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What is opened: sessions of one file by their threads. ``memory`` is what the process may
-    allocate, in bytes; ``smallest`` are inputs of a run that is as small as can be (None: none are
-    known), ``usual`` is what the largest usual run takes, in bytes."""
+    """What is opened: sessions of one file by their threads.
+
+    ``memory`` is what the process may allocate, and ``runs`` what its runs may together, in bytes.
+    ``smallest`` are inputs of a run that is as small as can be (None: none are known), ``usual`` is
+    what the largest usual run takes, in bytes.
+    """
 
     path: Path
     options: Mapping[int, RuntimeOptions]
     known: KnownValues
     memory: int
+    runs: int = 0
     smallest: Tensors | None = None
     usual: int = 0
 
@@ -172,6 +177,8 @@ def main() -> None:
     setup, (control, *pipes) = begin(sys.argv[1:])
     opening: Opening = setup
     bound_memory(opening.memory)
+    if opening.runs:
+        bound_runs(opening.runs)
     try:
         models = {
             threads: open_model(opening.path, options, known=opening.known)

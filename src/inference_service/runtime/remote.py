@@ -12,9 +12,8 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -31,10 +30,7 @@ from inference_service.processes.child import Child
 from inference_service.processes.errors import ChildLost
 from inference_service.processes.values import described, placed, restored
 from inference_service.processes.wire import receive, send
-from inference_service.runtime.memory import Trimmer
 from inference_service.runtime.model_process import RUN, Opening
-from inference_service.runtime.runner import Model, OrtRunner
-from inference_service.runtime.session import OpenModel
 from inference_service.runtime.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -54,14 +50,6 @@ class Patience:
     start: float = 300.0
     stopped: float = 1.0
     run: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the process of a model may take: memory in bytes, and time."""
-
-    memory: int
-    patience: Patience = Patience()
 
 
 class _Lane:
@@ -372,28 +360,3 @@ def _stamp(opening: Opening) -> Mapping[str, tuple[int, int]]:
             stat = os.stat(path)
             found[str(path)] = stat.st_mtime_ns, stat.st_size
     return found
-
-
-def isolated(name: str, runner: OrtRunner, source: Path, limits: Limits) -> OrtRunner:
-    """The runner with its sessions in a process of its own; those of this process are closed.
-
-    Raises InvalidModel where the process can't open the model, OSError where it can't be started.
-    """
-
-    def move(
-        models: Mapping[int, Model], instances: int, trimmer: Trimmer | None
-    ) -> tuple[Mapping[int, Model], Callable[[], None]]:
-        opened = {threads: one for threads, one in models.items() if isinstance(one, OpenModel)}
-        opening = Opening(
-            source,
-            {threads: one.options for threads, one in opened.items() if one.options is not None},
-            next(iter(opened.values())).known,
-            limits.memory,
-            None if trimmer is None else trimmer.smallest,
-            0 if trimmer is None else trimmer.usual,
-        )
-        # One lane more, for the audits: they run beside everything else.
-        process = ModelProcess(name, opening, instances + 1, limits.patience)
-        return {threads: RemoteModel(process, threads) for threads in opened}, process.close
-
-    return runner.moved(move)

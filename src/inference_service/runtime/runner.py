@@ -152,7 +152,9 @@ class OrtRunner:
         """
         models, close = move(self._models, self._instances, self._trimmer)
         self.shut_down()
-        return OrtRunner(self._name, models, self._shaping, self._instances, close=close)
+        runner = OrtRunner(self._name, models, self._shaping, self._instances, close=close)
+        runner.memory_bytes = self.memory_bytes
+        return runner
 
     def _model(self, job: Job) -> Model:
         return self._models.get(job.threads, self._any)

@@ -23,7 +23,8 @@ class Head:
 
     ``timeout`` is in seconds; None: the client asks for nothing. ``full_type`` is the content type
     with its parameters, where it isn't plain JSON. ``json_length``: bytes of JSON in front of
-    binary tensors (Open Inference Protocol).
+    binary tensors (Open Inference Protocol). ``request_id`` is the client's name for the request,
+    ``trace`` has the headers of distributed tracing by name.
     """
 
     length: int | None = None
@@ -36,6 +37,8 @@ class Head:
     non_finite: NonFinite = NonFinite.NULL
     json_length: int | None = None
     client: str = ""
+    request_id: str = ""
+    trace: dict[bytes, bytes] | None = None
 
 
 class Content(NamedTuple):

@@ -26,9 +26,10 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from inference_service.core.admission import Admission, Permit
+from inference_service.core.decoding import Decoders, Decoding, Here
 from inference_service.core.errors import DeadlineExceeded, Unavailable
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
 from inference_service.core.tensors import Tensors
@@ -41,6 +42,7 @@ from inference_service.engine.interfaces import (
 )
 from inference_service.serving.codec import ENCODE_OFF_LOOP_FROM, Call, Codec, Content, Head
 from inference_service.serving.request import Request
+from inference_service.serving.request_ids import new_id
 
 _T = TypeVar("_T")
 OnAnswer = Callable[[Content | Exception], None]
@@ -52,6 +54,35 @@ CANCELLED = "cancelled"
 """The outcome of a request whose client has left or has given it up."""
 
 
+class Teller(Protocol):
+    """Tells others of single requests: a log, a tracer. Its methods never raise."""
+
+    def begun(self, request: Request) -> None:
+        """A request has come; its head is there."""
+
+    def ended(self, request: Request) -> None:
+        """It has ended. The answer isn't sent yet."""
+
+
+class Tellers:
+    """Tells each of several, the first one first when a request comes and last when it ends."""
+
+    def __init__(self, tellers: Sequence[Teller]) -> None:
+        self._tellers = tuple(tellers)
+
+    def begun(self, request: Request) -> None:
+        """See `Teller.begun`. A request whose client has not named it gets a name."""
+        if not request.id:
+            request.id = new_id()
+        for teller in self._tellers:
+            teller.begun(request)
+
+    def ended(self, request: Request) -> None:
+        """See `Teller.ended`."""
+        for teller in reversed(self._tellers):
+            teller.ended(request)
+
+
 class Exchange:
     """The duties that all transports share. One for each service.
 
@@ -61,13 +92,16 @@ class Exchange:
 
     def __init__(
         self, engine: Engine, admission: Admission, observer: Observer, request_timeout: float,
-        outcome_of: Callable[[Exception], str],
+        outcome_of: Callable[[Exception], str], *, teller: Teller | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._admission = admission
         self._observer = observer
         self._request_timeout = request_timeout
         self._outcome_of = outcome_of
+        self.decoders: Decoders = Here()
+        """Where files are decoded that requests bring."""
+        self._teller = teller
 
     def open(self, protocol: str, codec: Codec | None = None) -> Request:
         """A request has arrived. ``protocol`` is its name in the metrics."""
@@ -80,10 +114,18 @@ class Exchange:
         request.model_name = info.name
         request.version = str(info.version)
 
+    def arrive(self, request: Request, head: Head) -> None:
+        """Its head is there. `admit` does this for a transport that has not done it before."""
+        request.head = head
+        request.id = head.request_id
+        if self._teller is not None:
+            self._teller.begun(request)
+
     def admit(self, request: Request, head: Head) -> None:
         """Set its deadline, and refuse at once, before more is done, what can't be answered in
         time, where its model is known. Raises Overloaded."""
-        request.head = head
+        if request.head is not head:
+            self.arrive(request, head)
         if head.timeout is not None:
             request.limit = min(self._request_timeout, head.timeout)
             request.deadline = self._engine.clock() + request.limit
@@ -199,6 +241,8 @@ class Exchange:
             request.encode,
         )  # fmt: skip
         self._observer.finished(record)
+        if self._teller is not None:
+            self._teller.ended(request)
 
     def answered(self, requests: Sequence[Request]) -> None:
         """They end with answers: `end` for several that have entered, of one model version and
@@ -227,13 +271,14 @@ class Exchange:
 class Flight:
     """A request between `Exchange.begin` and its answer."""
 
-    __slots__ = ("_begun", "_call", "_exchange", "_on_done", "_request", "_ticket")
+    __slots__ = ("_begun", "_call", "_decoding", "_exchange", "_on_done", "_request", "_ticket")
 
     def __init__(self, exchange: Exchange, request: Request, on_done: OnAnswer) -> None:
         self._exchange = exchange
         self._request = request
         self._on_done: OnAnswer | None = on_done
         self._ticket: Ticket | None = None
+        self._decoding: Decoding | None = None
 
     def cancel(self) -> None:
         """The client has left: ``on_done`` is not called any more, and the record says so.
@@ -246,6 +291,8 @@ class Flight:
     def withdraw(self) -> None:
         """Take the request out of the queue, without an end and a record."""
         self._on_done = None
+        if self._decoding is not None:
+            self._decoding.cancel()
         if self._ticket is not None:
             self._ticket.cancel()
             self._ticket = None
@@ -284,8 +331,12 @@ class Flight:
             elif isinstance(error, Exception):
                 self._fail(error)
 
+        exchange = self._exchange
+        seconds = min(self._request.deadline - exchange.clock(), self._request.limit)
+        self._decoding = exchange.decoders.begin(seconds)
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, function, *arguments).add_done_callback(done)
+        work = loop.run_in_executor(None, self._decoding.run, function, *arguments)
+        work.add_done_callback(done)
 
     def _submit(self, call: Call) -> None:
         request, exchange = self._request, self._exchange
@@ -299,7 +350,7 @@ class Flight:
                 deadline = min(deadline, exchange.clock() + seconds)
             inference = InferenceRequest(
                 info.ref, inputs, call.outputs, "", deadline, head.client,
-                call.priority or head.priority,
+                call.priority or head.priority, request.trace,
             )  # fmt: skip
             self._call = call
             self._ticket = model.submit(inference, self._answered)

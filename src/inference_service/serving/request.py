@@ -2,7 +2,7 @@
 
 import math
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from inference_service.core.admission import Permit
 from inference_service.core.requests import Timing
@@ -13,6 +13,15 @@ _SERVER_TIMING = (
     b'decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, batch;desc="%d rows", total;dur=%.3f'
 )
 _NOT_RESOLVED: Any = None
+
+
+class RequestTrace(Protocol):
+    """What tracing knows of a request."""
+
+    trace_id: str
+    """32 hexadecimal digits."""
+    answer_headers: tuple[tuple[bytes, bytes], ...]
+    """They tell the client which trace and span its request was part of."""
 
 
 class Request:
@@ -26,9 +35,9 @@ class Request:
     """
 
     __slots__ = (
-        "begun", "codec", "deadline", "decode", "encode", "entered", "head", "limit", "model",
+        "begun", "codec", "deadline", "decode", "encode", "entered", "head", "id", "limit", "model",
         "model_name", "outcome", "payload", "permit", "protocol", "rows", "size", "started",
-        "timing", "version",
+        "timing", "trace", "version",
     )  # fmt: skip
 
     def __init__(self, protocol: str, codec: Codec | None, limit: float) -> None:
@@ -52,6 +61,9 @@ class Request:
         self.rows = 0
         self.timing: Timing | None = None
         self.outcome = ""
+        self.id = ""
+        """The client's name for it, or the service's; "": it has none."""
+        self.trace: RequestTrace | None = None
 
     def server_timing(self) -> bytes:
         """https://www.w3.org/TR/server-timing/: durations in milliseconds."""

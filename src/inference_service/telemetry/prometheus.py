@@ -4,25 +4,28 @@ Children of labelled metrics are looked up once for each model version and kept:
 request would cost more than the observation.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import importlib.metadata
+import platform
 from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
+    Gauge,
     GCCollector,
     Info,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
-from inference_service.core.admission import Admission
-from inference_service.core.lifecycle import State
 from inference_service.core.requests import ModelRef
-from inference_service.engine.interfaces import AnsweredRequests, BatchRecord, Engine, RequestRecord
+from inference_service.engine.interfaces import (
+    AnsweredRequests,
+    BatchRecord,
+    LoadRecord,
+    RequestRecord,
+)
 from inference_service.telemetry.series import Count, Counter, Distribution, Histogram
 
 # One more series for each child, of no use.
@@ -30,6 +33,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+_SHORT_SECONDS = (
+    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.5, 1, 5),
 )
 _SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -42,6 +49,8 @@ class _RequestChildren:
     duration: Distribution
     queue: Distribution
     compute: Distribution
+    decode: Distribution
+    encode: Distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,8 @@ class _BatchChildren:
     predicted: Count
     seconds: Count
     padding: Distribution
+    padded: Count
+    cold: Count
     saved: Count
     wasted: Count
 
@@ -63,6 +74,8 @@ class PrometheusObserver:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._add_requests(registry)
         self._add_batches(registry)
+        self._add_compute(registry)
+        self._add_loads(registry)
         self._request_children: dict[tuple[str, ...], _RequestChildren] = {}
         self._batch_children: dict[tuple[object, ...], _BatchChildren] = {}
 
@@ -94,6 +107,20 @@ class PrometheusObserver:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._decode = Histogram(
+            "inference_decode_duration_seconds",
+            "From the body to the model's tensors",
+            _MODEL,
+            buckets=_SHORT_SECONDS,
+            registry=registry,
+        )
+        self._encode = Histogram(
+            "inference_encode_duration_seconds",
+            "From the model's outputs to the body of the answer",
+            _MODEL,
+            buckets=_SHORT_SECONDS,
+            registry=registry,
+        )
         self._rejected = Counter(
             "inference_rejected",
             "Requests refused by admission control, by reason",
@@ -123,6 +150,27 @@ class PrometheusObserver:
             _MODEL,
             registry=registry,
         )
+        self._padding = Histogram(
+            "inference_batch_padding_ratio",
+            "The share of a run that was padding: of rows to one length, and of batches to a size",
+            _MODEL,
+            buckets=_SHARES,
+            registry=registry,
+        )
+        self._cold = Counter(
+            "inference_cold_batches",
+            "Batches of a shape that had not been run before: their runs take longer",
+            _MODEL,
+            registry=registry,
+        )
+        self._violations = Counter(
+            "inference_batch_safety_violations",
+            "Times that rows of one run were found to depend on each other",
+            _MODEL,
+            registry=registry,
+        )
+
+    def _add_compute(self, registry: CollectorRegistry) -> None:
         self._predicted = Counter(
             "inference_batch_predicted_seconds",
             "What batches were expected to take, by their cost tables",
@@ -132,11 +180,10 @@ class PrometheusObserver:
         self._seconds = Counter(
             "inference_batch_seconds", "What they took", _MODEL, registry=registry
         )
-        self._padding = Histogram(
-            "inference_batch_padding_ratio",
-            "The share of a run that was padding: of rows to one length, and of batches to a size",
+        self._padded = Counter(
+            "inference_compute_padding_seconds",
+            "Compute spent on padding",
             _MODEL,
-            buckets=_SHARES,
             registry=registry,
         )
         self._saved = Counter(
@@ -152,9 +199,13 @@ class PrometheusObserver:
             registry=registry,
         )
 
-        self._violations = Counter(
-            "inference_batch_safety_violations",
-            "Times that rows of one run were found to depend on each other",
+    def _add_loads(self, registry: CollectorRegistry) -> None:
+        self._load_seconds = Gauge(
+            "inference_model_load_seconds", "The latest load", _MODEL, registry=registry
+        )
+        self._warm_up_seconds = Gauge(
+            "inference_model_warm_up_seconds",
+            "The part of the latest load that was warm-up runs and measuring",
             _MODEL,
             registry=registry,
         )
@@ -177,6 +228,8 @@ class PrometheusObserver:
                 self._predicted.labels(model, version),
                 self._seconds.labels(model, version),
                 self._padding.labels(model, version),
+                self._padded.labels(model, version),
+                self._cold.labels(model, version),
                 self._saved.labels(model, version),
                 self._wasted.labels(model, version),
             )
@@ -187,6 +240,9 @@ class PrometheusObserver:
         children.seconds.inc(record.seconds)
         if record.padding is not None:
             children.padding.observe(record.padding)
+            children.padded.inc(record.padding * record.seconds)
+        if record.cold:
+            children.cold.inc()
         if record.held > 0:
             children.held.inc(record.held)
         if record.saved > 0:
@@ -204,6 +260,14 @@ class PrometheusObserver:
             children.queue.observe(record.queue_seconds)
         if record.compute_seconds is not None:
             children.compute.observe(record.compute_seconds)
+            children.decode.observe(record.decode_seconds)
+            children.encode.observe(record.encode_seconds)
+
+    def loaded(self, record: LoadRecord) -> None:
+        """See `Observer.loaded`."""
+        model = record.model.name, str(record.model.version)
+        self._load_seconds.labels(*model).set(record.seconds)
+        self._warm_up_seconds.labels(*model).set(record.warm_up_seconds)
 
     def answered(self, requests: AnsweredRequests) -> None:
         """See `Observer.answered`."""
@@ -213,6 +277,8 @@ class PrometheusObserver:
         children.duration.observe_all(requests.seconds)
         children.queue.observe_all(requests.queue_seconds)
         children.compute.observe_all(requests.compute_seconds)
+        children.decode.observe_all(requests.decode_seconds)
+        children.encode.observe_all(requests.encode_seconds)
 
     def _children(self, key: tuple[str, str, str, str]) -> _RequestChildren:
         model = key[:2]
@@ -221,58 +287,14 @@ class PrometheusObserver:
             self._duration.labels(*model),
             self._queue.labels(*model),
             self._compute.labels(*model),
+            self._decode.labels(*model),
+            self._encode.labels(*model),
         )
         return children
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`."""
         self._violations.labels(model.name, str(model.version)).inc()
-
-
-class _StateCollector(Collector):
-    """Gauges that are read when they are asked for."""
-
-    def __init__(self, engine: Engine, admission: Admission) -> None:
-        self._engine = engine
-        self._admission = admission
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges as they stand."""
-        yield GaugeMetricFamily(
-            "inference_in_flight_requests",
-            "Requests between the door and their answer",
-            self._admission.requests,
-        )
-        yield GaugeMetricFamily("inference_streams", "Open WebSockets", self._admission.streams)
-        queued = GaugeMetricFamily(
-            "inference_queue_rows", "Rows that wait for a slot", labels=_MODEL
-        )
-        for model, rows in self._engine.queued().items():
-            queued.add_metric([model.name, str(model.version)], rows)
-        yield queued
-        ready = GaugeMetricFamily(
-            "inference_model_ready", "1 for a version that answers requests", labels=_MODEL
-        )
-        for status in self._engine.statuses():
-            value = float(status.state is State.READY)
-            ready.add_metric([status.name, str(status.version)], value)
-        yield ready
-
-
-class _MemoryCollector(Collector):
-    def __init__(self, memory: Callable[[], Mapping[ModelRef, int]]) -> None:
-        self._memory = memory
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauge as it stands."""
-        family = GaugeMetricFamily(
-            "inference_model_memory_bytes",
-            "Memory that a loaded version takes, as estimated when it was measured",
-            labels=_MODEL,
-        )
-        for model, size in self._memory().items():
-            family.add_metric([model.name, str(model.version)], size)
-        yield family
 
 
 def process_registry(version: str) -> CollectorRegistry:
@@ -282,19 +304,13 @@ def process_registry(version: str) -> CollectorRegistry:
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     Info("inference_service_build", "The running service", registry=registry).info(
-        {"version": version}
+        {
+            "version": version,
+            "python": platform.python_version(),
+            "onnxruntime": importlib.metadata.version("onnxruntime"),
+        }
     )
     return registry
-
-
-def watch_state(registry: CollectorRegistry, engine: Engine, admission: Admission) -> None:
-    """Add the gauges of the engine and the door."""
-    registry.register(_StateCollector(engine, admission))
-
-
-def watch_memory(registry: CollectorRegistry, memory: Callable[[], Mapping[ModelRef, int]]) -> None:
-    """Add the gauge of what each loaded version takes, in bytes."""
-    registry.register(_MemoryCollector(memory))
 
 
 def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:

@@ -8,6 +8,7 @@ from inference_service.core.statistics import Durations, ModelStatistics
 from inference_service.engine.interfaces import (
     AnsweredRequests,
     BatchRecord,
+    LoadRecord,
     Observer,
     RequestRecord,
 )
@@ -54,6 +55,9 @@ class StatisticsObserver:
         )  # fmt: skip
         sums.succeeded(times, record.rows)
 
+    def loaded(self, record: LoadRecord) -> None:
+        """See `Observer.loaded`; Triton has no such number."""
+
     def answered(self, requests: AnsweredRequests) -> None:
         """See `Observer.answered`."""
         sums = self._of(requests.model, requests.version)
@@ -94,6 +98,11 @@ class Observers:
         """See `Observer.finished`."""
         for observer in self._observers:
             observer.finished(record)
+
+    def loaded(self, record: LoadRecord) -> None:
+        """See `Observer.loaded`."""
+        for observer in self._observers:
+            observer.loaded(record)
 
     def answered(self, requests: AnsweredRequests) -> None:
         """See `Observer.answered`."""

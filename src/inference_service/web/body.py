@@ -16,6 +16,8 @@ from inference_service.core.errors import (
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite
 from inference_service.serving.codec import Head
+from inference_service.serving.request_ids import HEADER as REQUEST_ID_HEADER
+from inference_service.serving.request_ids import read_id
 from inference_service.web.compression import check_encoding
 from inference_service.web.watches import Begun, ClientDisconnected
 
@@ -23,6 +25,13 @@ TIMEOUT_HEADER = "X-Request-Timeout"
 PRIORITY_HEADER = "X-Priority"
 NON_FINITE_HEADER = "X-Non-Finite"
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
+TRACE_HEADERS = (
+    b"traceparent", b"tracestate", b"b3", b"x-b3-traceid", b"x-b3-spanid", b"x-b3-sampled",
+    b"x-b3-flags",
+)  # fmt: skip
+"""Headers of distributed tracing: W3C Trace Context, and B3 in one header or in several."""
+LONGEST_TRACE_HEADER = 512
+
 BINARY = b"application/octet-stream"
 PLAIN = b"text/plain"
 _MOST_DIGITS = 18
@@ -114,6 +123,18 @@ def _json_length(head: Head, value: bytes) -> None:
     head.json_length = int(value)
 
 
+def _request_id(head: Head, value: bytes) -> None:
+    head.request_id = read_id(value)
+
+
+def _of_trace(name: bytes) -> Callable[[Head, bytes], None]:
+    def take(head: Head, value: bytes) -> None:
+        if len(value) <= LONGEST_TRACE_HEADER:
+            head.trace = {**(head.trace or {}), name: value}
+
+    return take
+
+
 _HEADERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"content-length": _length,
     b"content-type": _content_type,
@@ -123,6 +144,8 @@ _HEADERS: dict[bytes, Callable[[Head, bytes], None]] = {
     PRIORITY_HEADER.lower().encode(): _priority,
     NON_FINITE_HEADER.lower().encode(): _non_finite,
     JSON_LENGTH_HEADER.lower().encode(): _json_length,
+    REQUEST_ID_HEADER.lower().encode(): _request_id,
+    **{name: _of_trace(name) for name in TRACE_HEADERS},
 }
 
 

@@ -20,7 +20,7 @@ from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import Engine, ModelInfo, Observer
 from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Codec, Content, Head
-from inference_service.serving.exchange import Exchange
+from inference_service.serving.exchange import Exchange, Teller
 from inference_service.serving.request import Request
 from inference_service.web.body import BINARY, check_content, check_length, read_body, read_head
 from inference_service.web.charset import as_utf8
@@ -104,12 +104,14 @@ class Edge:
     client_header: bytes = b""
     non_finite: NonFinite = NonFinite.NULL
     compress_answers: bool = True
+    teller: Teller | None = None
     exchange: Exchange = field(init=False)
 
     def __post_init__(self) -> None:
         exchange = Exchange(
-            self.engine, self.admission, self.observer, self.request_timeout, outcome
-        )
+            self.engine, self.admission, self.observer, self.request_timeout, outcome,
+            teller=self.teller,
+        )  # fmt: skip
         object.__setattr__(self, "exchange", exchange)
 
 
@@ -163,6 +165,7 @@ class _Endpoint(ABC):
         """Read the request: then it is resolved and admitted, and holds its permit and payload."""
         edge, binding, exchange = self._edge, self._binding, self._edge.exchange
         head = read_head(scope, edge.client_header, edge.non_finite)
+        exchange.arrive(request, head)
         path_params = scope.get("path_params", {})
         ref = binding.choose(path_params)
         if ref is not None:
@@ -266,6 +269,10 @@ async def _respond(
         (b"content-length", b"%d" % len(body)),
         (b"server-timing", request.server_timing()),
     ]
+    if request.id:
+        raw.append((b"x-request-id", request.id.encode()))
+    if request.trace is not None:
+        raw += request.trace.answer_headers
     if more:
         raw += more
     if headers:

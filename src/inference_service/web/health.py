@@ -16,6 +16,11 @@ class Health:
         """From now on load balancers should send traffic elsewhere."""
         self._leaving = True
 
+    @property
+    def leaving(self) -> bool:
+        """Whether a shutdown has begun."""
+        return self._leaving
+
     def check(self) -> None:
         """Raises ShuttingDown or ModelNotReady, which says why."""
         if self._leaving:

@@ -20,7 +20,10 @@ _FIXED = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(self), payment=(), usb=()"),
+    (
+        b"permissions-policy",
+        b"camera=(self), geolocation=(), microphone=(self), payment=(), usb=()",
+    ),
 )
 
 
@@ -29,15 +32,16 @@ def content_policy(page: bytes) -> bytes:
     """The Content-Security-Policy (CSP Level 3) of a page: what is in it runs, and nothing else.
 
     Its inline scripts and styles are named by their hashes, so no other can be put into it. The
-    pages are the service's own and quote nothing of a request. ``blob:`` is for the home page's
-    audio worklet; the API page sets style attributes and shows pictures by ``data:``.
+    pages are the service's own and quote nothing of a request. ``blob:`` is for pictures and sound
+    that are tried on the home page; the API page sets style attributes and shows pictures by
+    ``data:``.
     """
     hashes = {
         kind: b"".join(b" " + _hash(text) for text in _INLINE[kind].findall(page))
         for kind in _INLINE
     }
     return (
-        b"default-src 'none'; script-src 'self' blob:%b; worker-src 'self' blob:; "
+        b"default-src 'none'; script-src 'self'%b; worker-src 'self'; "
         b"style-src 'self'%b; style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; "
         b"media-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:; "
         b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

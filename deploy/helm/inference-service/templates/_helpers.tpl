@@ -69,6 +69,12 @@ replica in turn, so that one full replica counts as about 1 whatever its models.
 sum(rate(inference_batch_seconds_total{{ $of }}[1m]) / on (pod, model, version) inference_slots{{ $of }})
 {{- end }}
 
+{{- /* Requests per second over all replicas. */}}
+{{- define "is.rate" -}}
+{{- $of := printf "{namespace=%q,job=%q}" .Release.Namespace (include "is.name" .) -}}
+sum(rate(inference_requests_total{{ $of }}[1m]))
+{{- end }}
+
 {{- define "is.probe" -}}
 httpGet:
   path: {{ .path }}
@@ -85,6 +91,8 @@ httpGet:
 {{- if and $v.backup.enabled (or (ne $v.models.source "claim") (not $v.backup.destination)) }}{{ fail "backup needs models.source=claim and backup.destination" }}{{ end -}}
 {{- if and (not $v.security.anonymous) (not $v.security.keysSecret) (not (dig "security" "oidc" "issuer" "" $v.settings)) }}{{ fail "security.anonymous=false needs security.keysSecret or settings.security.oidc" }}{{ end -}}
 {{- if eq (dig "security" "tls" "client_certificates" "" $v.settings) "required" }}{{ fail "settings.security.tls.client_certificates=required: probes of Kubernetes present no certificate; use optional" }}{{ end -}}
+{{- if and (eq $v.autoscaling.metric "rate") (not $v.autoscaling.targetRate) }}{{ fail "autoscaling.metric=rate needs autoscaling.targetRate: what a replica is to carry" }}{{ end -}}
+{{- if and (eq $v.autoscaling.kind "keda") (eq $v.autoscaling.metric "cpu") }}{{ fail "autoscaling.kind=keda needs autoscaling.metric=rate or saturation" }}{{ end -}}
 {{- if and (eq $v.autoscaling.kind "hpa") (lt (int $v.autoscaling.minReplicas) 1) }}{{ fail "autoscaling.minReplicas=0 needs autoscaling.kind=keda" }}{{ end -}}
 {{- if and (eq $v.autoscaling.kind "keda") (lt (int $v.autoscaling.minReplicas) 1) (not $v.autoscaling.keda.activationQuery) }}{{ fail "autoscaling.minReplicas=0 needs autoscaling.keda.activationQuery: no replica, no metric of its own" }}{{ end -}}
 {{- if and $v.ingress.enabled (not $v.ingress.host) }}{{ fail "ingress.enabled needs ingress.host" }}{{ end -}}

@@ -4,9 +4,9 @@ Source: triton-inference-server/server, docs/protocol/extension_model_repository
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -30,6 +30,9 @@ _STATES = {
 }
 
 
+Upload: TypeAlias = Callable[[str, int, AsyncIterator[bytes], str], Awaitable[str]]
+
+
 @dataclass(frozen=True, slots=True)
 class RepositoryControl:
     """What an admin can do. ``token`` None: no one token makes an admin.
@@ -43,6 +46,8 @@ class RepositoryControl:
     unload: Callable[[str], Awaitable[None]]
     promote: Callable[[str, int, bool], Awaitable[None]]
     rollback: Callable[[str], Awaitable[str]]
+    upload: Upload | None = None
+    """Writes a version: name, number, content, its expected SHA-256; returns the real one."""
     token: str | None = None
     scoped: bool = False
 
@@ -86,6 +91,7 @@ class IndexEntry(BaseModel):
     version: str | None = None
     state: str | None = None
     reason: str | None = None
+    traffic: float | None = Field(None, description="share of requests that name no version")
 
 
 def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl) -> None:
@@ -153,6 +159,7 @@ def index_of(engine: Engine, names: Sequence[str], *, ready_only: bool = False) 
             version=str(status.version),
             state=_STATES[status.state],
             reason=status.error or ("unloaded" if status.state is State.UNLOADED else ""),
+            traffic=round(status.traffic, 6) if status.state is State.READY else None,
         )
         for status in statuses
         if status.state is State.READY or not ready_only

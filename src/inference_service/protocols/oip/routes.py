@@ -20,6 +20,7 @@ from inference_service.protocols.oip.extensions import (
 )
 from inference_service.protocols.oip.infer import add_infer
 from inference_service.protocols.oip.repository import RepositoryControl, add_repository
+from inference_service.protocols.oip.upload import add_upload
 from inference_service.web.endpoint import Edge
 from inference_service.web.errors import ERRORS, ErrorBody
 from inference_service.web.health import Health
@@ -135,6 +136,7 @@ def router(edge: Edge, health: Health, server: ServerInfo) -> APIRouter:
     _add_models(routes, engine)
     _add_scheduler(routes, engine)
     add_repository(routes, engine, server.control)
+    add_upload(routes, server.control)
     return routes
 
 

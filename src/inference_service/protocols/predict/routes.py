@@ -1,6 +1,6 @@
 """POST /predict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,13 @@ DecodeValue = Callable[[Any, ModelInfo, Head, Rules], Call]
 """Parsed JSON to tensors."""
 
 
-def router(edge: Edge, default_model: str, envelope: DecodeValue) -> APIRouter:
-    """The one path. ``envelope`` reads the bodies that have ``instances`` or ``inputs``."""
+def router(
+    edge: Edge, default_model: str, envelope: DecodeValue, also: Sequence[str] = ()
+) -> APIRouter:
+    """The one path, and ``also`` those that platforms give.
+
+    ``envelope`` reads the bodies that have ``instances`` or ``inputs``.
+    """
 
     def decode(body: bytes, info: ModelInfo, head: Head) -> Call:
         found = codec.decode_quickly(body, info.served)
@@ -67,6 +72,8 @@ def router(edge: Edge, default_model: str, envelope: DecodeValue) -> APIRouter:
         summary="Predict with the default model",
         responses={200: {"description": "The outputs by name"}, **ERRORS},
     )
+    if also:
+        add_lean_routes(routes, dict.fromkeys(also, predict), endpoint, include_in_schema=False)
     return routes
 
 

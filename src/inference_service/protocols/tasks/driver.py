@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from inference_service.core.tasks import Inference, Payload, Steps, Task
 from inference_service.core.tensors import Tensors
 from inference_service.engine.awaiting import infer
 from inference_service.engine.interfaces import Engine, ModelHandle
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.tasks.codec import Asked
 from inference_service.serving.request import Request
 
@@ -48,7 +48,7 @@ class Conversation:
 
     engine: Engine
     request: Request
-    pool: Executor
+    pool: TaskPool
     queue: float = 0.0
     compute: float = 0.0
     batch: int = 0
@@ -116,9 +116,15 @@ class Conversation:
         return await self.in_pool(_next, steps, outputs)
 
     async def in_pool(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """Run something in a thread, as soon as one is free."""
+        """Run something in a thread, as soon as one is free. What it decodes ends with the wait."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.pool, function, *arguments)
+        seconds = min(self.request.deadline - self.engine.clock(), self.request.limit)
+        decoding = self.pool.decoders.begin(seconds)
+        try:
+            return await loop.run_in_executor(self.pool, decoding.run, function, *arguments)
+        except asyncio.CancelledError:
+            decoding.cancel()
+            raise
 
     async def _infer(self, wanted: Inference, priority: Priority) -> InferenceResponse:
         asked = self.request
@@ -129,7 +135,7 @@ class Conversation:
             model,
             InferenceRequest(
                 info.ref, inputs, deadline=asked.deadline, client=asked.head.client,
-                priority=priority,
+                priority=priority, trace=asked.trace,
             ),
         )  # fmt: skip
 

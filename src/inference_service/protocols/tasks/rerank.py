@@ -5,7 +5,6 @@ https://docs.cohere.com/reference/rerank, which Jina, vLLM and LiteLLM speak, to
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -16,6 +15,7 @@ from inference_service.core.errors import InvalidInput, ModelNotFound, quoted
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import Payload, Task
 from inference_service.engine.interfaces import Engine, ModelInfo
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.first_fault import FirstFault
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import parse
@@ -137,7 +137,7 @@ def _told(asked: "RerankBody | CohereBody", result: Mapping[str, Any], model: st
 
 def router(
     edge: Edge,
-    pool: ThreadPoolExecutor,
+    pool: TaskPool,
     failure: Callable[[Exception], ErrorAnswer],
     failures: Mapping[int | str, Any],
 ) -> APIRouter:

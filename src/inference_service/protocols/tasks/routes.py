@@ -1,6 +1,5 @@
 """POST /models/{model}/{task}: what the model's pipeline makes of it. GET /models lists them."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import APIRouter
@@ -8,6 +7,7 @@ from fastapi import APIRouter
 from inference_service.core.errors import NotFound, UnsupportedContent, quoted
 from inference_service.core.tasks import StreamingTask, Task
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.json_tensors import parse
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
@@ -88,7 +88,7 @@ def _asked(body: bytes, head: Head, task: Task) -> codec.Asked:
     return codec.from_json(parse(as_utf8(body, head.full_type)), task.noun, binary=binary)
 
 
-def router(edge: Edge, pool: ThreadPoolExecutor, idle_timeout: float) -> APIRouter:
+def router(edge: Edge, pool: TaskPool, idle_timeout: float) -> APIRouter:
     """The paths. Payloads are prepared in the pool's threads.
 
     A stream from which nothing comes for ``idle_timeout`` seconds is closed.

@@ -6,7 +6,6 @@ one before has been answered: a faster sender is held back by TCP.
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from inference_service.core.errors import InvalidInput, NotFound, quoted
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import PayloadStream, Steps, StreamingTask
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.serving.codec import Head
@@ -53,7 +53,7 @@ class _Stream:
 class StreamEndpoint:
     """Answers WebSockets. What is wrong before a stream begins is an ordinary HTTP error."""
 
-    def __init__(self, edge: Edge, pool: Executor, idle_timeout: float) -> None:
+    def __init__(self, edge: Edge, pool: TaskPool, idle_timeout: float) -> None:
         self._edge = edge
         self._pool = pool
         self._idle_timeout = idle_timeout
@@ -179,7 +179,7 @@ async def _close(socket: WebSocket, event: BaseModel, code: int) -> None:
         return
 
 
-def add_streams(routes: APIRouter, edge: Edge, pool: Executor, idle_timeout: float) -> None:
+def add_streams(routes: APIRouter, edge: Edge, pool: TaskPool, idle_timeout: float) -> None:
     """The path."""
     endpoint = StreamEndpoint(edge, pool, idle_timeout)
 

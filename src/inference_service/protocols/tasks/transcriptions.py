@@ -5,7 +5,6 @@ Source: https://platform.openai.com/docs/api-reference/audio/createTranscription
 
 import zlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -22,6 +21,7 @@ from inference_service.core.errors import (
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import Task
 from inference_service.engine.interfaces import Engine, ModelInfo
+from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.protocols.tasks.openapi import MULTIPART
@@ -210,7 +210,7 @@ def _clock(seconds: float, comma: str) -> str:
 
 def router(
     edge: Edge,
-    pool: ThreadPoolExecutor,
+    pool: TaskPool,
     failure: Callable[[Exception], ErrorAnswer],
     failures: Mapping[int | str, Any],
 ) -> APIRouter:

@@ -35,7 +35,9 @@ from inference_service.protocols.oip.rpc import codec
 from inference_service.protocols.oip.rpc.caller import client_of
 from inference_service.protocols.oip.rpc.messages import DESCRIPTOR, SERVICE, message
 from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Call, Codec, Head
-from inference_service.web.body import PRIORITY_HEADER
+from inference_service.serving.request_ids import HEADER as REQUEST_ID_HEADER
+from inference_service.serving.request_ids import read_id
+from inference_service.web.body import LONGEST_TRACE_HEADER, PRIORITY_HEADER, TRACE_HEADERS
 from inference_service.web.endpoint import Edge
 from inference_service.web.errors import answer, words
 from inference_service.web.health import Health
@@ -140,7 +142,8 @@ class InferenceService:
     async def _index(self, request: Any, _: _Context) -> dict[str, Any]:
         names = await self._server.control.names()
         found = index_of(self._engine, names, ready_only=request.ready)
-        return {"models": [entry.model_dump(exclude_none=True) for entry in found]}
+        shown = {"name", "version", "state", "reason"}
+        return {"models": [entry.model_dump(exclude_none=True, include=shown) for entry in found]}
 
     async def _load(self, request: Any, context: _Context) -> dict[str, Any]:
         self._check_admin(context)
@@ -162,6 +165,9 @@ class InferenceService:
 
     async def _infer(self, data: bytes, context: _Context) -> bytes:
         """One inference; ``data`` is a ModelInferRequest, what is returned a ModelInferResponse."""
+        given = _metadata(context).get(REQUEST_ID_HEADER.lower(), "")
+        if name := read_id(given.encode()):
+            await context.send_initial_metadata(((REQUEST_ID_HEADER.lower(), name),))
         return await self._inferred(data, context, _CODEC)
 
     async def _inferred(self, data: bytes, context: _Context, codec_: Codec) -> bytes:
@@ -172,6 +178,7 @@ class InferenceService:
             request.begun = perf_counter()
             message_ = request.payload = await _parsed(data)
             head = self._head(context)
+            exchange.arrive(request, head)
             ref = _ref(message_.model_name, message_.model_version)
             exchange.resolve(request, ref, head.client)
             exchange.admit(request, head)
@@ -199,7 +206,13 @@ class InferenceService:
             priority=priority,
             non_finite=NonFinite.BARE,
             client=named or client_of(context),
-        )
+            request_id=read_id(metadata.get(REQUEST_ID_HEADER.lower(), "").encode()),
+            trace={
+                name: value.encode()
+                for name in TRACE_HEADERS
+                if (value := metadata.get(name.decode(), "")) and len(value) <= LONGEST_TRACE_HEADER
+            } or None,
+        )  # fmt: skip
 
     async def _stream(
         self, requests: AsyncIterator[bytes], context: _Context

@@ -36,6 +36,8 @@ class AnswerHeads:
         if self._state.default_headers is not self._rendered:
             self._render_defaults()
         body, content_type, more = content
+        if request.id:
+            more = ((b"x-request-id", request.id.encode()), *more)
         timing = request.timing
         if timing is not None and request.status == 200 and not (close or self.closing):
             queue, compute, rows = timing

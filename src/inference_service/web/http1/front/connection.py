@@ -22,7 +22,7 @@ from inference_service.core.errors import ShuttingDown
 from inference_service.web.http1.connection import HttpConnection
 from inference_service.web.http1.front.answers import AnswerHeads
 from inference_service.web.http1.front.desk import Desk
-from inference_service.web.http1.front.heads import LONGEST_HEAD
+from inference_service.web.http1.front.heads import LONGEST_HEAD, id_in
 from inference_service.web.http1.front.request import HotRequest
 from inference_service.web.http1.front.table import HotHead
 from inference_service.web.http1.limits import MOST_PIPELINED, ConnectionLimits
@@ -210,6 +210,8 @@ class FrontConnection(HttpConnection):
             request = self._desk.begin(self, hot, data[end:stop], lone=lone)
             if request is None:
                 return position
+            if hot.identified:
+                request.id = id_in(head)
             if not waiting:
                 self._start_turn()
             waiting.append(request)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from inference_service.serving.request_ids import HEADER, read_id
 from inference_service.web.body import (
     JSON_LENGTH_HEADER,
     NON_FINITE_HEADER,
@@ -31,6 +32,11 @@ _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t ]*([!-~](?:[\t -~]*[!-~]
 _KEEP_ALIVE = b"keep-alive"
 _MOST_DIGITS = 9
 
+_ID = HEADER.lower().encode()
+_ID_LINE = _ID + b":"
+"""Stands for any id: heads that differ by it alone are understood together. See `id_in`."""
+_ID_IN_HEAD = re.compile(rb"\r\n%b:[\t ]*([^\r]*?)[\t ]*\r\n" % _ID, re.IGNORECASE)
+
 _FRAMING = frozenset(
     {b"transfer-encoding", b"upgrade", b"http2-settings", b"expect", b"proxy-connection",
      b"content-encoding"}
@@ -38,7 +44,7 @@ _FRAMING = frozenset(
 """Headers that change how a message is read or answered on the wire: always cold."""
 _READ = frozenset(
     {b"host", b"connection", b"content-length", b"content-type", b"accept-encoding", b"origin",
-     b"sec-fetch-site"}
+     b"sec-fetch-site", _ID}
     | {name.lower().encode() for name in
        (TIMEOUT_HEADER, PRIORITY_HEADER, NON_FINITE_HEADER, JSON_LENGTH_HEADER)}
 )  # fmt: skip
@@ -46,6 +52,12 @@ _READ = frozenset(
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+def id_in(head: bytes) -> str:
+    """The client's name for the request; "": there is none, or it is not a good one."""
+    found = _ID_IN_HEAD.search(head)
+    return read_id(found[1]) if found is not None else ""
 
 
 class Understand(Protocol[T_co]):
@@ -103,7 +115,7 @@ class Heads(Generic[T]):
             if line.matters:
                 if not line.hot:
                     return None
-                combined.append(text)
+                combined.append(text if line.header[0] != _ID else _ID_LINE)
         key = tuple(combined)
         try:
             found = self._combined[key]

@@ -51,7 +51,8 @@ class HotRequest(Request):
         self.begun = self.decode = self.encode = 0.0
         self.rows = 0
         self.timing = None
-        self.outcome = ""
+        self.outcome = self.id = ""
+        self.trace = None
         self.desk = desk
         self.connection: FrontConnection | None = connection
         self.hot = hot

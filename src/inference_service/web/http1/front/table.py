@@ -12,6 +12,7 @@ from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.serving.codec import Head
 from inference_service.serving.quick import QuickDecode
+from inference_service.serving.request_ids import HEADER
 from inference_service.web.body import check_length, read_head
 from inference_service.web.charset import is_utf8
 from inference_service.web.endpoint import InferenceEndpoint
@@ -20,14 +21,18 @@ from inference_service.web.http1.head import Headers, check_site
 from inference_service.web.http1.limits import ConnectionLimits
 from inference_service.web.http1.refusal import Refused
 
+_ID = HEADER.lower().encode()
 LARGEST_BODY = 64 * 1024
 """Bytes. A larger body takes long to read and to decode: ASGI adds nothing to that."""
+
+
+_MOST_VERSIONS = 4
 
 
 class Target:
     """The endpoint of a path and the codec of its model, as long as the model stays the same."""
 
-    __slots__ = ("_info", "_quick", "codec", "edge", "failure", "params", "ref", "route")
+    __slots__ = ("_info", "_known", "_quick", "codec", "edge", "failure", "params", "ref", "route")
 
     def __init__(self, route: InferenceEndpoint, params: Mapping[str, str]) -> None:
         self.route = route
@@ -40,6 +45,7 @@ class Target:
         self.ref = route.binding.choose(self.params) if by_path else None
         self._info: ModelInfo | None = None
         self._quick: QuickDecode | None = None
+        self._known: list[tuple[ModelInfo, QuickDecode | None]] = []
 
     def find_ref(self, body: bytes) -> ModelRef:
         """The model that a request is for. Raises an InferenceServiceError."""
@@ -53,8 +59,14 @@ class Target:
 
     def quick(self, info: ModelInfo) -> QuickDecode | None:
         """The codec that is made for this model; None: there is none."""
-        if info is not self._info:
-            self._info, self._quick = info, self.codec.quick(info)
+        if info is self._info:
+            return self._quick
+        # Clients may be spread over a few versions: each keeps its codec.
+        found = [known for known in self._known if known[0] is info]
+        if not found:
+            found = [(info, self.codec.quick(info))]
+            self._known = [*found, *self._known[: _MOST_VERSIONS - 1]]
+        self._info, self._quick = found[0]
         return self._quick
 
 
@@ -62,17 +74,19 @@ class HotHead:
     """All that a head says, once and for all.
 
     ``length`` is the body's in bytes. ``plain``: a `Quick` codec may be asked. ``client`` is the
-    client that a header names; "": the connection's address counts.
+    client that a header names; "": the connection's address counts. ``identified``: the request has
+    an id, which isn't that of other requests with this head.
     """
 
-    __slots__ = ("client", "head", "length", "plain", "target", "timeout")
+    __slots__ = ("client", "head", "identified", "length", "plain", "target", "timeout")
 
-    def __init__(self, target: Target, head: Head, length: int) -> None:
+    def __init__(self, target: Target, head: Head, length: int, *, identified: bool) -> None:
         self.target = target
         self.head = head
         self.length = length
         self.client = head.client
         self.timeout = head.timeout
+        self.identified = identified
         self.plain = head.non_finite is NonFinite.NULL
 
 
@@ -107,7 +121,7 @@ class Table:
                 return None
         except (InferenceServiceError, Refused):  # the other way finds the words
             return None
-        return HotHead(target, head, length)
+        return HotHead(target, head, length, identified=_ID in dict(headers))
 
     def _target(self, path: str) -> Target | None:
         found = self._routes.get(path)

@@ -1,0 +1,71 @@
+"""Decoding of files where it can be stopped: pipelines say what, the service says where.
+
+A decoder of pictures or sound runs in native code for as long as its file makes it: no thread can
+be stopped. A pipeline gives it to `decoded`, with plain arguments and a plain result, and a service
+that has processes for it runs it there.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+Decode = Callable[[Callable[..., Any], tuple[Any, ...]], Any]
+"""Calls a function of a module with these arguments, somewhere."""
+
+_decode: ContextVar[Decode | None] = ContextVar("decode", default=None)
+
+
+def decoded(function: Callable[..., T], *arguments: Any) -> T:
+    """What the function returns: plain values, lists and arrays; tuples may come back as lists.
+
+    It must stand in a module, by its name. Raises what it raises of InvalidInput, DeadlineExceeded,
+    and InvalidInput where it takes all memory or ends its process.
+    """
+    decode = _decode.get()
+    if decode is None:
+        return function(*arguments)
+    found: T = decode(function, arguments)
+    return found
+
+
+def decoding_by(decode: Decode | None, function: Callable[..., T], *arguments: Any) -> T:
+    """Call the function, and let ``decode`` do what it gives to `decoded`."""
+    token = _decode.set(decode)
+    try:
+        return function(*arguments)
+    finally:
+        _decode.reset(token)
+
+
+class Decoding(Protocol):
+    """The decoding for one request."""
+
+    def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call the function in this thread; what it gives to `decoded` is done elsewhere."""
+
+    def cancel(self) -> None:
+        """Nothing waits for it any more: what is being decoded is stopped. For any thread."""
+
+
+class Decoders(Protocol):
+    """Where files are decoded."""
+
+    def begin(self, seconds: float) -> Decoding:
+        """Decoding that ends within so many seconds."""
+
+
+class Here:
+    """Decoding in the thread itself, which nothing stops."""
+
+    def begin(self, seconds: float) -> "Here":
+        """See `Decoders`."""
+        return self
+
+    def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """See `Decoding`."""
+        return decoding_by(None, function, *arguments)
+
+    def cancel(self) -> None:
+        """See `Decoding`."""

@@ -1,0 +1,1 @@
+"""The service's log: one line for each record, JSON or for people, written in a thread."""

@@ -1,0 +1,1 @@
+"""What single platforms expect of a service: paths, ports, registration; off by default."""

@@ -1,0 +1,1 @@
+"""Model repositories and backups in object stores and folders."""

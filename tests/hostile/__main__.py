@@ -1,0 +1,68 @@
+"""``scripts/hostile``: every attack at large sizes, as a table for docs/reliability.md."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests import onnx_models
+from tests.conftest import MODELS, serving
+from tests.hostile.attacks import ATTACKS, Attack
+from tests.hostile.measuring import measured, slope
+
+
+def nothing(_: str, size: int) -> str:
+    time.sleep(size)
+    return "-"
+
+
+NOTHING = Attack("(nothing)", "seconds", nothing, (1,), (3,), 0)
+"""What the machine itself does to the probe."""
+NOISE = 0.05
+"""CPU seconds: the probe of health takes them, too."""
+COLOURS = '[pipeline]\nkind = "image-classification"\nlabels = ["red", "green", "blue"]\n'
+
+
+def models(folder: Path) -> Path:
+    """What the attacks are sent to."""
+    onnx_models.save(onnx_models.any_length(), folder / "any-length" / "1" / "model.onnx")
+    onnx_models.save(onnx_models.repeating(), folder / "repeating" / "1" / "model.onnx")
+    onnx_models.save(onnx_models.brightest_channel(), folder / "colours" / "1" / "model.onnx")
+    (folder / "colours" / "labels.txt").write_text("red\ngreen\nblue\n")
+    (folder / "colours" / "model.toml").write_text(COLOURS.replace(
+        '["red", "green", "blue"]', '"labels.txt"'
+    ))  # fmt: skip
+    (folder / "digits" / "1").mkdir(parents=True)
+    digits = (MODELS / "digits/1/model.onnx").read_bytes()
+    (folder / "digits/1/model.onnx").write_bytes(digits)
+    return folder
+
+
+def row(attack: Attack, url: str, pid: int) -> str:
+    costs = [measured(url, pid, lambda s=size: attack.send(url, s)) for size in attack.large]  # type: ignore[misc]
+    grows = "-"
+    if len(attack.large) > 1:
+        grows = f"{slope(attack.large, [one.cpu for one in costs], NOISE):.1f}"
+    worst = costs[-1]
+    return (
+        f"| {attack.name} | {attack.large[-1]:,} {attack.unit} | {worst.outcome} "
+        f"| {worst.cpu:.2f} | {grows} | {max(one.memory for one in costs) >> 20} "
+        f"| {max(one.stall for one in costs) * 1000:.0f} |"
+    )
+
+
+def main() -> None:
+    wanted = sys.argv[1:]
+    write = sys.stdout.write
+    write("| attack | largest size | answer | CPU s | growth | memory, MiB | longest stall, ms |\n")
+    write("|---|---|---|---|---|---|---|\n")
+    processes = {"INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES": "true"}
+    with tempfile.TemporaryDirectory() as folder, serving(models(Path(folder)), **processes) as one:
+        for attack in (NOTHING, *ATTACKS):
+            if not wanted or any(part in attack.name for part in wanted):
+                write(row(attack, one.url, one.process.pid) + "\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

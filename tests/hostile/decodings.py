@@ -1,0 +1,40 @@
+"""What decoders of files do, good and bad: called in the process that decodes."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import numpy as np
+
+from inference_service.core.decoding import decoded
+from inference_service.core.errors import InvalidInput
+
+
+def pid_and_doubled(array: Any) -> list[Any]:
+    return [os.getpid(), array * 2]
+
+
+def refuses(data: bytes) -> None:
+    raise InvalidInput(f"no picture: {len(data)} bytes", ("image",))
+
+
+def hangs() -> None:
+    time.sleep(3600)
+
+
+def crashes() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def takes_memory(size: int) -> int:
+    return len(np.ones(size, np.uint8))
+
+
+def fails() -> None:
+    raise ZeroDivisionError("by nothing")
+
+
+def asked(function: Any, *arguments: Any) -> Any:
+    """As a pipeline does it."""
+    return decoded(function, *arguments)

@@ -1,0 +1,107 @@
+"""Files are decoded where a decoder can be stopped: late, large, crashing and forgotten ones."""
+
+import os
+import threading
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference_service.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
+from inference_service.processes.decoders import ProcessDecoders
+from tests.hostile import decodings
+
+MEMORY = 512 * 2**20
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[ProcessDecoders]:
+    found = ProcessDecoders(MEMORY)
+    yield found
+    found.close()
+
+
+def decode(decoders: ProcessDecoders, function: Any, *arguments: Any, seconds: float = 60) -> Any:
+    return decoders.begin(seconds).run(decodings.asked, function, *arguments)
+
+
+def process_of(decoders: ProcessDecoders) -> int:
+    return int(decode(decoders, decodings.pid_and_doubled, np.zeros(1))[0])
+
+
+def test_it_happens_in_one_process_for_many(decoders: ProcessDecoders) -> None:
+    pid, doubled = decode(decoders, decodings.pid_and_doubled, np.arange(100_000))
+    assert pid != os.getpid()
+    np.testing.assert_array_equal(doubled, np.arange(100_000) * 2)
+    assert process_of(decoders) == pid
+
+
+def test_what_is_refused_is_refused_in_the_same_words(decoders: ProcessDecoders) -> None:
+    with pytest.raises(InvalidInput, match="image: no picture: 3 bytes") as caught:
+        decode(decoders, decodings.refuses, b"abc")
+    assert caught.value.path == ("image",)
+
+
+def test_what_fails_is_the_services_fault(decoders: ProcessDecoders) -> None:
+    with pytest.raises(ExecutionFailed, match="ZeroDivisionError: by nothing"):
+        decode(decoders, decodings.fails)
+
+
+def test_a_decoder_that_takes_all_memory_is_refused(decoders: ProcessDecoders) -> None:
+    pid = process_of(decoders)
+    with pytest.raises(InvalidInput, match="takes more than 512 MiB of memory"):
+        decode(decoders, decodings.takes_memory, 2**30)
+    assert decode(decoders, decodings.takes_memory, 2**20) == 2**20
+    assert process_of(decoders) == pid
+
+
+def test_a_decoder_that_crashes_harms_its_file_alone(decoders: ProcessDecoders) -> None:
+    pid = process_of(decoders)
+    with pytest.raises(InvalidInput, match="the process that decodes it was ended by SIGSEGV"):
+        decode(decoders, decodings.crashes)
+    assert process_of(decoders) != pid
+
+
+def test_a_late_decoder_is_killed(decoders: ProcessDecoders) -> None:
+    pid = process_of(decoders)
+    begun = monotonic()
+    with pytest.raises(DeadlineExceeded, match="while it was being decoded"):
+        decode(decoders, decodings.hangs, seconds=0.2)
+    assert 0.2 <= monotonic() - begun < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_decoder_whose_client_has_gone_is_killed(decoders: ProcessDecoders) -> None:
+    pid = process_of(decoders)
+    decoding = decoders.begin(3600)
+    ended: list[Exception] = []
+
+    def run() -> None:
+        try:
+            decoding.run(decodings.asked, decodings.hangs)
+        except DeadlineExceeded as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(0.1)
+    assert not ended
+    decoding.cancel()
+    thread.join(20)
+    assert len(ended) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_nothing_is_decoded_for_a_client_that_has_gone_before(decoders: ProcessDecoders) -> None:
+    decoding = decoders.begin(3600)
+    decoding.cancel()
+    with pytest.raises(DeadlineExceeded):
+        decoding.run(decodings.asked, decodings.hangs)
+
+
+def test_without_processes_it_is_done_in_the_thread() -> None:
+    assert decodings.asked(decodings.pid_and_doubled, 2) == [os.getpid(), 4]
