@@ -39,11 +39,13 @@ def test_a_key_is_found_until_it_expires_and_only_under_its_pepper() -> None:
     assert KeyRing([], b"").find(key, 1) is None
 
 
+ONE_KEY, ONE_ENTRY = create("a", ["infer"], PEPPER, 0)
+
+
 @given(st.integers(0, 57), st.characters(codec="utf-8"))
 def test_a_key_with_any_other_character_is_not_found(at: int, character: str) -> None:
-    key, entry = create("a", ["infer"], PEPPER, 0)
-    wrong = key[:at] + character + key[at + 1 :]
-    assert wrong == key or KeyRing([entry], PEPPER).find(wrong, 1) is None
+    wrong = ONE_KEY[:at] + character + ONE_KEY[at + 1 :]
+    assert wrong == ONE_KEY or KeyRing([ONE_ENTRY], PEPPER).find(wrong, 1) is None
 
 
 def test_the_file_holds_a_keyed_hash_and_no_key() -> None:
