@@ -105,10 +105,7 @@ class Service:
         sums = StatisticsObserver()
         outcomes = OutcomeObserver(self.registry)
         self._spans = _spans(settings)
-        observers: list[Observer | None] = [
-            PrometheusObserver(self.registry), sums, outcomes, self._spans,
-        ]  # fmt: skip
-        observer = Observers([one for one in observers if one is not None])
+        observer = self._observers(sums, outcomes)
         self.engine = LocalEngine(cores=cores(settings))
         self.manager = Manager(
             self.engine,
@@ -135,14 +132,15 @@ class Service:
         self._decoders = _decoders(settings)
         edge.exchange.decoders = self._decoders or Here()
         self._pool = TaskPool(cores(settings), edge.exchange.decoders)
-        app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
-        app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
-        app.state.service = self
-        self._add_routes(app, edge, server, sums)
+        app = self._application(edge, server, sums)
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
         self._registration = registration(settings, partial(standing_of, self.health))
+
+    def _observers(self, *observers: Observer) -> Observers:
+        told = [PrometheusObserver(self.registry), *observers]
+        return Observers(told if self._spans is None else [*told, self._spans])
 
     def _watch_state(self, sums: StatisticsObserver) -> None:
         """What is asked of the service itself when metrics are scraped."""
@@ -152,10 +150,11 @@ class Service:
         if self.settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
 
-    def _add_routes(
-        self, app: FastAPI, edge: Edge, server: oip.ServerInfo, sums: StatisticsObserver
-    ) -> None:
+    def _application(self, edge: Edge, server: oip.ServerInfo, sums: StatisticsObserver) -> FastAPI:
         settings = self.settings
+        app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
+        app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
+        app.state.service = self
         self._routes = routes.add_predictions(
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
@@ -164,6 +163,7 @@ class Service:
             app, self.registry, self.engine, self._feed(sums), settings.limits.max_body_bytes,
             self._protection(),
         )  # fmt: skip
+        return app
 
     @property
     def fastapi(self) -> FastAPI:

@@ -41,7 +41,7 @@ def open_store(url: str) -> Store:
     except ModuleNotFoundError as error:
         raise StoreFailed(f"{url} needs the extra 'stores': {error.name} is missing") from error
     try:
-        options = {"allow_http": True} if os.environ.get("AWS_ALLOW_HTTP") else None
+        options: Any = {"allow_http": True} if os.environ.get("AWS_ALLOW_HTTP") else None
         if parts.scheme == "oss":
             return CloudStore(url, S3Store(parts.netloc, **_oss(parts.netloc, parts.path)))
         return CloudStore(url, from_url(url, client_options=options))
