@@ -202,7 +202,8 @@ def test_the_image_is_small_and_has_no_installer_of_its_own(containers: Containe
         json.loads(containers.tool("podman", "image", "inspect", name))[0]["Size"]
         for name in (base_image(), "inference-service")
     )
-    assert image - base < 420e6, "what we add to the base, shipped models and all extras included"
+    # Of these, PyAV (the sound of phones and browsers) takes 104 MB.
+    assert image - base < 560e6, "what we add to the base, shipped models and all extras included"
     site = "import importlib.util as u; print(u.find_spec('pip'), u.find_spec('onnxruntime') is not None)"
     shown = containers.tool(
         "podman",

@@ -84,7 +84,7 @@ async def test_ten_lines_make_a_pipeline(tmp_path: Path, monkeypatch: pytest.Mon
         operation = (await client.get("/openapi.json")).json()["paths"][path]["post"]
         assert operation["description"].startswith("Is a review a good one?")
         (broken,) = [s for s in service.engine.statuses() if s.name == "other"]
-        assert broken.error == "pipeline.blame: Extra inputs are not permitted"
+        assert broken.error == "pipeline.blame: there is no such key; there are 'kind'"
 
 
 def test_the_test_of_the_docs_passes(tmp_path: Path) -> None:
