@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
@@ -287,8 +288,14 @@ def test_the_repository_is_controlled_by_an_admin_alone(
         onnx_models.save(onnx_models.doubler(4), tmp_path / "a" / "2" / "model.onnx")
         onnx_models.save(onnx_models.doubler(5), tmp_path / "b" / "1" / "model.onnx")
         onnx_models.save(onnx_models.doubler(6), tmp_path / "c.onnx")
+        for name in ("a", "b"):
+            with pytest.raises(InferenceServerException, match="clients of version 1 could not"):
+                client.load_model(name, headers=admin)
+        assert client.infer("a", [row]).as_numpy("y").tolist() == [[2, 2, 2]], "it goes on"
         for name, width in (("a", 4), ("b", 5), ("c", 6)):
-            client.load_model(name, headers=admin)
+            load = f"{running.url}/v2/repository/models/{name}/load"
+            forced = {"parameters": {"force": True}}
+            requests.post(load, json=forced, headers=admin, timeout=30).raise_for_status()
             wide = given("x", np.ones((1, width), np.float32), "FP32")
             assert client.infer(name, [wide]).as_numpy("y").tolist() == [[2] * width]
         assert client.get_model_metadata("a")["versions"] == ["2"]

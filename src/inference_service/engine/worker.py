@@ -95,6 +95,7 @@ class Worker:
         occupied = self.scheduler.requests or self._dispatcher.busy or self._draining
         if occupied or self._apart or not self._runner.inline or self.info.share_identical:
             return None
+        self.used_at = self._dispatcher.clock()
         return self._at_once.run(self.info, request, self.layouts.layout, self._keys.row_elements)
 
     @property
@@ -299,7 +300,6 @@ class Worker:
     def _note(self, record: BatchRecord) -> None:
         self.recent.append(record)
         self._observer.batched(record)
-        self.used_at = self._dispatcher.clock()
 
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:

@@ -44,7 +44,7 @@ function percent(score) {
 }
 
 function labels(result, file) {
-  const found = result.labels.length ? bars(result.labels) : el("p", { className: "soft" }, "No label has a score above the threshold.");
+  const found = result.labels.length ? bars(result.labels.map(({ name, label, score }) => ({ label: name ?? label, score }))) : el("p", { className: "soft" }, "No label has a score above the threshold.");
   if (!file) return found;
   return el("div", { className: "beside" }, picture(file), found);
 }
