@@ -187,7 +187,7 @@ class RolloutSettings(_Section):
         1e-3, description="most difference to golden outputs, relative and absolute"
     )
     max_slowdown: PositiveFloat = Field(
-        5.0, description="refuse a version whose smallest run takes so many times as long"
+        5.0, description="refuse a version whose smallest run takes this many times as long"
     )
     watch: NonNegativeFloat = Field(
         60.0,

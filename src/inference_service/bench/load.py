@@ -1,8 +1,8 @@
 """Requests to one path, in closed or open loop, over connections that are kept.
 
-Closed: so many clients, each of which waits for its answer. Open: requests arrive at random times
-at a rate, whether others are answered or not, and a latency counts from the arrival: a server that
-stalls can't slow the load down (coordinated omission: Tene, "How NOT to Measure Latency").
+Closed: a number of clients, each of which waits for its answer. Open: requests arrive at random
+times at a rate, whether others are answered or not, and a latency counts from the arrival: a server
+that stalls can't slow the load down (coordinated omission: Tene, "How NOT to Measure Latency").
 """
 
 import asyncio

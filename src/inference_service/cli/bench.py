@@ -18,7 +18,7 @@ from inference_service.cli.predict import SERVER, TASK
 @TASK
 @click.option(
     "--clients", type=click.IntRange(1, 1000), default=16, show_default=True,
-    help="Closed loop: so many requests are under way at any time.",
+    help="Closed loop: this many requests are under way at any time.",
 )  # fmt: skip
 @click.option(
     "--rate", type=click.FloatRange(0.01, 100_000),

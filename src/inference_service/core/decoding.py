@@ -53,7 +53,7 @@ class Decoders(Protocol):
     """Where files are decoded."""
 
     def begin(self, seconds: float) -> Decoding:
-        """Decoding that ends within so many seconds."""
+        """Decoding that ends within this many seconds."""
 
 
 class Here:

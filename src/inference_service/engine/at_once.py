@@ -21,7 +21,7 @@ from inference_service.engine.interfaces import BatchRecord, Job, ModelInfo, Run
 _NOTED_AFTER = 0.05
 """Seconds until runs are told of; each on its own would take as long as the run."""
 _LEARNED_FROM = 8
-"""One run in so many tells what runs cost."""
+"""One run in this many tells what runs cost."""
 
 
 class AtOnce:

@@ -1,4 +1,4 @@
-"""The contracts of the engine: what the edges call, what it calls, and whom it tells."""
+"""The contracts of the engine: what the edges call, what it calls, and its observers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +115,7 @@ Outcome: TypeAlias = Tensors | Exception
 class RunResult(NamedTuple):
     """What became of a batch: an outcome for each part, and what the runs cost in seconds.
 
-    ``stopped``: it was broken off because nobody waited for it any more.
+    ``stopped``: it was stopped because all its requests were cancelled.
     """
 
     outcomes: Sequence[Outcome]
@@ -163,7 +163,7 @@ class Runner(Protocol):
         """Begin to run a batch; ``done`` is called on the event loop's thread.
 
         The parts' arrays must stay alive and unchanged until then. ``done`` may be called before
-        ``start`` returns. The function returned breaks the run off: nobody waits for it any more.
+        ``start`` returns. The function returned stops the run: all its requests were cancelled.
         """
 
     def compare(self, audit: Audit, done: Callable[[str], None]) -> None:
@@ -290,8 +290,8 @@ class BatchRecord(NamedTuple):
     """One executed batch. Times are in seconds. (A tuple, as it is made for every batch.)
 
     ``predicted`` is what the run was expected to cost, ``held`` how long a free slot waited for it,
-    ``saved`` what breaking it off has saved, and ``wasted`` what was spent on rows that nobody
-    waited for any more. ``padding`` is the share of the run that was padding; None where nothing is
+    ``saved`` what stopping it has saved, and ``wasted`` what was spent on rows of cancelled
+    requests. ``padding`` is the share of the run that was padding; None where nothing is
     ever padded. ``cold``: nothing of its shape had been run before. ``traces`` are those of
     the requests in it, where requests are traced.
     """

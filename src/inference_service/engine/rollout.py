@@ -62,7 +62,7 @@ class Standby:
 
 
 def _nothing(name: str, version: int, outcome: str) -> None:
-    """What is done with events that nobody asks for."""
+    """What is done with events that no request causes."""
 
 
 class Rollout:

@@ -36,7 +36,7 @@ class Choice:
     """How versions are loaded.
 
     ``force``: without a comparison with the version that is served. ``default`` is to answer the
-    requests that name no version (None: as before). ``watched``: nobody asks, files have changed.
+    requests that name no version (None: as before). ``watched``: files have changed.
     """
 
     force: bool = False

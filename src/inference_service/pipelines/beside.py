@@ -48,7 +48,7 @@ def _run(name: str, path: Path, source: bytes) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pydantic look their module up
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 # see above
-    # It is somebody's code: whatever it raises is this model's problem.
+    # It is code from outside: whatever it raises is this model's problem.
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):

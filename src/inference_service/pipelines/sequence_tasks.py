@@ -104,7 +104,7 @@ class RerankParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     texts: list[_Text] = Field(min_length=1, max_length=MOST_TEXTS)
-    top_k: PositiveInt | None = Field(None, description="at most so many texts")
+    top_k: PositiveInt | None = Field(None, description="at most this many texts")
     truncate: bool = Field(False, description="cut what is too long")
     raw_scores: bool = Field(False, description="the model's numbers instead of 0 to 1")
     return_text: bool = Field(False, description="tell the texts, too")

@@ -128,7 +128,7 @@ def scores_of(signature: Signature, name: str | None) -> str | None:
 
 
 def class_scores(spec: TensorSpec, rank: int) -> None:
-    """Raises InvalidModel unless it holds floats with so many axes."""
+    """Raises InvalidModel unless it holds floats with this many axes."""
     if not spec.dtype.is_float or len(spec.shape) != rank:
         wanted = "[batch, classes]" if rank == 2 else "[batch, tokens, classes]"
         raise InvalidModel(f"pipeline.output: expected floats {wanted}, got {spec}")

@@ -27,7 +27,7 @@ def begin(arguments: list[str]) -> tuple[Any, list[socket.socket]]:
 
 
 def bound_memory(most: int) -> None:
-    """Let this process allocate at most so many bytes: allocations beyond fail."""
+    """Let this process allocate at most this many bytes: allocations beyond fail."""
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))

@@ -1,4 +1,4 @@
-"""An engine that asks, for each request, whether its client may use the model and so many rows."""
+"""An engine that checks the client's right to the model, and its quota of rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

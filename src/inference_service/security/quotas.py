@@ -188,7 +188,7 @@ class Entry:
             self._quotas._charge(usage, quota.bytes, float(size), self._quotas._clock())
 
     def check_bytes(self, size: int) -> None:
-        """Raises QuotaExceeded where a body of so many bytes is beyond the client's share."""
+        """Raises QuotaExceeded where a body of this many bytes is beyond the client's share."""
         most = self._quotas._quota.bytes_in_flight
         if most is not None and self._usage.bytes + size > most:
             raise QuotaExceeded(

@@ -19,7 +19,7 @@ class Writer(Protocol):
     """
 
     def alone(self, outputs: Tensors, rows: int) -> Content:
-        """The answer to one request of so many rows, as the protocol's own codec writes it.
+        """The answer to one request of this many rows, as the protocol's own codec writes it.
 
         Raises an InferenceServiceError.
         """

@@ -217,7 +217,7 @@ class Cork(Fifo):
     """BentoML: waits while that is expected to cost less than it has lately, polling each ms.
 
     The duration of a batch is fitted as a * n + b by least squares over the last 50, every five
-    seconds. The first eleven batches train it: they go at once, and nobody is dropped.
+    seconds. The first eleven batches train it: they go at once, and no request is dropped.
     """
 
     name = "cork"
@@ -259,7 +259,7 @@ class Cork(Fifo):
         return self._again if self.queue else math.inf
 
     def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:
-        """Fit anew, if it is time for that."""
+        """Fit again, if it is time for that."""
         waited = now - seconds - batch.parts[0].entry.arrival
         training = self._batches <= self.training
         self._seen.append((batch.rows, seconds, 0.0 if training else waited))

@@ -1,6 +1,6 @@
 """Waiting for the network at little cost where there is nothing to wait for.
 
-ASGI servers only set a flag on disconnect; somebody has to listen. A listener is a task, and a
+ASGI servers only set a flag on disconnect; a listener is needed. A listener is a task, and a
 timeout is a timer: both cost more than a quick model's run.
 """
 
@@ -22,14 +22,14 @@ GONE = "websocket_gone"
 def gone(scope: Scope) -> asyncio.Event:
     """Set once the client of this WebSocket has left, whatever it had sent before.
 
-    Under another server than ours nobody sets it.
+    Under another server than ours it is never set.
     """
     found: asyncio.Event | None = scope.get("state", {}).get(GONE)
     return found or asyncio.Event()
 
 
 class ClientDisconnected(Exception):  # noqa: N818
-    """The client went away; nobody waits for an answer."""
+    """The client has disconnected; the answer is not needed."""
 
 
 class Begun:

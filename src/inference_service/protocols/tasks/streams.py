@@ -132,7 +132,7 @@ class StreamEndpoint:
     async def _advance(
         self, stream: _Stream, steps: Steps, size: int, *, inline: bool
     ) -> Sequence[BaseModel]:
-        """The events of a message of so many bytes: a request of its own, as of any transport."""
+        """The events of a message of this many bytes: a request of its own, as of any transport."""
         exchange = self._edge.exchange
         request = exchange.open(PROTOCOL)
         try:

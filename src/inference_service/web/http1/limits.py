@@ -35,7 +35,7 @@ class ConnectionLimits:
 
 
 class Unsent:
-    """Bytes of answers that wait to be sent, and since when there are just so many."""
+    """Bytes of answers that wait to be sent, and since when the number is the same."""
 
     def __init__(self) -> None:
         self._bytes = 0

@@ -285,7 +285,7 @@ async def _parsed(data: bytes) -> Any:
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
-    """Code, text and trailing metadata for an error. One that nobody foresaw is logged."""
+    """Code, text and trailing metadata for an error. An unexpected one is logged."""
     reply = answer(error)
     text = words(error)
     retry = tuple((k, v) for k, v in reply.headers.items() if k == "retry-after")
