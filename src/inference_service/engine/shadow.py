@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference_service.core.errors import InferenceServiceError, Overloaded
+from inference_service.core.errors import InferenceServiceError
 from inference_service.core.requests import InferenceRequest, InferenceResponse
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import Tensors
-from inference_service.engine.interfaces import ModelHandle, ModelInfo, OnDone, Ticket
+from inference_service.engine.interfaces import ModelHandle, OnDone, Ticket
+from inference_service.engine.wrapping import WrappedModel
 
 MOST = 32
 """Copies that are under way: their inputs and answers are held in memory."""
@@ -48,7 +49,7 @@ class Comparison:
         )
 
 
-class Shadowed:
+class Shadowed(WrappedModel):
     """A version whose requests are mirrored to ``find()``; ``share`` in (0, 1] of them.
 
     ``find`` gives None where the shadow is not loaded.
@@ -58,21 +59,12 @@ class Shadowed:
         self, model: ModelHandle, find: Callable[[], ModelHandle | None], share: float,
         comparison: Comparison, tolerance: float = 1e-3,
     ) -> None:  # fmt: skip
-        self._model = model
+        super().__init__(model)
         self._find = find
         self._share = share
         self._due = 0.0
         self.comparison = comparison
         self._tolerance = tolerance
-
-    @property
-    def info(self) -> ModelInfo:
-        """See `ModelHandle.info`."""
-        return self._model.info
-
-    def refusal(self, deadline: float) -> Overloaded | None:
-        """See `ModelHandle.refusal`."""
-        return self._model.refusal(deadline)
 
     def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
         """See `ModelHandle.submit`."""

@@ -7,21 +7,18 @@ the order in which they are seen first.
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inference_service.core.errors import Overloaded
 from inference_service.core.requests import InferenceRequest, ModelRef
-from inference_service.core.tensors import BatchMode
 from inference_service.engine.interfaces import (
     Engine,
     ModelHandle,
-    ModelInfo,
-    ModelStatus,
     OnDone,
     Ticket,
 )
+from inference_service.engine.wrapping import WrappedEngine, WrappedModel, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -67,24 +64,15 @@ class TrafficRecorder:
             log.warning("the traffic recorder stops: %s", error)
 
 
-class _RecordedModel:
+class _RecordedModel(WrappedModel):
     """A model that notes each request before it passes it on."""
 
     def __init__(
         self, model: ModelHandle, recorder: TrafficRecorder, clock: Callable[[], float]
     ) -> None:
-        self._model = model
+        super().__init__(model)
         self._recorder = recorder
         self._clock = clock
-
-    @property
-    def info(self) -> ModelInfo:
-        """See `ModelHandle.info`."""
-        return self._model.info
-
-    def refusal(self, deadline: float) -> Overloaded | None:
-        """See `ModelHandle.refusal`."""
-        return self._model.refusal(deadline)
 
     def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
         """See `ModelHandle.submit`."""
@@ -92,7 +80,7 @@ class _RecordedModel:
         entry: dict[str, Any] = {
             "model": info.name,
             "time": round(now, 6),
-            "rows": _rows(info, request),
+            "rows": rows_of(info, request),
             "priority": request.priority.value,
         }
         if request.deadline != math.inf:
@@ -107,11 +95,11 @@ class _RecordedModel:
         return self._model.submit(request, on_done)
 
 
-class RecordingEngine:
+class RecordingEngine(WrappedEngine):
     """An engine that notes each request before it passes it on."""
 
     def __init__(self, engine: Engine, recorder: TrafficRecorder) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._recorder = recorder
 
     def resolve(self, model: ModelRef, client: str = "") -> ModelHandle:
@@ -119,34 +107,3 @@ class RecordingEngine:
         return _RecordedModel(
             self._engine.resolve(model, client), self._recorder, self._engine.clock
         )
-
-    def describe(self, model: ModelRef) -> ModelInfo:
-        """See `Engine.describe`."""
-        return self._engine.describe(model)
-
-    def statuses(self) -> Sequence[ModelStatus]:
-        """See `Engine.statuses`."""
-        return self._engine.statuses()
-
-    def models(self) -> Sequence[ModelInfo]:
-        """See `Engine.models`."""
-        return self._engine.models()
-
-    def queued(self) -> Mapping[ModelRef, int]:
-        """See `Engine.queued`."""
-        return self._engine.queued()
-
-    def explain(self, model: ModelRef) -> Mapping[str, Any]:
-        """See `Engine.explain`."""
-        return self._engine.explain(model)
-
-    def clock(self) -> float:
-        """See `Engine.clock`."""
-        return self._engine.clock()
-
-
-def _rows(info: ModelInfo, request: InferenceRequest) -> int:
-    if info.signature.mode is BatchMode.WHOLE:
-        return 1
-    array = next(iter(request.inputs.values()), None)
-    return int(array.shape[0]) if array is not None and array.ndim else 1
