@@ -65,7 +65,7 @@ class Admission:
         self.bytes += size
 
     def leave(self, requests: int, size: int) -> None:
-        """So many requests that have entered are over, of ``size`` bytes together."""
+        """This many requests that have entered are over, of ``size`` bytes together."""
         self.requests -= requests
         self.bytes -= size
 

@@ -32,7 +32,7 @@ class Manager:
     """Loads versions one after the other, so that a start doesn't take all memory at once.
 
     A load that is not done within ``time_limit`` seconds has failed; after ``patience`` seconds the
-    next one begins beside it. It can't be broken off: its thread is left behind. ``budget`` bounds
+    next one begins beside it. It can't be stopped: its thread is left behind. ``budget`` bounds
     the memory of what is loaded (None: it is not bounded).
     """
 

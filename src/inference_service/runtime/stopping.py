@@ -25,7 +25,7 @@ class Stop:
             self._also()
 
     def also(self, action: Callable[[], None]) -> None:
-        """Do this, too, when it is broken off; at once if that has been. It may be done twice."""
+        """Do this, too, when it is stopped; at once if that has been. It may be done twice."""
         self._also = action
         if self.options.terminate:
             action()

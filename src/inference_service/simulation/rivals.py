@@ -80,7 +80,7 @@ class Fifo:
         decisions.drop.append(Drop(entry, DropReason.EXPIRED, dispatched=False))
 
     def wake_at(self, slots: int) -> float:
-        """When to decide again with so many free slots if nothing happens until then."""
+        """When to decide again with this many free slots if nothing happens until then."""
         return math.inf
 
     def ended(self, batch: Batch[Any], seconds: float, now: float) -> None:

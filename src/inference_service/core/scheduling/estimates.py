@@ -44,7 +44,7 @@ class Estimates(Generic[T]):
             self.recount(group)
 
     def grow(self, rows: int) -> None:
-        """The largest run has so many rows from now on."""
+        """The largest run has this many rows from now on."""
         self.max_batch_size, self._version = rows, -1
 
     def curve(self, row_elements: int = 0) -> list[float]:
@@ -69,14 +69,14 @@ class Estimates(Generic[T]):
         return self.cost.seconds(self.policy.padded(rows), row_elements)
 
     def work(self, rows: int, row_elements: int = 0) -> float:
-        """Seconds of service that so many rows need, in as many runs as it takes."""
+        """Seconds of service that this many rows need, in as many runs as it takes."""
         curve, most = self.curve(row_elements), self.max_batch_size
         if rows < most:
             return curve[rows] * self.cost.speed
         return (rows // most * curve[most] + curve[rows % most]) * self.cost.speed
 
     def drain(self, rows: int, row_elements: int = 0) -> float:
-        """Seconds until so many rows are done on all slots."""
+        """Seconds until this many rows are done on all slots."""
         runs = -(-rows // self.max_batch_size)
         return self.work(rows, row_elements) / max(min(self.slots, runs), 1)
 

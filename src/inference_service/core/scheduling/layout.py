@@ -1,4 +1,4 @@
-"""How a model uses the cores: so many runs at a time, each with so many threads.
+"""How a model uses the cores: a number of runs at a time, and the threads of each.
 
 One run on all cores answers a lone request soonest. Models that don't scale over cores answer more
 in all with a run on each (Packrat, ICML'25: 1.4 to 1.8 times). Which of both a model should use is
@@ -102,7 +102,7 @@ class LayoutChoice:
         return True
 
     def _drain(self, index: int, rows: int, most: int) -> float:
-        """Seconds until so many rows are done, spread over the layout's instances."""
+        """Seconds until this many rows are done, spread over the layout's instances."""
         full, rest = divmod(-(-rows // self.layouts[index].instances), most)
         cost = self.costs[index]
         return full * cost.seconds(most) + (cost.seconds(rest) if rest else 0.0)

@@ -82,7 +82,7 @@ class EntryList(Generic[T]):
                 yield entry
 
     def nearest(self, most: int, after: float = -math.inf) -> list[Entry[T]]:
-        """Up to so many entries, the nearest first, of those whose key is at least ``after``."""
+        """Up to this many entries, the nearest first, of those whose key is at least ``after``."""
         records, first = self._records, self._start
         if after > -math.inf:
             first = bisect_left(records, (after, 0), lo=first)
@@ -94,7 +94,7 @@ class EntryList(Generic[T]):
         return found
 
     def latest(self, most: int) -> list[Entry[T]]:
-        """Up to so many entries, the latest first."""
+        """Up to this many entries, the latest first."""
         records, stop = self._records, len(self._records)
         found: list[Entry[T]] = []
         while stop > self._start and len(found) < most:
@@ -140,7 +140,7 @@ class Expiries(Generic[T]):
         return records[start][0] if start < len(records) else math.inf
 
     def compact(self, live: int) -> None:
-        """Forget what has ended once that is the most; so many have not ended."""
+        """Forget what has ended once that is the most; ``live`` have not ended."""
         if len(self._records) > _COMPACT_AT + 2 * live:
             ended = EntryState.ENDED
             self._records = [r for r in self._records[self._start :] if r[2].state is not ended]
@@ -148,7 +148,7 @@ class Expiries(Generic[T]):
 
 
 def nearest(lists: Sequence[EntryList[T]], most: int) -> list[Entry[T]]:
-    """Up to so many entries of all lists, the nearest deadline first."""
+    """Up to this many entries of all lists, the nearest deadline first."""
     if len(lists) == 1:
         return lists[0].nearest(most)
     found = [entry for listed in lists for entry in listed.nearest(most)]

@@ -23,7 +23,7 @@ class Sizes:
         self._splits: dict[tuple[int, int], tuple[int, int]] = {}
 
     def limit(self, queued: int, row_elements: int) -> int:
-        """The most rows that a run should take of so many."""
+        """The most rows that a run should take of this many."""
         estimates = self._estimates
         self._decisions += 1
         if queued < 2:

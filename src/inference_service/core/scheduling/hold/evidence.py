@@ -33,7 +33,7 @@ class Returns:
         self._gap = 0.0  # seconds between the requests that follow, smoothed
 
     def answered(self, requests: int, now: float) -> None:
-        """So many requests have been answered now."""
+        """This many requests have been answered now."""
         rate = self._policy.smoothing
         if self._answered:
             share = min(self._came / self._answered, 1.0)
@@ -45,7 +45,7 @@ class Returns:
         self._answered, self._came, self._last = requests, 0, now
 
     def came(self, requests: int, now: float) -> None:
-        """So many requests have arrived."""
+        """This many requests have arrived."""
         if self._came >= self._answered:
             return
         delay = now - self._last
@@ -91,12 +91,12 @@ class Population:
         self._ends = 0
 
     def came(self, requests: int, present: int) -> None:
-        """So many have arrived, and are among the ``present``."""
+        """This many have arrived, and are among the ``present``."""
         self.seen += requests
         self.clients = max(self.clients, present)
 
     def answered(self, present: int) -> None:
-        """A batch has ended; before that so many were queued or running."""
+        """A batch has ended; before that this many were queued or running."""
         self._present += present
         self._ends += 1
 
