@@ -207,6 +207,7 @@ async def test_a_service_leaves_the_process_as_it_is(settings: Settings) -> None
 
 
 def test_tuning_is_undone() -> None:
+    gc.unfreeze()  # Python 3.12 starts with frozen objects
     before = state_of_the_process()
     with tuned_process() as freeze:
         freeze()

@@ -28,11 +28,17 @@ def is_the_tone(found: NDArray[np.float32]) -> bool:
 
 
 def recorded(
-    container: str, codec: str, rate: int = 48_000, layout: str = "mono", seconds: float = 0.5
+    container: str,
+    codec: str,
+    rate: int = 48_000,
+    layout: str = "mono",
+    seconds: float = 0.5,
+    title: str = "",
 ) -> bytes:
     """A tone as FFmpeg writes it."""
     out = BytesIO()
     with av.open(out, "w", format=container) as target:
+        target.metadata["title"] = title
         stream: Any = target.add_stream(codec, rate=rate)
         stream.layout = layout
         samples = tone(seconds, rate)[None].repeat(2 if layout == "stereo" else 1, axis=0)
@@ -60,6 +66,13 @@ def test_what_browsers_and_phones_record_is_read(container: str, codec: str, lay
     found = audio.read_audio(recorded(container, codec, layout=layout), 16_000, 10)
     assert abs(len(found) - 8000) < 1600, "the codec's own delay at most"
     assert is_the_tone(found), "channels are averaged, not added"
+
+
+def test_a_title_that_is_not_utf8_does_not_matter() -> None:
+    titled = recorded("mp4", "aac", title="Grusse!")
+    assert titled.count(b"Grusse!") == 1
+    latin = titled.replace(b"Grusse!", "Gr\u00fc\u00dfe!!".encode("latin-1"))
+    assert is_the_tone(audio.read_audio(latin, 16_000, 10))
 
 
 def wav(samples: NDArray[np.float32], whole: int | None, length: int) -> bytes:

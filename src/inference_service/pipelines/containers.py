@@ -57,7 +57,7 @@ def read_container(data: bytes, kind: str, most_seconds: float) -> Sound:
     import av
 
     try:
-        container: Any = av.open(BytesIO(data), format=kind, metadata_errors="replace")
+        container: Any = av.open(BytesIO(data), format=kind, **_lenient(av))
     except (av.FFmpegError, ValueError) as error:
         raise _damaged(error) from error
     streams = container.streams.audio
@@ -91,6 +91,11 @@ def _blocks(container: Any, stream: Any, most: int) -> Iterator[NDArray[np.float
         raise _damaged(error) from error
     finally:
         container.close()
+
+
+def _lenient(av: Any) -> Any:
+    """Titles that are not UTF-8 are no reason to refuse. PyAV 19 reads them without the option."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def _damaged(error: Exception) -> InvalidInput:

@@ -28,7 +28,7 @@ def most_in_time(
     kept = len(cost) + 1  # rows of the table that are still needed: row k is at k % kept
     ends = np.full((kept, len(arrivals) + 2), math.inf)
     ends[0, 0] = -math.inf
-    lows, idle = [0] * kept, 0  # fewest left out, by row; the number left out by the state that is idle now
+    lows, idle = [0] * kept, 0  # fewest left out, by row, and if idle now
     for k, now in enumerate(arrivals, 1):
         low, high = min(lows), idle + 2
         row = ends[k % kept]

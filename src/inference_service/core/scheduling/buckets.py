@@ -25,8 +25,9 @@ def cheapest_cut(
 ) -> tuple[int, int] | None:
     """The range of lengths that should run with a row of length ``head``.
 
-    ``lengths`` are (length, rows) in rising order; ``seconds(rows, length)`` is the cost of so many
-    rows padded to that length, in as many runs as they need. None: all together, nothing is cut.
+    ``lengths`` are (length, rows) in rising order; ``seconds(rows, length)`` is the cost of that
+    number of rows padded to that length, in as many runs as they need. None: all together, nothing
+    is cut.
     """
     total = sum(rows for _, rows in lengths)
     longest = lengths[-1][0]
