@@ -12,6 +12,7 @@ from inference_service.platforms.settings import PlatformSettings
 from inference_service.settings import Settings, load_settings
 from tests.conftest import ROOT
 from tests.onnx_models import FLOAT, build, save
+from tests.security.test_access import KEYS
 from tests.support import asking, running
 
 
@@ -101,9 +102,12 @@ async def test_vertex_sends_health_checks_before_the_model_is_there(
 
 @pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/health/live"])
 async def test_probes_of_container_platforms_need_no_key(zoo: Path, path: str) -> None:
-    """Load balancers of ECS, Cloud Run, Container Apps, GKE, AKS and ACK send no credentials."""
-    async with running(Service(Settings(models=zoo / "doubler"))) as client:
-        assert (await client.get(path)).status_code == 200
+    """Load balancers of ECS, Cloud Run, Container Apps, GKE, AKS and ACK send no credentials; ACK's ALB
+    asks with HEAD."""
+    async with running(Service(KEYS.settings(zoo / "doubler"))) as client:
+        assert (await client.get("/models")).status_code == 401
+        for method in ("GET", "HEAD"):
+            assert (await client.request(method, path)).status_code == 200
 
 
 def test_cloud_runs_port_is_the_services(monkeypatch: pytest.MonkeyPatch) -> None:

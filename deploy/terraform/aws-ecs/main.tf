@@ -27,8 +27,11 @@ locals {
 data "aws_region" "current" {}
 
 resource "aws_cloudwatch_log_group" "this" {
+  #checkov:skip=CKV_AWS_158: encrypted with the service's own key unless kms_key_arn is set
+  #checkov:skip=CKV_AWS_338: how long logs are kept is the user's to choose
   name              = "/ecs/${var.name}"
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
 }
 
 # Roles ---------------------------------------------------------------------------------------------
@@ -141,6 +144,8 @@ resource "aws_vpc_security_group_egress_rule" "https" {
 }
 
 resource "aws_lb" "this" {
+  #checkov:skip=CKV_AWS_91: access logs need a bucket: access_logs_bucket
+  #checkov:skip=CKV_AWS_150: deletion_protection, which is on by default
   name                       = var.name
   internal                   = var.internal
   load_balancer_type         = "application"
@@ -148,6 +153,15 @@ resource "aws_lb" "this" {
   subnets                    = var.load_balancer_subnet_ids
   idle_timeout               = 60 # less than the service's keep_alive, 75
   drop_invalid_header_fields = true
+  enable_deletion_protection = var.deletion_protection
+
+  dynamic "access_logs" {
+    for_each = var.access_logs_bucket == null ? [] : [var.access_logs_bucket]
+    content {
+      bucket  = access_logs.value
+      enabled = true
+    }
+  }
 }
 
 resource "aws_lb_target_group" "this" {

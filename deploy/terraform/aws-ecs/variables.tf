@@ -108,3 +108,21 @@ variable "log_retention_days" {
   type        = number
   default     = 30
 }
+
+variable "kms_key_arn" {
+  description = "Key of KMS for the logs; null: encrypted with CloudWatch's own."
+  type        = string
+  default     = null
+}
+
+variable "access_logs_bucket" {
+  description = "Bucket for the load balancer's access logs; null: none are written."
+  type        = string
+  default     = null
+}
+
+variable "deletion_protection" {
+  description = "Whether the load balancer can't be deleted."
+  type        = bool
+  default     = true
+}
