@@ -52,6 +52,8 @@ class _Run:
     cores: int
     layout: int
     stop: Callable[[], None] | None = None
+    starting: bool = True
+    """The decision that starts it is being carried out."""
 
 
 class Worker:
@@ -264,9 +266,8 @@ class Worker:
             mismatch = RowsMismatch("it was queued to share a run")
             done(RunResult([mismatch] * len(parts), 0.0, runs=0, stopped=True))
             return
-        stop = self._runner.start(job, done)
-        if run in self._running:
-            run.stop = stop
+        run.stop = self._runner.start(job, done)
+        run.starting = False
 
     def _completed(self, run: _Run, result: RunResult) -> None:
         batch = run.batch
@@ -292,7 +293,8 @@ class Worker:
         cold = self._shapes.is_new(padded, batch.row_elements, batch.length)
         self._note(_record(batch, result, self.info, cold=cold, ended_before=ended_before))
         self._answers.call_back(self.info.ref)
-        self._dispatcher.mark(self)
+        if not run.starting:  # else the decision goes on by itself
+            self._dispatcher.mark(self)
 
     def _unoccupied(self) -> bool:
         return not self.scheduler.rows and not self._dispatcher.busy

@@ -267,6 +267,10 @@ class Exchange:
         """The clock of deadlines."""
         return self._engine.clock()
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See `Engine.soon`."""
+        self._engine.soon(callback)
+
 
 class Flight:
     """A request between `Exchange.begin` and its answer."""

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inference_service.core.errors import InferenceServiceError
 from inference_service.core.requests import InferenceRequest
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EMPTY: Any = None
 _LONE_FROM = 8
 """Requests from one connection, none from others between them, after which its client is alone."""
 
@@ -59,7 +58,6 @@ class Desk:
         self._settled: list[HotRequest] = []
         self._last: object = None  # the connection of the last request
         self._streak = 0  # requests from it, one after the other
-        self._loop: asyncio.AbstractEventLoop = _EMPTY
 
     def forget(self) -> None:
         """The paths have changed."""
@@ -164,9 +162,7 @@ class Desk:
     def settle(self, request: HotRequest) -> None:
         """It has an answer, or an error. It is written in this turn of the event loop."""
         if not self._settled:
-            if self._loop is _EMPTY:
-                self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._flush)
+            request.hot.target.edge.exchange.soon(self._flush)
         self._settled.append(request)
 
     def _flush(self) -> None:
@@ -257,7 +253,7 @@ class Desk:
                 self.tell(request, error)  # type: ignore[arg-type]  # threads raise no other
             request.connection.send_answers()
 
-        self._loop.run_in_executor(None, work).add_done_callback(done)
+        asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(done)
 
     def tell(self, request: HotRequest, error: Exception) -> None:
         """The client is told of an error."""
