@@ -95,6 +95,7 @@ class Exchange:
         outcome_of: Callable[[Exception], str], *, teller: Teller | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
+        self.clock, self.soon = engine.clock, engine.soon  # see `Engine`
         self._admission = admission
         self._observer = observer
         self._request_timeout = request_timeout
@@ -262,14 +263,6 @@ class Exchange:
             [request.encode for request in requests],
         )  # fmt: skip
         self._observer.answered(answered)
-
-    def clock(self) -> float:
-        """The clock of deadlines."""
-        return self._engine.clock()
-
-    def soon(self, callback: Callable[[], None]) -> None:
-        """See `Engine.soon`."""
-        self._engine.soon(callback)
 
 
 class Flight:

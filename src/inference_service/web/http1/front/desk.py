@@ -64,8 +64,8 @@ class Desk:
         self._table.forget()
         self.heads.forget()
 
-    def learn(self, head: bytes) -> HotHead | None:
-        """What a head means that `heads` doesn't hold; None: it is for the ASGI way."""
+    def learn(self, head: bytes) -> tuple[HotHead, str] | None:
+        """What a head means that `heads` doesn't hold (see `Heads.learn`)."""
         try:
             return self.heads.learn(head)
         except Exception:  # the other way answers, whatever is wrong here
