@@ -1,7 +1,7 @@
 """The same inference asked over each transport, in process, of an engine that writes it down."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import httpx
@@ -100,6 +100,9 @@ class StubEngine:
 
     def clock(self) -> float:
         return NOW
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
 
     def refusal(self, deadline: float) -> Overloaded | None:
         self._refusal_deadline = deadline

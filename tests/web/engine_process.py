@@ -8,7 +8,7 @@ import asyncio
 import pickle
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,9 @@ class RemoteEngine:
     def clock(self) -> float:
         """Monotonic time is one for all processes of a machine."""
         return asyncio.get_running_loop().time()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
 
     def close(self) -> None:
         self._listener.cancel()

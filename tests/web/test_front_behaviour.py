@@ -206,3 +206,14 @@ async def test_answers_go_out_even_if_they_can_not_be_counted(
     _, transport = site.quick.open()
     transport.protocol.data_received(3 * HOT)
     assert statuses(await answered(site, transport, 3)) == 3 * [b"200"]
+
+
+async def test_a_batch_that_runs_on_the_event_loop_is_answered_in_the_same_turn(
+    site: Site,
+) -> None:
+    connections = [site.quick.open() for _ in range(3)]
+    for connection, _ in connections:
+        connection.data_received(HOT)
+    await asyncio.sleep(0)  # the decision, the run, and the answers
+    assert [statuses(transport.sent) for _, transport in connections] == 3 * [[b"200"]]
+    assert all(b'desc="3 rows"' in transport.sent for _, transport in connections)

@@ -40,5 +40,10 @@ def split(outputs: Tensors, counts: Sequence[int]) -> list[Tensors]:
             )
     if len(counts) == 1:
         return [outputs]
-    ends = np.cumsum(counts).tolist()
-    return [take(outputs, stop - count, stop) for count, stop in zip(counts, ends, strict=True)]
+    parts: list[Tensors] = []
+    start = 0
+    for count in counts:
+        stop = start + count
+        parts.append({name: array[start:stop] for name, array in outputs.items()})  # as `take`
+        start = stop
+    return parts

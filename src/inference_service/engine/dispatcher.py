@@ -1,10 +1,13 @@
 """One set of slots for all models: which model runs next on the cores that are free."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Queueing(Protocol):
@@ -58,6 +61,8 @@ class Dispatcher:
         self._shares: dict[Queueing, _Share] = {}
         self._marked: dict[Queueing, None] = {}
         self._waiting: dict[Queueing, None] = {}
+        self._deciding = False
+        self._after: list[Callable[[], None]] = []
 
     def mark(self, model: Queueing) -> None:
         """Something has changed for this model."""
@@ -66,6 +71,13 @@ class Dispatcher:
                 self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._dispatch)
         self._marked[model] = None
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See `Engine.soon`."""
+        if self._deciding:
+            self._after.append(callback)
+        else:
+            asyncio.get_running_loop().call_soon(callback)
 
     @property
     def busy(self) -> bool:
@@ -86,6 +98,19 @@ class Dispatcher:
         self._shares.pop(model, None)
 
     def _dispatch(self) -> None:
+        self._deciding = True
+        try:
+            self._decide()
+        finally:
+            self._deciding = False
+            after, self._after = self._after, []
+            for callback in after:
+                try:
+                    callback()
+                except Exception:  # the others are called all the same
+                    log.exception("what follows a decision has failed")
+
+    def _decide(self) -> None:
         now = self.clock()
         marked, self._marked = self._marked, {}
         for model in marked:

@@ -39,6 +39,7 @@ class LocalEngine:
 
     def __init__(self, clock: Clock = time.monotonic, cores: float = math.inf) -> None:
         self.dispatcher = Dispatcher(clock, cores)
+        self.clock, self.soon = clock, self.dispatcher.soon  # see `Engine`
         self._workers: dict[str, dict[int, Worker]] = {}
         self._statuses: dict[str, dict[int, ModelStatus]] = {}
         self._sleeping: dict[str, dict[int, Sleeping]] = {}
@@ -105,10 +106,6 @@ class LocalEngine:
         if worker is None:
             raise ModelNotReady(f"model {info.ref} is {ASLEEP}")
         return explained(worker, self.clock())
-
-    def clock(self) -> float:
-        """See `Engine.clock`."""
-        return self.dispatcher.clock()
 
     def workers(self) -> Iterator[Worker]:
         """Every worker, by name and version."""

@@ -249,6 +249,13 @@ class Engine(Protocol):
     def clock(self) -> float:
         """The clock of deadlines: monotonic, in seconds."""
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call it on the event loop once what the engine is doing now has been done.
+
+        So what is collected in an ``on_done`` is used once for a whole batch. At the latest it is
+        called in the next turn of the event loop. It must not raise.
+        """
+
 
 class RequestRecord(NamedTuple):
     """One finished request. (A tuple, as it is made for every one.)

@@ -63,18 +63,15 @@ class Reply:
             self._answers.withdraw(self)
         self.inputs, self.entry = _NOTHING, None  # the entry may outlive the request
 
-    def deliver(self, start: int, rows: int, outcome: Outcome, timing: Timing) -> None:
-        """The outcome for rows ``start`` to ``start + rows``."""
+    def deliver(self, start: int, rows: int, outputs: Tensors, timing: Timing) -> None:
+        """The answer to rows ``start`` to ``start + rows``."""
         if self.settled:
-            return
-        if isinstance(outcome, Exception):
-            self.fail(outcome)
             return
         self._missing -= rows
         if self._missing == 0 and self._chunks is None:
             self.timing = timing
             self.settled = True
-            self.result = outcome
+            self.result = outputs
             self._answers.settled.append(self)
             return
         known = self.timing
@@ -84,7 +81,7 @@ class Reply:
             batch_rows=max(known.batch_rows, timing.batch_rows),
         )
         chunks = self._chunks = self._chunks or {}
-        chunks[start] = rows, outcome
+        chunks[start] = rows, outputs
         if self._missing == 0:
             counts, parts = zip(*(chunks[i] for i in sorted(chunks)), strict=True)
             try:

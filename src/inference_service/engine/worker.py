@@ -14,7 +14,7 @@ from inference_service.core.errors import (
 )
 from inference_service.core.requests import InferenceRequest, InferenceResponse, Timing
 from inference_service.core.scheduling.buckets import padding_waste
-from inference_service.core.scheduling.entries import Batch, Drop, DropReason, Entry
+from inference_service.core.scheduling.entries import Batch, Drop, DropReason, Entry, EntryState
 from inference_service.core.scheduling.layout import LayoutChoice
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.tensors import BatchMode, Tensors
@@ -52,6 +52,8 @@ class _Run:
     cores: int
     layout: int
     stop: Callable[[], None] | None = None
+    starting: bool = True
+    """The decision that starts it is being carried out."""
 
 
 class Worker:
@@ -249,8 +251,7 @@ class Worker:
 
     def _start(self, batch: Batch[Reply]) -> None:
         cores = self.cores
-        parts = [_rows_of(entry.item, start, stop, entry.rows)
-                 for entry, start, stop in batch.parts]  # fmt: skip
+        parts = _parts_of(batch)
         first = batch.parts[0].entry.item
         job = Job(parts, first.outputs, self.layouts.layout.threads, batch.length, first.alone)
         run = _Run(batch, job, cores, self.layouts.index)
@@ -264,35 +265,37 @@ class Worker:
             mismatch = RowsMismatch("it was queued to share a run")
             done(RunResult([mismatch] * len(parts), 0.0, runs=0, stopped=True))
             return
-        stop = self._runner.start(job, done)
-        if run in self._running:
-            run.stop = stop
+        run.stop = self._runner.start(job, done)
+        run.starting = False
 
     def _completed(self, run: _Run, result: RunResult) -> None:
         batch = run.batch
         self._running.remove(run)
         self._dispatcher.gave_back(run.cores)
-        ended_before = 0
+        ended_before, ended = 0, EntryState.ENDED
+        started, seconds, rows = batch.started, result.seconds, batch.rows
         for (entry, start, stop), outcome in zip(batch.parts, result.outcomes, strict=True):
-            if entry.ended:
+            if entry.state is ended:
                 ended_before += stop - start
-                continue
-            timing = Timing(batch.started - entry.arrival, result.seconds, batch.rows)
-            entry.item.deliver(start, stop - start, outcome, timing)
-            if isinstance(outcome, Exception):  # its other rows need not run any more
+            elif isinstance(outcome, Exception):  # its other rows need not run any more
+                entry.item.fail(outcome)
                 self.scheduler.finish(entry)
+            else:
+                timing = Timing(started - entry.arrival, seconds, rows)
+                entry.item.deliver(start, stop - start, outcome, timing)
         learn = result.runs == 1 and not result.stopped and run.layout == self.layouts.index
         now = self.used_at = self._dispatcher.clock()
         self.scheduler.ended(batch, result.seconds, now, learn=learn)
         auditor = self._auditor
         if auditor is not None and now >= auditor.due and len(batch.parts) > 1:
-            rows = [stop - start for _, start, stop in batch.parts]
-            auditor.take(run.job, list(result.outcomes), rows)
+            counts = [stop - start for _, start, stop in batch.parts]
+            auditor.take(run.job, list(result.outcomes), counts)
         padded = self.info.policy.padded(batch.rows)
         cold = self._shapes.is_new(padded, batch.row_elements, batch.length)
         self._note(_record(batch, result, self.info, cold=cold, ended_before=ended_before))
         self._answers.call_back(self.info.ref)
-        self._dispatcher.mark(self)
+        if not run.starting:  # else the decision goes on by itself
+            self._dispatcher.mark(self)
 
     def _unoccupied(self) -> bool:
         return not self.scheduler.rows and not self._dispatcher.busy
@@ -320,9 +323,13 @@ def _warm_shapes(layouts: LayoutChoice, keys: BatchKeys) -> Shapes:
     )
 
 
-def _rows_of(reply: Reply, start: int, stop: int, rows: int) -> Tensors:
-    whole = stop - start == rows
-    return reply.inputs if whole else reply.layout.take(reply.inputs, start, stop)
+def _parts_of(batch: Batch[Reply]) -> list[Tensors]:
+    return [
+        entry.item.inputs
+        if stop - start == entry.rows
+        else entry.item.layout.take(entry.item.inputs, start, stop)
+        for entry, start, stop in batch.parts
+    ]
 
 
 def _record(

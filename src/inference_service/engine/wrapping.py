@@ -1,6 +1,6 @@
 """An engine and a model that pass everything on: what adds a duty overrides the part it adds to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inference_service.core.errors import Overloaded
@@ -69,6 +69,10 @@ class WrappedEngine:
     def clock(self) -> float:
         """See `Engine.clock`."""
         return self._engine.clock()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See `Engine.soon`."""
+        self._engine.soon(callback)
 
 
 def rows_of(info: ModelInfo, request: InferenceRequest) -> int:

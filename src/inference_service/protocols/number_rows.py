@@ -15,7 +15,10 @@ from inference_service.protocols.json_values import FEW_NUMBERS, SQUARES, cast
 
 ReadNumbers: TypeAlias = Callable[[list[Any]], Array | None]
 
-_EXACT = 2.0**106
+_EXACT = 2.0**105
+"""A bound of the squares of integers that doubles hold exactly, and half of it for rounding."""
+_LETTERS = {DType.FP32: "f", DType.FP64: "d"}
+"""Of `struct`, in the machine's own form, which gives infinity where a number is too large."""
 _DOUBLE = np.dtype(np.float64)
 _U, _L = b"ul"
 
@@ -72,23 +75,26 @@ def _reader(dtype: DType, shape: Shape) -> ReadNumbers:
 
 
 def _row_reader(dtype: DType, rest: tuple[int | None, ...]) -> Callable[[Any], Array | None] | None:
-    """A reader of one row, in two thirds of numpy's time: struct makes doubles of the numbers.
+    """A reader of one row, in two thirds of numpy's time: struct makes the type's numbers of them.
 
     numpy makes int64 of integers alone, and casts those. Up to 2**53 both ways give the same, as
-    doubles hold them exactly: the sum of squares tells that all are below.
+    doubles hold them exactly: the sum of squares tells that all are below. What is too large for
+    the type is infinite in it. The array can't be written to.
     """
     length = rest[0] if len(rest) == 1 else None
-    if not length or length > FEW_NUMBERS:
+    letter = _LETTERS.get(dtype)
+    if not length or length > FEW_NUMBERS or letter is None:
         return None
-    pack, target, most = struct.Struct(f"{length}d").pack, dtype.numpy, min(SQUARES[dtype], _EXACT)
+    pack, target = struct.Struct(f"{length}{letter}").pack, dtype.numpy
 
     def read(row: Any) -> Array | None:
         if type(row) is not list or len(row) != length:
             return None
         try:
-            raw = np.frombuffer(pack(*row))
+            raw = np.frombuffer(pack(*row), target)
         except (struct.error, OverflowError):  # not numbers
             return None
-        return raw.astype(target).reshape(1, length) if np.vdot(raw, raw) < most else None
+        # The method `dot` would warn of an overflow.
+        return raw.reshape(1, length) if np.vdot(raw, raw) < _EXACT else None
 
     return read

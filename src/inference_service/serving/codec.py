@@ -90,3 +90,11 @@ class Codec:
     off_loop_from: int = DECODE_OFF_LOOP_FROM
     heavy: Callable[[Any, ModelInfo], bool] | None = None
     quick: "Quick" = no_quick
+
+
+def encodes_off_loop(outputs: Tensors) -> bool:
+    """Whether an answer is so large that it is encoded in a thread."""
+    size = 0
+    for array in outputs.values():  # sum() of a generator takes twice as long
+        size += array.nbytes
+    return size >= ENCODE_OFF_LOOP_FROM

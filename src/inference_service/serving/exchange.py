@@ -32,7 +32,6 @@ from inference_service.core.admission import Admission, Permit
 from inference_service.core.decoding import Decoders, Decoding, Here
 from inference_service.core.errors import DeadlineExceeded, Unavailable
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
-from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import (
     AnsweredRequests,
     Engine,
@@ -40,7 +39,7 @@ from inference_service.engine.interfaces import (
     RequestRecord,
     Ticket,
 )
-from inference_service.serving.codec import ENCODE_OFF_LOOP_FROM, Call, Codec, Content, Head
+from inference_service.serving.codec import Call, Codec, Content, Head, encodes_off_loop
 from inference_service.serving.request import Request
 from inference_service.serving.request_ids import new_id
 
@@ -95,6 +94,7 @@ class Exchange:
         outcome_of: Callable[[Exception], str], *, teller: Teller | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
+        self.clock, self.soon = engine.clock, engine.soon  # see `Engine`
         self._admission = admission
         self._observer = observer
         self._request_timeout = request_timeout
@@ -130,9 +130,7 @@ class Exchange:
             request.limit = min(self._request_timeout, head.timeout)
             request.deadline = self._engine.clock() + request.limit
         if request.model is not None:
-            refusal = request.model.refusal(request.deadline)
-            if refusal is not None:
-                raise refusal
+            self.check_load(request)
 
     def check_load(self, request: Request) -> None:
         """The early refusal, for a request whose model the body names. Raises Overloaded."""
@@ -145,11 +143,20 @@ class Exchange:
         request.permit = self._admission.permit(size).__enter__()
         request.size = size
 
-    def enter(self, request: Request, size: int) -> None:
-        """The same without an object, for requests that are `answered` together."""
+    def enter(self, request: Request, ref: ModelRef, client: str, size: int) -> None:
+        """`resolve`, `admit` and a permit without an object, for requests that are `answered`
+        together; its ``head`` is there. Raises what these raise: `resolve`, if it has no model."""
+        model = request.model = self._engine.resolve(ref, client)
+        info, timeout = model.info, request.head.timeout
+        request.model_name, request.version = info.name, str(info.version)
+        if timeout is not None:
+            request.limit = min(self._request_timeout, timeout)
+            request.deadline = self.clock() + request.limit
+        refusal = model.refusal(request.deadline)
+        if refusal is not None:
+            raise refusal
         self._admission.enter(size)
-        request.size = size
-        request.entered = True
+        request.size, request.entered = size, True
 
     def leave(self, request: Request) -> None:
         """It isn't served here after all; no record is written."""
@@ -263,10 +270,6 @@ class Exchange:
         )  # fmt: skip
         self._observer.answered(answered)
 
-    def clock(self) -> float:
-        """The clock of deadlines."""
-        return self._engine.clock()
-
 
 class Flight:
     """A request between `Exchange.begin` and its answer."""
@@ -367,7 +370,7 @@ class Flight:
         self._begun = perf_counter()
         try:
             outputs = request.model.info.transforms.postprocess(answer.outputs)
-            if _size(outputs) >= ENCODE_OFF_LOOP_FROM:
+            if encodes_off_loop(outputs):
                 self._off_loop(self._succeed, self._call.encode, outputs)
                 return
             encoded = self._call.encode(outputs)
@@ -390,10 +393,3 @@ class Flight:
         self._exchange.fail(self._request, error)
         if on_done is not None:
             on_done(error)
-
-
-def _size(outputs: Tensors) -> int:
-    size = 0
-    for array in outputs.values():  # sum() of a generator takes twice as long
-        size += array.nbytes
-    return size

@@ -34,8 +34,8 @@ class Admission(Generic[T]):
     def __init__(self, estimates: Estimates[T]) -> None:
         self._estimates = estimates
 
-    def check(self, entry: Entry[T], row_elements: int, now: float, *, large: bool) -> None:
-        """Raise Overloaded where the entry is refused."""
+    def check(self, entry: Entry[T], row_elements: int, now: float, own: float) -> None:
+        """Raise Overloaded where the entry is refused. ``own`` is a best-effort entry's work."""
         estimates = self._estimates
         limit, queued = estimates.policy.max_queue_rows, estimates.queue.rows
         if not queued and not estimates.running:
@@ -48,7 +48,10 @@ class Admission(Generic[T]):
             )
         if entry.deadline == math.inf:
             bound = estimates.policy.wait_bounds[entry.rank] * (entry.expires_at - now)
-            self._check_wait(entry, 0 if large else entry.rows, row_elements, now, bound)
+            residual = estimates.residual(now)
+            wait = residual + (estimates.queued_seconds + own) / estimates.slots
+            if wait > bound:  # it may still get there sooner than others
+                self._check_share(entry, residual, wait, bound)
         else:
             self._check_end(entry.rows, row_elements, now, entry.deadline)
 
@@ -94,20 +97,14 @@ class Admission(Generic[T]):
             retry_after=max(seconds - left, 0.0) + estimates.seconds(estimates.max_batch_size),
         )
 
-    def _check_wait(
-        self, entry: Entry[T], own: int, row_elements: int, now: float, bound: float
-    ) -> None:
-        """The wait of a best-effort entry is within the bound: what all queued work takes, or less
-        where its flow's fair share gets there sooner.
+    def _check_share(self, entry: Entry[T], residual: float, wait: float, bound: float) -> None:
+        """The wait of a best-effort entry is within the bound: what all queued work takes, which
+        is ``wait``, or less where its flow's fair share gets there sooner.
 
-        A request larger than a batch is judged by what is ahead of it alone: ``own`` is 0.
+        A request larger than a batch is judged by what is ahead of it alone.
         """
         estimates, queue = self._estimates, self._estimates.queue
-        residual = estimates.residual(now)
-        total = estimates.queued_seconds + (estimates.work(own, row_elements) if own else 0.0)
-        wait = residual + total / estimates.slots
-        if wait <= bound:
-            return
+        own = 0 if entry.rows > estimates.max_batch_size else entry.rows
         rank, (rows, weight) = entry.rank, queue.flow_rows(entry.client, entry.key)
         weights = estimates.policy.weights
         others = queue.weight - weight

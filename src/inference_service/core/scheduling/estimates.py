@@ -5,7 +5,7 @@ margin: that is for the choice of a deadline batch alone. What is derived from t
 until they change, as it is asked for every request.
 """
 
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from inference_service.core.scheduling.cost import CostModel
 from inference_service.core.scheduling.entries import Batch, Entry
@@ -15,6 +15,20 @@ from inference_service.core.scheduling.queue import Group, Queue
 T = TypeVar("T")
 
 _MEAN_ROW_RATE = 0.1
+_MOST_TERMS = 1024
+
+
+class Terms(NamedTuple):
+    """What best-effort requests of so many rows are queued with. Times are in seconds.
+
+    ``deadline``: that they have by default, from now. ``unit``: service that a row is charged with
+    in the fair queue. ``work``: service that all rows need; those of one request larger than a
+    batch count as 0, as it is judged by what is ahead of it alone.
+    """
+
+    deadline: float
+    unit: float
+    work: float
 
 
 class Estimates(Generic[T]):
@@ -34,7 +48,7 @@ class Estimates(Generic[T]):
         """Mean seconds a row in the latest runs; 0: none has ended yet."""
         self._version = -1  # of the costs that these were derived from:
         self._curves: dict[int, list[float]] = {}
-        self._units: dict[int, float] = {}
+        self._terms: dict[tuple[int, int], Terms] = {}
         self._base = 0.0
 
     def use(self, cost: CostModel, slots: int) -> None:
@@ -70,7 +84,11 @@ class Estimates(Generic[T]):
 
     def work(self, rows: int, row_elements: int = 0) -> float:
         """Seconds of service that this many rows need, in as many runs as it takes."""
-        curve, most = self.curve(row_elements), self.max_batch_size
+        # As `curve`, which is asked twice for every request.
+        curve = self._curves.get(row_elements) if self._version == self.cost.version else None
+        if curve is None:
+            curve = self.curve(row_elements)
+        most = self.max_batch_size
         if rows < most:
             return curve[rows] * self.cost.speed
         return (rows // most * curve[most] + curve[rows % most]) * self.cost.speed
@@ -85,15 +103,20 @@ class Estimates(Generic[T]):
         first = self.seconds(min(entry.left, self.max_batch_size), row_elements)
         return entry.deadline - max(self.drain(entry.left, row_elements) - first, 0.0)
 
-    def unit(self, row_elements: int = 0) -> float:
-        """Seconds of service that a row is charged with in the fair queue, at the usual speed."""
+    def terms(self, rows: int, row_elements: int = 0) -> Terms:
+        """The terms of best-effort requests of so many rows, at the usual speed."""
         if self._version != self.cost.version:
             self._renew()
-        unit = self._units.get(row_elements)
-        if unit is None:
+        terms = self._terms.get((rows, row_elements))
+        if terms is None:
             size = self.max_batch_size
-            unit = self._units[row_elements] = self.curve(row_elements)[size] / size or 1e-6
-        return unit
+            unit = self.curve(row_elements)[size] / size or 1e-6
+            own = 0.0 if rows > size else self.work(rows, row_elements)
+            if len(self._terms) >= _MOST_TERMS:
+                self._terms.clear()
+            terms = Terms(self.default_deadline(rows, row_elements), unit, own)
+            self._terms[rows, row_elements] = terms
+        return terms
 
     def default_deadline(self, rows: int = 0, row_elements: int = 0) -> float:
         """Seconds that a request without a deadline may take: 10 S(max) or 50 S(1), at least 2 s,
@@ -144,7 +167,7 @@ class Estimates(Generic[T]):
         """The costs have changed: forget what was derived from them."""
         self._version = self.cost.version
         self._curves.clear()
-        self._units.clear()
+        self._terms.clear()
         policy = self.policy
         if policy.default_deadline is None:
             # One base for all shapes, or rows that take longer would give way to short ones.

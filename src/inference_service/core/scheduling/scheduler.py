@@ -56,6 +56,7 @@ class Scheduler(Generic[T]):
         self._turns = Turns(self.estimates)
         self._expiries: Expiries[T] = Expiries()
         self._live = 0
+        self._fresh = 0  # requests that have come since the last decision
 
     @property
     def rows(self) -> int:
@@ -85,26 +86,28 @@ class Scheduler(Generic[T]):
         entry.arrival = now
         if entry.length:
             size *= quantised(entry.length)
-        large = rows > estimates.max_batch_size
+        large, own = rows > estimates.max_batch_size, 0.0
         if entry.deadline == math.inf:
-            entry.expires_at = now + estimates.default_deadline(rows, size)
-            entry.unit = estimates.unit(size)
+            seconds, entry.unit, own = estimates.terms(rows, size)
+            entry.expires_at = now + seconds
         elif large:
             entry.order_key = estimates.due(entry, size)
-        self.admission.check(entry, size, now, large=large)
+        self.admission.check(entry, size, now, own)
         group = self.queue.add(entry, large=large)
         if entry.length:
             group.length = quantised(entry.length)
         estimates.recount(group)
         self._live += 1
-        self.hold.arrived()
+        self._fresh += 1
         self._expiries.add(entry)
 
     def decide(self, now: float, slots: int) -> Decisions[T]:
         """What to drop, what to run on the free slots, and when to decide again."""
         decisions: Decisions[T] = Decisions()
         self._expire(now, decisions.drop)
-        self.hold.decide(now, self._live)
+        fresh, self._fresh = self._fresh, 0
+        if fresh:
+            self.hold.arrived(fresh, now, self._live)
         while len(decisions.run) < slots and self.queue.rows:
             batch = self._next_batch(now, decisions.drop)
             if batch is None:

@@ -32,7 +32,6 @@ class Hold:
         self._since: float | None = None
         self.returns = Returns(policy)
         self._population = Population()
-        self._fresh = 0  # requests that have come since the last decision
         self._in_use = 0.0  # the limit outside of trials
         self._clients = 0  # that the hold is for
         self._trial: Trial | None = None
@@ -52,16 +51,10 @@ class Hold:
         """Whether a challenger is on trial."""
         return self._trial is not None
 
-    def arrived(self) -> None:
-        """A request has come; it counts at the next decision."""
-        self._fresh += 1
-
-    def decide(self, now: float, present: int) -> None:
-        """A decision is due; ``present`` requests are queued or running."""
-        fresh, self._fresh = self._fresh, 0
-        if fresh:
-            self._population.came(fresh, present)
-            self.returns.came(fresh, now)
+    def arrived(self, fresh: int, now: float, present: int) -> None:
+        """So many requests have come since the last decision; ``present`` are queued or running."""
+        self._population.came(fresh, present)
+        self.returns.came(fresh, now)
 
     def waits(self, queued: int, most: int, seconds: Seconds, now: float) -> bool:
         """Whether the slot waits for more than the ``queued`` rows; sets ``until``."""

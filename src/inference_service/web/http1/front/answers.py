@@ -36,12 +36,12 @@ class AnswerHeads:
         if self._state.default_headers is not self._rendered:
             self._render_defaults()
         body, content_type, more = content
-        if request.id:
-            more = ((b"x-request-id", request.id.encode()), *more)
+        extra = b"x-request-id: %b\r\n" % request.id.encode() if request.id else b""
+        if more:
+            extra += b"".join([b"%b: %b\r\n" % header for header in more])
         timing = request.timing
         if timing is not None and request.status == 200 and not (close or self.closing):
             queue, compute, rows = timing
-            extra = b"".join([b"%b: %b\r\n" % header for header in more]) if more else b""
             return (
                 b"%bcontent-type: %b\r\ncontent-length: %d\r\nserver-timing: decode;dur=%.3f, "
                 b'queue;dur=%.3f, compute;dur=%.3f, batch;desc="%d rows", total;dur=%.3f\r\n%b\r\n'
@@ -54,7 +54,7 @@ class AnswerHeads:
             self._defaults if last or not self.closing else self._open,
             b"content-type: %b\r\ncontent-length: %d\r\n" % (content_type, len(body)),
             b"server-timing: %b\r\n" % request.server_timing(),
-            *[b"%b: %b\r\n" % header for header in more],
+            extra,
         ]
         if close and not (last and self.closing):
             lines.append(b"connection: close\r\n")

@@ -22,7 +22,7 @@ from inference_service.core.errors import ShuttingDown
 from inference_service.web.http1.connection import HttpConnection
 from inference_service.web.http1.front.answers import AnswerHeads
 from inference_service.web.http1.front.desk import Desk
-from inference_service.web.http1.front.heads import LONGEST_HEAD, id_in
+from inference_service.web.http1.front.heads import LONGEST_HEAD, Template
 from inference_service.web.http1.front.request import HotRequest
 from inference_service.web.http1.front.table import HotHead
 from inference_service.web.http1.limits import MOST_PIPELINED, ConnectionLimits
@@ -63,6 +63,7 @@ class FrontConnection(HttpConnection):
         super().__init__(limits, config, server_state, app_state)
         self._desk = desk
         self._find = desk.heads.find
+        self._template: Template[HotHead] | None = None  # of the heads that come here
         self._answer_heads = AnswerHeads(server_state)
         self.waiting: deque[HotRequest] = deque()
         """Hot requests whose answers aren't written, in their order."""
@@ -200,9 +201,13 @@ class FrontConnection(HttpConnection):
                 return position
             end += len(_END)
             head = data[position:end]
-            hot = self._find(head) or self._desk.learn(head)
-            if hot is None:
-                return position
+            template = self._template
+            found = template.read(head) if template is not None else None
+            if found is None:
+                found = self._find(head) or self._learn(head)
+                if found is None:
+                    return position
+            hot, name = found
             stop = end + hot.length
             if stop > size:
                 return self._keep(data, position, stop, hot)
@@ -210,8 +215,7 @@ class FrontConnection(HttpConnection):
             request = self._desk.begin(self, hot, data[end:stop], lone=lone)
             if request is None:
                 return position
-            if hot.identified:
-                request.id = id_in(head)
+            request.id = name
             if not waiting:
                 self._start_turn()
             waiting.append(request)
@@ -219,6 +223,11 @@ class FrontConnection(HttpConnection):
                 self._desk.write((request,))
             position = stop
         return size
+
+    def _learn(self, head: bytes) -> tuple[HotHead, str] | None:
+        found = self._desk.learn(head)
+        self._template = self._desk.heads.template or self._template
+        return found
 
     def _start_turn(self) -> None:
         """A hot request is the first in work."""

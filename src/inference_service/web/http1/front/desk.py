@@ -10,11 +10,11 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inference_service.core.errors import InferenceServiceError
 from inference_service.core.requests import InferenceRequest
-from inference_service.serving.codec import ENCODE_OFF_LOOP_FROM, Content
+from inference_service.serving.codec import Content, encodes_off_loop
 from inference_service.serving.quick import Writer
 from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
 from inference_service.web.hot_paths import Target as Route
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EMPTY: Any = None
 _LONE_FROM = 8
 """Requests from one connection, none from others between them, after which its client is alone."""
 
@@ -56,18 +55,18 @@ class Desk:
         )
         self.begun = 0
         """Requests that have taken the shortcut."""
-        self._settled: list[HotRequest] = []
+        self.settled: list[HotRequest] = []
+        """Requests whose answers are to be written once the batch is over: see `settle`."""
         self._last: object = None  # the connection of the last request
         self._streak = 0  # requests from it, one after the other
-        self._loop: asyncio.AbstractEventLoop = _EMPTY
 
     def forget(self) -> None:
         """The paths have changed."""
         self._table.forget()
         self.heads.forget()
 
-    def learn(self, head: bytes) -> HotHead | None:
-        """What a head means that `heads` doesn't hold; None: it is for the ASGI way."""
+    def learn(self, head: bytes) -> tuple[HotHead, str] | None:
+        """What a head means that `heads` doesn't hold (see `Heads.learn`)."""
         try:
             return self.heads.learn(head)
         except Exception:  # the other way answers, whatever is wrong here
@@ -83,18 +82,12 @@ class Desk:
         lately, it is run at once where that is possible, and is then to be given to `write`.
         """
         request = HotRequest(self, connection, hot)
-        target = hot.target
+        target, client = hot.target, hot.client or connection.address
         exchange = target.edge.exchange
         try:
-            client = hot.client or connection.address
-            exchange.resolve(request, target.ref or target.find_ref(body), client)
-        except InferenceServiceError:
-            return None
-        try:
-            exchange.admit(request, hot.head)
-            exchange.enter(request, len(body))
+            exchange.enter(request, target.ref or target.find_ref(body), client, len(body))
             request.begun = begun = perf_counter()
-            inference = self._decoded(request, body)
+            inference = self._decoded(request, body, client)
             if inference is None:
                 exchange.leave(request)
                 return None
@@ -105,6 +98,8 @@ class Desk:
             if not (lone and self._streak > _LONE_FROM and self._run_at_once(request, inference)):
                 request.ticket = request.model.submit(inference, request.answered)
         except InferenceServiceError as error:
+            if request.model is None:
+                return None
             request.error = error
             self.settle(request)
         self.begun += 1
@@ -123,11 +118,10 @@ class Desk:
         request.at_once = True
         return True
 
-    def _decoded(self, request: HotRequest, body: bytes) -> InferenceRequest | None:
+    def _decoded(self, request: HotRequest, body: bytes, client: str) -> InferenceRequest | None:
         """None on any doubt: the protocol's own codec decides, and finds the words."""
         hot, info = request.hot, request.model.info
         target, head = hot.target, hot.head
-        client = hot.client or request.connection.address  # type: ignore[union-attr]
         quick = target.quick(info)
         try:
             found = quick(body, head) if quick is not None and hot.plain else None
@@ -163,14 +157,12 @@ class Desk:
 
     def settle(self, request: HotRequest) -> None:
         """It has an answer, or an error. It is written in this turn of the event loop."""
-        if not self._settled:
-            if self._loop is _EMPTY:
-                self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._flush)
-        self._settled.append(request)
+        if not self.settled:
+            request.hot.target.edge.exchange.soon(self._flush)
+        self.settled.append(request)
 
     def _flush(self) -> None:
-        settled, self._settled = self._settled, []
+        settled, self.settled = self.settled, []
         self.write(settled)
 
     def write(self, settled: Sequence[HotRequest]) -> None:
@@ -225,7 +217,7 @@ class Desk:
 
     def _encode(self, request: HotRequest) -> None:
         """Encode one answer: of a request without a writer, or one that can't go with others."""
-        if _size(request) >= ENCODE_OFF_LOOP_FROM:
+        if encodes_off_loop(request.outputs):
             self._encode_off_loop(request)
             return
         begun = perf_counter()
@@ -257,7 +249,7 @@ class Desk:
                 self.tell(request, error)  # type: ignore[arg-type]  # threads raise no other
             request.connection.send_answers()
 
-        self._loop.run_in_executor(None, work).add_done_callback(done)
+        asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(done)
 
     def tell(self, request: HotRequest, error: Exception) -> None:
         """The client is told of an error."""
@@ -291,10 +283,3 @@ def _packed(request: HotRequest, content: Content) -> Content:
         *content.headers, (b"content-encoding", encoding.encode()), (b"vary", b"Accept-Encoding"),
     )  # fmt: skip
     return Content(compressed(content.body, encoding), content.type, tuple(headers))
-
-
-def _size(request: HotRequest) -> int:
-    size = 0
-    for array in request.outputs.values():  # sum() of a generator takes twice as long
-        size += array.nbytes
-    return size

@@ -72,7 +72,11 @@ class HotRequest(Request):
             self.error = answer
         else:
             _, self.outputs, self.timing, self.rows = answer
-        self.desk.settle(self)
+        settled = self.desk.settled
+        if settled:  # as `settle` does it for all but the first
+            settled.append(self)
+        else:
+            self.desk.settle(self)
 
     def withdraw(self) -> None:
         """Take it out of the queue."""

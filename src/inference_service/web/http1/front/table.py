@@ -12,7 +12,6 @@ from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.serving.codec import Head
 from inference_service.serving.quick import QuickDecode
-from inference_service.serving.request_ids import HEADER
 from inference_service.web.body import check_length, read_head
 from inference_service.web.charset import is_utf8
 from inference_service.web.endpoint import InferenceEndpoint
@@ -21,7 +20,6 @@ from inference_service.web.http1.head import Headers, check_site
 from inference_service.web.http1.limits import ConnectionLimits
 from inference_service.web.http1.refusal import Refused
 
-_ID = HEADER.lower().encode()
 LARGEST_BODY = 64 * 1024
 """Bytes. A larger body takes long to read and to decode: ASGI adds nothing to that."""
 
@@ -71,22 +69,20 @@ class Target:
 
 
 class HotHead:
-    """All that a head says, once and for all.
+    """All that a head says, once and for all, but for a request's id.
 
     ``length`` is the body's in bytes. ``plain``: a `Quick` codec may be asked. ``client`` is the
-    client that a header names; "": the connection's address counts. ``identified``: the request has
-    an id, which isn't that of other requests with this head.
+    client that a header names; "": the connection's address counts.
     """
 
-    __slots__ = ("client", "head", "identified", "length", "plain", "target", "timeout")
+    __slots__ = ("client", "head", "length", "plain", "target", "timeout")
 
-    def __init__(self, target: Target, head: Head, length: int, *, identified: bool) -> None:
+    def __init__(self, target: Target, head: Head, length: int) -> None:
         self.target = target
         self.head = head
         self.length = length
         self.client = head.client
         self.timeout = head.timeout
-        self.identified = identified
         self.plain = head.non_finite is NonFinite.NULL
 
 
@@ -121,7 +117,7 @@ class Table:
                 return None
         except (InferenceServiceError, Refused):  # the other way finds the words
             return None
-        return HotHead(target, head, length, identified=_ID in dict(headers))
+        return HotHead(target, head, length)
 
     def _target(self, path: str) -> Target | None:
         found = self._routes.get(path)
