@@ -125,7 +125,7 @@ def test_findings_survive_being_written(tmp_path: Path) -> None:
 def test_what_is_damaged_is_made_again(damage: Any, tmp_path: Path) -> None:
     given = options(tmp_path)
     apart.load(given, nothing, BOUNDS)
-    (place,) = (tmp_path / "kept" / "models").iterdir()
+    (place,) = (tmp_path / "kept" / "findings").iterdir()
     damage(place)
     _, runner = apart.load(given, nothing, BOUNDS)
     assert answer(runner, {"x": np.ones((1, 1), np.float32)})["y"].tolist() == [[2.0]]
