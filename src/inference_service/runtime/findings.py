@@ -156,8 +156,8 @@ class FindingsCache:
     """One folder for each model file and way to load it. ``folder`` None: nothing is kept.
 
     It is not called ``models``: beside the cache there may be a repository of that name, which it
-    would fill and clear. ``graphs``: optimised graphs are kept, too. They gain nothing for one start, and a temporary
-    folder may lie in memory.
+    would fill and clear. ``graphs``: optimised graphs are kept, too. They gain nothing for one
+    start, and a temporary folder may lie in memory.
     """
 
     def __init__(self, folder: Path | None, *, graphs: bool = True) -> None:
