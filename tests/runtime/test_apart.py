@@ -197,7 +197,7 @@ def test_a_helper_beside_other_models_gives_way_in_its_session_too() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script], start_new_session=True, capture_output=True, text=True,
-        check=True,
+        check=True, timeout=60,
     )  # fmt: skip
     told = done.stdout.split()
     assert told[0] == "10"

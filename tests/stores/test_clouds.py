@@ -65,7 +65,7 @@ def s3_server() -> Iterator[str]:
     urlopen(Request(f"{url}/models", method="PUT"), timeout=30).close()
     yield url
     server.shutdown()
-    thread.join()
+    thread.join(30)
 
 
 @pytest.fixture(scope="module")
