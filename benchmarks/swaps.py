@@ -35,8 +35,10 @@ class Load:
         self.seconds: list[float] = []
         self.failed: list[str] = []
         self.wrong: list[str] = []
-        self.versions: set[int] = set()
+        self.newest = 0
         self.broken: set[int] = set()
+        self.took: list[float] = []
+        """Seconds from the copy of a good version to the first answer of it."""
 
     async def client(self) -> None:
         """Ask again and again on one connection."""
@@ -54,18 +56,22 @@ class Load:
                 continue
             answer = json.loads(body)
             version, factor = int(answer["model_version"]), answer["outputs"][0]["data"][0]
-            self.versions.add(version)
+            self.newest = max(self.newest, version)
             if version != factor or version in self.broken:
                 self.wrong.append(f"version {version} answered {factor}")
         writer.close()
 
-    async def current(self) -> int:
-        """The version of the last answers."""
-        seen = len(self.seconds)
-        self.versions.clear()
-        while len(self.seconds) < seen + 64:
-            await asyncio.sleep(0.01)
-        return max(self.versions)
+    async def refused(self, version: int) -> bool:
+        """Whether the repository index says why a version isn't served."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(
+            b"POST /v2/repository/index HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
+            b"content-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+        )
+        answer = await reader.read()
+        writer.close()
+        index = json.loads(answer.split(b"\r\n\r\n", 1)[1])
+        return any(one["version"] == str(version) and one["reason"] for one in index)
 
 
 def put(models: Path, version: int, *, broken: bool) -> None:
@@ -87,12 +93,15 @@ async def run(port: int, models: Path, clients: int, swaps: int) -> Load:
         if broken:
             load.broken.add(version)
         put(models, version, broken=broken)
-        if broken:
-            await asyncio.sleep(1.5)
-            continue
+        copied = time.perf_counter()
         async with asyncio.timeout(120):
-            while await load.current() != version:
-                await asyncio.sleep(0.05)
+            if broken:
+                while not await load.refused(version):
+                    await asyncio.sleep(0.05)
+                continue
+            while load.newest != version:
+                await asyncio.sleep(0.01)
+        load.took.append(time.perf_counter() - copied)
     load.stop = True
     await asyncio.gather(*tasks)
     return load
@@ -110,7 +119,7 @@ def main() -> None:
         environment = {
             **os.environ,
             "INFERENCE_SERVICE_REPOSITORY__WATCH_INTERVAL": "0.2",
-            "INFERENCE_SERVICE_RUNTIME__PROFILE_CACHE": place,
+            "INFERENCE_SERVICE_RUNTIME__PROFILE_CACHE": str(Path(place) / "cache"),
         }
         command = [sys.executable, "-m", "inference_service", "serve", str(models), "--port", "0"]
         server = subprocess.Popen(
@@ -131,7 +140,8 @@ def main() -> None:
     print(
         f"{given.swaps} versions ({len(load.broken)} broken), {given.clients} clients: "
         f"{len(load.seconds)} requests, {len(load.failed)} failed, {len(load.wrong)} wrong; "
-        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms; a new version answers "
+        f"{np.median(load.took):.1f} s after it was copied (longest {max(load.took):.1f} s)"
     )
     for text in [*load.failed[:5], *load.wrong[:5]]:
         print(text)

@@ -78,3 +78,19 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) 
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(InvalidSettings, match=r"can't read nowhere\.toml: No such file"):
         load_settings(Path("nowhere.toml"))
+
+
+@pytest.mark.parametrize(
+    ("cache", "fits"),
+    [("models", False), ("models/cache", False), ("models/.cache", True), (".", True), ("c", True)],
+)
+def test_the_cache_is_no_part_of_the_model_repository(
+    tmp_path: Path, cache: str, *, fits: bool
+) -> None:
+    """The optimised graphs that it keeps would be served as models."""
+    given = {"models": tmp_path / "models", "runtime": {"profile_cache": tmp_path / cache}}
+    if fits:
+        load_settings(None, **given)
+        return
+    with pytest.raises(InvalidSettings, match=r"profile_cache: .* lies in the model repository"):
+        load_settings(None, **given)

@@ -109,6 +109,21 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _cache_is_no_model(self) -> Self:
+        """What is kept there are models, too: they would be served, and kept again."""
+        cache = self.runtime.profile_cache
+        models = self.models.resolve()
+        if cache is None or not cache.resolve().is_relative_to(models):
+            return self
+        below = cache.resolve().relative_to(models).parts
+        if not any(part.startswith((".", "_")) for part in below):
+            raise ValueError(
+                f"runtime.profile_cache: {cache} lies in the model repository {self.models}, so "
+                "that what is kept would be served; expected a folder outside of it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _platforms_send_no_keys(self) -> Self:
         platforms = self.platforms
         if (platforms.sagemaker or platforms.vertex) and self.security.access_control:

@@ -52,6 +52,8 @@ from inference_service.settings import Settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_MOST_EARLIER = 3
+"""Versions that are tried at the start in the place of one that can't be loaded."""
 
 
 def entries(settings: Settings) -> Sequence[ModelEntry]:
@@ -121,17 +123,32 @@ def _sources(
     if not wanted:
         problem = "none of the versions that model.toml asks for is there"
         return [VersionSource(entry.name, max(entry.versions), _broken(problem))]
-    return [
-        VersionSource(
-            entry.name,
-            version,
-            partial(_load, settings, entry, version, beside),
-            [entry.manifest, entry.stamps.get(version)],
-            partial(_goldens, entry, version),
-            routing,
-        )
-        for version in sorted(wanted, reverse=True)
-    ]
+    policy = entry.manifest.versions
+    exact = promoted is not None or routing.weights or not isinstance(policy, Latest)
+    lower = [] if exact else [version for version in entry.versions if version < min(wanted)]
+    earlier: VersionSource | None = None
+    for version in sorted(lower)[-_MOST_EARLIER:]:
+        earlier = _source(settings, entry, version, earlier, beside=beside)
+    sources: list[VersionSource] = []
+    for version in sorted(wanted):
+        sources.append(_source(settings, entry, version, earlier, beside=beside))
+        earlier = None
+    return sources[::-1]
+
+
+def _source(
+    settings: Settings, entry: ModelEntry, version: int, earlier: VersionSource | None, *,
+    beside: bool,
+) -> VersionSource:  # fmt: skip
+    return VersionSource(
+        entry.name,
+        version,
+        partial(_load, settings, entry, version, beside),
+        [entry.manifest, entry.stamps.get(version)],
+        partial(_goldens, entry, version),
+        entry.manifest.routing(),
+        earlier,
+    )
 
 
 def _goldens(entry: ModelEntry, version: int, info: ModelInfo) -> Sequence[Golden]:

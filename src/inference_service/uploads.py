@@ -3,17 +3,12 @@
 import asyncio
 import hashlib
 import tempfile
-import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 from inference_service.core.errors import InvalidInput, InvalidModel, TooLarge
 from inference_service.importing.publish import MODEL, Files, check_free, publish
 from inference_service.repository.layout import is_name
-
-_PREFIX = ".upload-"
-_DAY = 86_400
 
 
 async def write_version(
@@ -22,7 +17,8 @@ async def write_version(
     """Stream the content to disk, check it, and let it show in one rename; returns its SHA-256.
 
     ``digest`` is the one that is expected ("": any), ``most`` the bytes that are accepted. Raises
-    InvalidInput or TooLarge; nothing is left then. What a kill leaves is removed after a day.
+    InvalidInput or TooLarge; nothing is left then, nor after a kill: the file has no name until it
+    is checked.
     """
     if not is_name(name):
         raise InvalidInput("this can't be a model's name, which stands in paths")
@@ -31,9 +27,8 @@ async def write_version(
         await asyncio.to_thread(check_free, folder, version)
     except InvalidModel as error:
         raise InvalidInput(str(error).replace(f"{models}/", "")) from None
-    await asyncio.to_thread(_remove_leftovers, models)
     total, size = hashlib.sha256(), 0
-    with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=models) as file:
+    with tempfile.TemporaryFile(dir=models) as file:
         async for chunk in chunks:
             size += len(chunk)
             if size > most:
@@ -46,16 +41,9 @@ async def write_version(
             raise InvalidInput("the body is empty: expected the model.onnx")
         if digest and digest != found:
             raise InvalidInput(f"the content has the SHA-256 {found}, Content-Digest says {digest}")
-        files = Files("", {MODEL: Path(file.name)})
+        files = Files("", {MODEL: Path(f"/proc/self/fd/{file.fileno()}")})
         try:
             await asyncio.to_thread(publish, folder, version, files)
         except InvalidModel as error:
             raise InvalidInput(str(error).replace(f"{models}/", "")) from None
     return found
-
-
-def _remove_leftovers(models: Path) -> None:
-    for path in models.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            if path.stat().st_mtime < time.time() - _DAY:
-                path.unlink()

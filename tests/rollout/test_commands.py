@@ -57,5 +57,12 @@ def test_a_version_is_promoted_and_rolled_back(
     assert run("unload", "m").output == "m is unloaded\n"
     assert "m      1        UNAVAILABLE" in run("list").output
     assert run("load", "m").output.endswith("m is loaded\n")
+    without = CliRunner().invoke(main, ["unload", "m", "--server", server.url])
+    assert without.output.endswith("; give it by --token or $INFERENCE_SERVICE_TOKEN\n")
+    bare = CliRunner().invoke(main, ["list", "--server", server.url.removeprefix("http://")])
+    assert "m      2        READY" in bare.output, "the scheme may be left out"
     unreachable = CliRunner().invoke(main, ["list", "--server", "http://127.0.0.1:1"])
-    assert "Connection refused" in unreachable.output
+    assert unreachable.output == (
+        "Error: no service answers at http://127.0.0.1:1: nothing listens there "
+        "(--server says where it is)\n"
+    )

@@ -129,6 +129,25 @@ async def test_a_broken_version_leaves_the_working_one_and_its_reason_is_told() 
     assert (await bench.ask(), bench.reason(1)) == (3, "")
 
 
+async def test_a_version_that_fails_at_the_start_leaves_its_place_to_the_one_before() -> None:
+    bench = Bench()
+    first = bench.source(1)
+    torn = replace(bench.source(2, error="torn"), earlier=first)
+    await bench.manager.load_all([replace(bench.source(3, error="cut"), earlier=torn)])
+    assert await bench.ask() == 1
+    assert bench.manager.ready, "the model answers"
+    assert (bench.state(3), bench.reason(3)) == (State.FAILED, "ValueError: cut")
+    await bench.manager.load("m", [bench.source(3, "b")], Choice(watched=True))
+    assert await bench.ask() == 3
+
+
+async def test_where_another_version_is_served_no_earlier_one_is_tried() -> None:
+    bench = Bench()
+    torn = replace(bench.source(2, error="torn"), earlier=bench.source(1))
+    await bench.manager.load_all([bench.source(3), torn])
+    assert (await bench.ask(), bench.state(1)) == (3, None)
+
+
 def other() -> Signature:
     return Signature(
         (TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("z", DType.FP32, (None,)),)

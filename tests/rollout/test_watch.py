@@ -129,6 +129,25 @@ async def test_a_torn_upload_leaves_the_working_version_and_its_reason_is_told(
         assert await site.ask() == ("2", 7)
 
 
+async def test_a_start_with_a_torn_version_serves_the_one_before(models: Path) -> None:
+    """What a restart finds must be no worse than what a running service would have kept."""
+    (models / "m" / "2").mkdir()
+    (models / "m" / "2" / "model.onnx").write_bytes(b"\x08\x09 torn")
+    async with watched(models) as site:
+        assert await site.ask() == ("1", 2)
+        assert (await site.client.get("/v2/health/ready")).status_code == 200
+        states = {version: state for version, (state, _) in (await site.index()).items()}
+        assert states == {"1": "READY", "2": "UNAVAILABLE"}
+        put(models, 2, 7)
+        await until(lambda: site.version() == 2)
+    (models / "m" / "model.toml").write_text('versions = {kind = "specific", versions = [3]}')
+    put(models, 3, 9)
+    (models / "m" / "3" / "model.onnx").write_bytes(b"torn")
+    async with watched(models) as site:
+        answer = await site.client.post("/v2/models/m/infer", json={})
+        assert answer.status_code != 200, "the versions that are listed, and no others"
+
+
 async def test_a_torn_replacement_leaves_the_working_version(models: Path) -> None:
     async with watched(models) as site:
         (models / "m" / "1" / "model.onnx").write_bytes(b"\x08\x09 torn")

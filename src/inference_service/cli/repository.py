@@ -33,7 +33,8 @@ class _Server:
     """A running service. Raises ClickException with what it answers."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        self.url = url.rstrip("/") + "/v2/repository"
+        self.base = (url if "://" in url else f"http://{url}").rstrip("/")
+        self.url = f"{self.base}/v2/repository"
         self.headers = {"Content-Type": "application/json"}
         if token:
             self.headers["Authorization"] = f"Bearer {token}"
@@ -46,7 +47,12 @@ class _Server:
         except HTTPError as error:
             raise click.ClickException(_words(error)) from None
         except (URLError, OSError, ValueError) as error:
-            raise click.ClickException(f"{self.url}: {getattr(error, 'reason', error)}") from None
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, ConnectionRefusedError):
+                reason = "nothing listens there"
+            raise click.ClickException(
+                f"no service answers at {self.base}: {reason} (--server says where it is)"
+            ) from None
 
     def change(self, model: str, action: str, body: Mapping[str, Any]) -> Any:
         """Do it, and tell which versions are being loaded meanwhile."""
@@ -76,9 +82,10 @@ class _Server:
 def _words(error: HTTPError) -> str:
     text = error.read(100_000).decode("utf-8", "replace")
     try:
-        return str(json.loads(text)["error"])
+        told = str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
-        return f"{error.code} {text[:500]}"
+        told = f"{error.code} {text[:500]}"
+    return f"{told}; give it by --token or $INFERENCE_SERVICE_TOKEN" if error.code == 401 else told
 
 
 @click.command(name="list")

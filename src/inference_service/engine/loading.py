@@ -1,14 +1,18 @@
-"""One load in a thread: with a bound on its time, and told to the observer."""
+"""Loads in threads: one after the other, with a bound on their time, and told to the observer."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
+from typing import Any
 
 from inference_service.core.errors import InvalidModel
 from inference_service.core.requests import ModelRef
 from inference_service.daemon import in_daemon
 from inference_service.engine.interfaces import LoadRecord, ModelInfo, Observer, Runner
 from inference_service.engine.versions import VersionSource
+
+log = logging.getLogger(__name__)
 
 
 async def load(
@@ -23,6 +27,27 @@ async def load(
         raise
     observer.loaded(LoadRecord(model, True, perf_counter() - started, warm_up))
     return found
+
+
+async def in_turn(
+    sources: Sequence[VersionSource],
+    load_one: Callable[[VersionSource], Coroutine[Any, Any, None]],
+    patience: float,
+    begun: list[asyncio.Task[None]],
+) -> None:
+    """Load one version after the other; the tasks are added to ``begun``.
+
+    A load that takes longer than ``patience`` seconds goes on beside the others.
+    """
+    for source in sources:
+        loading = asyncio.create_task(load_one(source))
+        begun.append(loading)
+        await asyncio.wait({loading}, timeout=patience)
+        if not loading.done():
+            log.warning(
+                "loading %s version %d takes long; the others are loaded beside it",
+                source.name, source.version,
+            )  # fmt: skip
 
 
 async def _in_time(

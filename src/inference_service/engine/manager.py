@@ -14,6 +14,7 @@ from inference_service.core.lifecycle import ReadyWhen, State
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Observer
+from inference_service.engine.loading import in_turn
 from inference_service.engine.readiness import problem_of
 from inference_service.engine.residence import Residence
 from inference_service.engine.rollout import Rollout, RolloutRules, Standby
@@ -83,21 +84,23 @@ class Manager:
             async with self._changing:
                 for source in sources:
                     self._engine.report(source.name, source.version, State.LOADING)
-                for source in sources:
-                    # nothing is served yet whose clients a version could fail
-                    loading = asyncio.create_task(self._load(source, Choice(force=True)))
-                    slow.append(loading)
-                    await asyncio.wait({loading}, timeout=self._patience)
-                    if not loading.done():
-                        log.warning(
-                            "loading %s version %d takes long; the others are loaded beside it",
-                            source.name, source.version,
-                        )  # fmt: skip
+                await in_turn(sources, self._load_first, self._patience, slow)
             self.finished = True
             await asyncio.gather(*slow)
         finally:
             for loading in slow:
                 loading.cancel()
+
+    async def _load_first(self, source: VersionSource) -> None:
+        """Load at the start, when nothing is served yet whose clients a version could fail."""
+        await self._load(source, Choice(force=True))
+        earlier = source.earlier
+        if earlier is None or self._engine.current(source.name) is not None:
+            return
+        self._engine.report(earlier.name, earlier.version, State.LOADING)
+        await self._load_first(earlier)
+        if self._engine.current(source.name) is not None:
+            self._expected.discard((source.name, source.version))
 
     async def load(
         self, name: str, sources: Sequence[VersionSource], choice: Choice = AS_USUAL
@@ -267,14 +270,12 @@ class Manager:
         warming = warming_of(self._engine, source)
         try:
             await self.activate(await self.staging.checked(source, warming, choice))
-        except InferenceServiceError as error:
-            self._failed(source, str(error))
         # The runtime's own errors have no common base; whatever it was, the others go on.
         except Exception as error:
-            log.exception("loading %s version %d failed", source.name, source.version)
-            self._failed(source, f"{type(error).__name__}: {error}")
-
-    def _failed(self, source: VersionSource, error: str) -> None:
-        log.error("model %s version %d failed to load: %s", source.name, source.version, error)
-        self._engine.report(source.name, source.version, State.FAILED, error)
-        self.rollout.tell(source.name, source.version, "failed")
+            name, version, text = source.name, source.version, str(error)
+            if not isinstance(error, InferenceServiceError):
+                log.exception("loading %s version %d failed", name, version)
+                text = f"{type(error).__name__}: {error}"
+            log.error("model %s version %d failed to load: %s", name, version, text)
+            self._engine.report(name, version, State.FAILED, text)
+            self.rollout.tell(name, version, "failed")

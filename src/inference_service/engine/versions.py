@@ -20,7 +20,8 @@ class VersionSource:
     ``load`` blocks and is called in a thread; it returns when the model is warm, and calls its
     argument when the warm-up begins. It raises InvalidModel or whatever the runtime raises.
     ``goldens`` are requests that the version must answer right before it is served, ``routing``
-    says which versions answer requests that name none.
+    says which versions answer requests that name none. ``earlier`` is loaded in its place where it
+    fails at the start, and nothing else of the model is served.
     """
 
     name: str
@@ -29,6 +30,7 @@ class VersionSource:
     fingerprint: object = None
     goldens: ReadGoldens | None = None
     routing: Routing = PLAIN
+    earlier: "VersionSource | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,12 +155,13 @@ def _array_read(content: Mapping[str, Any]) -> Array:
 class FindingsCache:
     """One folder for each model file and way to load it. ``folder`` None: nothing is kept.
 
-    ``graphs``: optimised graphs are kept, too. They gain nothing for one start, and a temporary
-    folder may lie in memory.
+    It is not called ``models``: beside the cache there may be a repository of that name, which it
+    would fill and clear. ``graphs``: optimised graphs are kept, too. They gain nothing for one
+    start, and a temporary folder may lie in memory.
     """
 
     def __init__(self, folder: Path | None, *, graphs: bool = True) -> None:
-        self.folder = None if folder is None else folder / "models"
+        self.folder = None if folder is None else folder / "findings"
         self.graphs = graphs
 
     def key(self, path: Path, about: Sequence[object]) -> str:

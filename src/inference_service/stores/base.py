@@ -32,8 +32,11 @@ class Store(Protocol):
     def list(self) -> list[Stored]:
         """All objects, by key."""
 
-    def read(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """The content from byte ``start`` on."""
+    def read(self, key: str, start: int = 0, tag: str = "") -> Iterator[bytes]:
+        """The content from byte ``start`` on, of the object that has this tag ("": of any).
+
+        Raises StoreFailed where it has another one: it has been replaced.
+        """
 
     def write(self, key: str, path: Path) -> None:
         """Store a file: the object is there whole, or as it was before."""
@@ -57,18 +60,19 @@ class FolderStore:
                 key = path.relative_to(self._folder)
                 if path.is_file() and not any(part.startswith(".") for part in key.parts):
                     stat = path.stat()
-                    tag = f"{stat.st_mtime_ns}-{stat.st_size}"
-                    found.append(Stored(key.as_posix(), stat.st_size, tag))
+                    found.append(Stored(key.as_posix(), stat.st_size, _tag(stat)))
         except OSError as error:
             raise StoreFailed(f"{self.url} can't be read: {error.strerror}") from error
         if not self._folder.is_dir():
             raise StoreFailed(f"{self.url} is no folder")
         return found
 
-    def read(self, key: str, start: int = 0) -> Iterator[bytes]:
+    def read(self, key: str, start: int = 0, tag: str = "") -> Iterator[bytes]:
         """See `Store.read`."""
         try:
             with self._path(key).open("rb") as file:
+                if tag not in {"", _tag(os.fstat(file.fileno()))}:
+                    raise StoreFailed(f"{self.url}: {key} has been replaced since it was listed")
                 file.seek(start)
                 while chunk := file.read(CHUNK):
                     yield chunk
@@ -105,6 +109,10 @@ class FolderStore:
         if not is_key(key):
             raise StoreFailed(f"'{key}' is no key within {self.url}")
         return self._folder / key
+
+
+def _tag(stat: os.stat_result) -> str:
+    return f"{stat.st_mtime_ns}-{stat.st_size}"
 
 
 def is_key(key: str) -> bool:

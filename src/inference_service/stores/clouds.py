@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from inference_service.stores.base import CHUNK, FolderStore, Store, Stored, StoreFailed, is_key
 
+_DATED = "date "
+"""Begins the tags of stores that have no ETags."""
 SCHEMES = frozenset({"s3", "gs", "az", "abfs", "abfss", "oss", "http", "https"})
 
 
@@ -62,7 +64,7 @@ def _oss(bucket: str, path: str) -> dict[str, Any]:
         endpoint = f"https://{endpoint}"
     parts = urlsplit(endpoint)
     local = parts.hostname in {"localhost", "127.0.0.1"}
-    return {
+    options = {
         "prefix": path.strip("/") or None,
         "endpoint": endpoint if local else f"{parts.scheme}://{bucket}.{parts.netloc}",
         "virtual_hosted_style_request": not local,
@@ -72,6 +74,7 @@ def _oss(bucket: str, path: str) -> dict[str, Any]:
         "region": given.get("OSS_REGION", "oss"),
         "client_options": {"allow_http": parts.scheme == "http"},
     }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class CloudStore:
@@ -85,7 +88,7 @@ class CloudStore:
         """See `Store.list`."""
         try:
             found = [
-                Stored(one["path"], one["size"], str(one["e_tag"] or one["last_modified"]))
+                Stored(one["path"], one["size"], one["e_tag"] or f"{_DATED}{one['last_modified']}")
                 for chunk in self._store.list()
                 for one in chunk
             ]
@@ -93,12 +96,18 @@ class CloudStore:
             raise self._failed("can't be listed", error) from error
         return sorted(one for one in found if is_key(one.key))
 
-    def read(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """See `Store.read`."""
+    def read(self, key: str, start: int = 0, tag: str = "") -> Iterator[bytes]:
+        """See `Store.read`; a tag that is a date is not compared."""
+        from obstore.exceptions import PreconditionError
+
+        options: dict[str, Any] = {"range": {"offset": start}} if start else {}
+        if tag and not tag.startswith(_DATED):
+            options["if_match"] = tag
         try:
-            options = {"range": {"offset": start}} if start else None
             for chunk in self._store.get(key, options=options).stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
+        except PreconditionError as error:
+            raise StoreFailed(f"{self.url}: {key} has been replaced since it was listed") from error
         except Exception as error:
             raise self._failed(f"{key} can't be read", error) from error
 

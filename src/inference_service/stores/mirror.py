@@ -84,7 +84,7 @@ class Mirror:
             have = 0
         with partial.open("ab") as file:
             if have < one.size:
-                for chunk in self._store.read(one.key, have):
+                for chunk in self._store.read(one.key, have, one.tag):
                     self._step(f"chunk of {one.key}")
                     file.write(chunk)
                     have += len(chunk)
