@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a loaded server; every query of the dashboards returns data."""
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -16,7 +17,7 @@ import yaml
 from tests.conftest import ROOT, RunningServer
 from tests.deploy.dashboards import ANNOTATIONS, DASHBOARDS, QUERIES, filled_in
 from tests.ports import free_port
-from tests.tools import need
+from tests.tools import need, need_package
 
 
 def load(server: RunningServer, stop: Event) -> None:
@@ -35,16 +36,10 @@ def load(server: RunningServer, stop: Event) -> None:
         list(pool.map(client, range(12)))
 
 
-@pytest.fixture(scope="module")
-def prometheus(
-    tmp_path_factory: pytest.TempPathFactory, zoo: Path
-) -> Iterator[Callable[[str], list[Any]]]:
-    """Ask a Prometheus that has scraped a loaded server with the shipped configuration."""
-    need("prometheus")
-    from tests.conftest import start_server
-
-    folder = tmp_path_factory.mktemp("prometheus")
-    server = start_server(zoo, INFERENCE_SERVICE_BATCHING__MAX_QUEUE_ROWS="9")
+@contextlib.contextmanager
+def scraping(folder: Path, server: RunningServer, *options: str) -> Iterator[str]:
+    """The URL of a Prometheus that scrapes a server, each second, as the shipped configuration
+    says."""
     config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [
@@ -56,39 +51,59 @@ def prometheus(
     port = free_port()
     process = subprocess.Popen(
         ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"],
+         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", *options],
     )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    tmp_path_factory: pytest.TempPathFactory, zoo: Path
+) -> Iterator[Callable[[str], list[Any]]]:
+    """Ask a Prometheus that has scraped a loaded server with the shipped configuration."""
+    need("prometheus")
+    from tests.conftest import start_server
+
+    server = start_server(zoo, INFERENCE_SERVICE_BATCHING__MAX_QUEUE_ROWS="9")
     stop = Event()
     loader = Thread(target=load, args=(server, stop))
     loader.start()
-
-    def ask(query: str) -> list[Any]:
-        answer = requests.get(f"http://127.0.0.1:{port}/api/v1/query", {"query": query}, timeout=10)
-        found: list[Any] = answer.json()["data"]["result"]
-        return found
-
     try:
-        wait_for_data(ask)
-        yield ask
+        with scraping(tmp_path_factory.mktemp("prometheus"), server) as url:
+
+            def ask(query: str) -> list[Any]:
+                answer = requests.get(f"{url}/api/v1/query", {"query": query}, timeout=10)
+                found: list[Any] = answer.json()["data"]["result"]
+                return found
+
+            wait_for_data(ask)
+            yield ask
     finally:
         stop.set()
         loader.join(30)
-        process.terminate()
-        process.wait(timeout=20)
         server.kill()
 
 
 def wait_for_data(ask: Callable[[str], list[Any]]) -> None:
     """Until a few scrapes are in and something was refused."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        try:
-            if ask("count_over_time(up[1m]) >= 5") and ask(
-                "rate(inference_rejected_total[5s]) > 0"
-            ):
-                return
-        except requests.ConnectionError:
-            pass
+    until(
+        lambda: (
+            ask("count_over_time(up[1m]) >= 5") and ask("rate(inference_rejected_total[5s]) > 0")
+        )
+    )
+
+
+def until(ask: Callable[[], list[Any]]) -> list[Any]:
+    """What it answers, once that is something; Prometheus may not be ready yet."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(requests.RequestException):
+            if found := ask():
+                return found
         time.sleep(0.5)
     raise AssertionError("Prometheus has no data after a minute")
 
@@ -105,7 +120,8 @@ def _has_data(found: list[Any]) -> bool:
 
 @pytest.mark.prometheus
 def test_versions_that_became_ready_are_marked(prometheus: Callable[[str], list[Any]]) -> None:
-    marked = [series for query in ANNOTATIONS for series in prometheus(filled_in(query))]
+    over_time = [f"last_over_time(({filled_in(query)})[10m:1s])" for query in ANNOTATIONS]
+    marked = [series for query in over_time for series in prometheus(query)]
     assert {"heavy", "doubler"} <= {series["metric"]["model"] for series in marked}
 
 
@@ -140,6 +156,36 @@ def test_the_metrics_have_the_names_and_labels_that_are_documented(
         'up{job="inference-service"} == 1',
     ):
         assert prometheus(query), query
+
+
+@pytest.mark.prometheus
+def test_prometheus_keeps_the_traces_of_slow_requests_as_exemplars(
+    tmp_path: Path, zoo: Path
+) -> None:
+    need("prometheus")
+    need_package("opentelemetry.sdk")
+    from tests.conftest import start_server
+
+    nobody = f"http://127.0.0.1:{free_port()}/v1/traces"
+    server = start_server(zoo, INFERENCE_SERVICE_TRACING__ENDPOINT=nobody)
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    rows = {"instances": [[1.0] * 2048]}
+
+    def exemplars() -> list[Any]:
+        path, headers = "/v1/models/heavy:predict", {"traceparent": parent}
+        requests.post(server.url + path, json=rows, headers=headers, timeout=30)
+        asked = {"query": "inference_request_duration_seconds_bucket", "start": "0", "end": "1e10"}
+        answer = requests.get(f"{url}/api/v1/query_exemplars", asked, timeout=10)
+        found: list[Any] = answer.json()["data"]
+        return found
+
+    try:
+        with scraping(tmp_path, server, "--enable-feature=exemplar-storage") as url:
+            (series, *_) = until(exemplars)
+    finally:
+        server.kill()
+    assert series["seriesLabels"]["model"] == "heavy"
+    assert series["exemplars"][0]["labels"] == {"trace_id": parent.split("-")[1]}
 
 
 @pytest.mark.prometheus

@@ -6,10 +6,13 @@ import orjson
 import pytest
 
 from inference_service.core.errors import Overloaded, ShuttingDown
+from inference_service.core.requests import ModelRef
 from inference_service.core.statistics import Durations, Latencies, ModelStatistics, quantile
+from inference_service.engine.interfaces import AnsweredRequests
 from inference_service.telemetry import feed as feeds
 from inference_service.telemetry.feed import Feed
 from inference_service.telemetry.live import Reading, read_model, sample, totals
+from inference_service.telemetry.statistics import StatisticsObserver
 
 READY = ("doubler", "1", "ready", "")
 
@@ -55,6 +58,18 @@ def test_the_median_and_the_99th_percentile_of_a_mixture() -> None:
     assert high is not None
     assert 0.009 < median < 0.011
     assert 0.45 < high < 0.55
+
+
+def test_requests_that_are_answered_together_count_one_by_one() -> None:
+    statistics = StatisticsObserver(lambda: 7.0)
+    times = ([0.01] * 99 + [1.0], [0.001] * 100, [0.002] * 100, [1] * 100, [0.0] * 100, [0.0] * 100)
+    statistics.answered(AnsweredRequests("m", "1", "oip", *times))
+    sums = statistics.of(ModelRef("m", 1))
+    assert (sums.success.count, sums.rows, sums.last) == (100, 100, 7.0)
+    assert sums.success.seconds == pytest.approx(1.99)
+    assert sums.queue.seconds == pytest.approx(0.1)
+    median = quantile(sums.latencies.counts, 0.5)
+    assert median == pytest.approx(0.01, rel=0.05)
 
 
 def test_a_sample_is_the_difference_of_two_readings() -> None:

@@ -1,8 +1,8 @@
 """Each metric has the right value; unknown names of clients make no series; all of it is cheap."""
 
 import asyncio
+import importlib
 import re
-import time
 from pathlib import Path
 
 import httpx
@@ -196,18 +196,11 @@ def test_a_blocked_event_loop_is_seen() -> None:
     assert registry.get_sample_value(f"{name}_sum") == pytest.approx(1.9)
 
 
-def test_counting_a_request_takes_less_than_5_us() -> None:
-    """With a batch for each request; the fastest of several rounds, as others are disturbed."""
-    observer = PrometheusObserver(CollectorRegistry())
-    batch = BatchRecord(REF, 1, 1, Release.SLOT_FREE, 0.001, 1, padding=0.1)
-    best = 1.0
-    for _ in range(15):
-        begun = time.thread_time()
-        for _ in range(1000):
-            observer.finished(RECORD)
-            observer.batched(batch)
-        best = min(best, (time.thread_time() - begun) / 1000)
-    assert best < 5e-6, f"{best * 1e6:.2f} us"
+def test_counting_a_request_takes_less_than_5_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By all observers together, with its share of a batch; the best of several rounds."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    costs = importlib.import_module("metrics").costs()
+    assert all(seconds < 5e-6 for seconds in costs.values()), costs
 
 
 async def test_names_that_clients_make_up_make_no_series(tmp_path: Path) -> None:

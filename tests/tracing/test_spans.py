@@ -52,9 +52,12 @@ def receiver() -> Iterator[tuple[str, list[Any]]]:
 
 
 async def ask(
-    folder: Path, url: str, headers: list[dict[str, str]], sample: float = 1.0
+    folder: Path, url: str, headers: list[dict[str, str]], sample: float = 1.0, *, scrape: str = ""
 ) -> list[httpx.Response]:
-    """Requests side by side; the service has ended, and so has sent its spans, afterwards."""
+    """Requests side by side; the service has ended, and so has sent its spans, afterwards.
+
+    ``scrape`` adds the answer of /metrics in this format.
+    """
     onnx_models.save(onnx_models.heavy(), folder / "heavy" / "1" / "model.onnx")
     tracing = TracingSettings(endpoint=url, sample=sample)
     service = Service(Settings(models=folder, tracing=tracing))
@@ -65,7 +68,10 @@ async def ask(
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             path = "/v1/models/heavy:predict"
             sent = [client.post(path, json=body, headers=given) for given in headers]
-            return list(await asyncio.gather(*sent))
+            answers = list(await asyncio.gather(*sent))
+            if scrape:
+                answers.append(await client.get("/metrics", headers={"Accept": scrape}))
+            return answers
 
 
 async def test_a_request_has_spans_in_the_trace_of_its_sender(
@@ -122,6 +128,45 @@ async def test_the_decision_of_the_sender_is_kept(
     assert own.trace_id.hex() == b3.split("-", maxsplit=1)[0]
     assert answers[1].headers["b3"] == f"{own.trace_id.hex()}-{own.span_id.hex()}-1"
     assert answers[0].headers["traceparent"].endswith("-00")
+
+
+async def test_openmetrics_names_the_traces_of_durations_as_exemplars(
+    tmp_path: Path, receiver: tuple[str, list[Any]]
+) -> None:
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+    url, spans = receiver
+    form = "application/openmetrics-text; version=1.0.0"
+    *_, page = await ask(tmp_path, url, [{}] * 3, scrape=form)
+    traces = {span.trace_id.hex() for span in spans if span.name == "tfserving inference"}
+    parsed: Any = text_string_to_metric_families
+    families = {family.name: family for family in parsed(page.text)}
+    for part in ("request", "queue", "compute"):
+        lower = 0.0
+        found = []
+        for sample in families[f"inference_{part}_duration_seconds"].samples:
+            if not sample.name.endswith("_bucket"):
+                continue
+            upper = float(sample.labels["le"])
+            if sample.exemplar is not None:
+                assert lower <= sample.exemplar.value <= upper
+                assert sample.exemplar.timestamp
+                found.append(sample.exemplar.labels["trace_id"])
+            lower = upper
+        assert found, part
+        assert set(found) <= traces
+
+
+@pytest.mark.parametrize(
+    ("form", "sample"), [("text/plain", 1.0), ("application/openmetrics-text; version=1.0.0", 0.0)]
+)
+async def test_there_are_no_exemplars_in_the_text_format_nor_of_traces_that_are_not_kept(
+    tmp_path: Path, receiver: tuple[str, list[Any]], form: str, sample: float
+) -> None:
+    url, _ = receiver
+    *_, page = await ask(tmp_path, url, [{}], sample, scrape=form)
+    assert "inference_request_duration_seconds_bucket" in page.text
+    assert "trace_id" not in page.text
 
 
 def test_without_an_endpoint_nothing_of_it_is_imported(tmp_path: Path) -> None:

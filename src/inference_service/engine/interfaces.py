@@ -262,6 +262,7 @@ class RequestRecord(NamedTuple):
 
     ``outcome`` is "ok" or the reason why there was no answer. ``decode_seconds`` is from
     the body to the model's tensors, ``encode_seconds`` from its outputs to the answer's body.
+    ``trace_id`` is that of a trace that is kept; "": there is none.
     """
 
     model: str
@@ -274,6 +275,7 @@ class RequestRecord(NamedTuple):
     rows: int = 0
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
+    trace_id: str = ""
 
 
 class AnsweredRequests(NamedTuple):

@@ -20,6 +20,8 @@ class RequestTrace(Protocol):
 
     trace_id: str
     """32 hexadecimal digits."""
+    kept: bool
+    """Whether the trace is recorded and sent."""
     answer_headers: tuple[tuple[bytes, bytes], ...]
     """They tell the client which trace and span its request was part of."""
 

@@ -5,6 +5,7 @@ prometheus_client's own take a lock for every number, half a dozen of them for a
 counted is handed to prometheus_client when metrics are scraped (`Collector`).
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 
@@ -31,17 +33,24 @@ class Count:
 class Distribution:
     """One series of a histogram: how many observations up to each bound, and their sum."""
 
-    __slots__ = ("_bounds", "counts", "sum")
+    __slots__ = ("_bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+        """By bucket: the latest observation of a request whose trace is kept."""
 
     def observe(self, value: float) -> None:
         """Count one observation."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
+
+    def exemplify(self, value: float, trace_id: str) -> None:
+        """Name the trace of an observation that was counted."""
+        exemplar = Exemplar({"trace_id": trace_id}, value, round(time.time(), 3))
+        self.exemplars[bisect_left(self._bounds, value)] = exemplar
 
     def observe_all(self, values: Sequence[float]) -> None:
         """Count several observations."""
@@ -111,9 +120,12 @@ class Histogram(Collector):
         bounds = (*self._bounds, float("inf"))
         names = [floatToGoString(bound) for bound in bounds]  # type: ignore[no-untyped-call]
         for values, series in list(self._series.items()):
-            total, buckets = 0, []
-            for bound, count in zip(names, list(series.counts), strict=True):
+            total = 0
+            buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+            for place, (bound, count) in enumerate(zip(names, list(series.counts), strict=True)):
                 total += count
-                buckets.append((bound, float(total)))
+                exemplar = series.exemplars.get(place)
+                told = (bound, float(total))
+                buckets.append(told if exemplar is None else (*told, exemplar))
             family.add_metric(values, buckets, series.sum)
         yield family

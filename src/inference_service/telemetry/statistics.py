@@ -23,10 +23,14 @@ class StatisticsObserver:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._models: dict[tuple[str, str], ModelStatistics] = {}
+        self._by_ref: dict[ModelRef, ModelStatistics] = {}
 
     def of(self, model: ModelRef) -> ModelStatistics:
         """The sums of one version."""
-        return self._of(model.name, str(model.version))
+        sums = self._by_ref.get(model)
+        if sums is None:
+            sums = self._by_ref[model] = self._of(model.name, str(model.version))
+        return sums
 
     def rejected(self, model: str, reason: str) -> None:
         """See `Observer.rejected`; `finished` counts it."""
@@ -62,11 +66,11 @@ class StatisticsObserver:
         """See `Observer.answered`."""
         sums = self._of(requests.model, requests.version)
         sums.last = self._clock()
-        times = (
-            sum(requests.seconds), sum(requests.queue_seconds), sum(requests.decode_seconds),
+        parts = (
+            sum(requests.queue_seconds), sum(requests.decode_seconds),
             sum(requests.compute_seconds), sum(requests.encode_seconds),
         )  # fmt: skip
-        sums.succeeded(times, sum(requests.rows), len(requests.seconds))
+        sums.all_succeeded(requests.seconds, parts, sum(requests.rows))
 
     def violated(self, model: ModelRef) -> None:
         """See `Observer.violated`; Triton has no such number."""

@@ -32,12 +32,13 @@ _FAILED = frozenset({"execution_failed", "internal_error", "deadline_exceeded", 
 class SpanTrace:
     """See `RequestTrace`; ``batches`` are the spans of the runs that had rows of the request."""
 
-    __slots__ = ("answer_headers", "batches", "span", "trace_id")
+    __slots__ = ("answer_headers", "batches", "kept", "span", "trace_id")
 
     def __init__(self, span: Span, *, as_b3: bool) -> None:
         context = span.get_span_context()
         ids, sampled = (context.trace_id, context.span_id), bool(context.trace_flags)
         self.span = span
+        self.kept = span.is_recording()
         self.trace_id = f"{context.trace_id:032x}"
         self.batches: list[SpanContext] = []
         header = (b"b3", b3(*ids, sampled=sampled))
@@ -79,7 +80,7 @@ class Spans:
     def ended(self, request: Request) -> None:
         """See `Teller.ended`."""
         traced = request.trace
-        if not isinstance(traced, SpanTrace) or not traced.span.is_recording():
+        if not isinstance(traced, SpanTrace) or not traced.kept:
             return
         span, end = traced.span, time.time_ns()
         span.set_attributes({
@@ -113,7 +114,7 @@ class Spans:
     def batched(self, record: BatchRecord) -> None:
         """See `Observer.batched`."""
         members = [one for one in record.traces if isinstance(one, SpanTrace)]
-        recording = [one for one in members if one.span.is_recording()]
+        recording = [one for one in members if one.kept]
         if not recording:
             return
         end = time.time_ns()
