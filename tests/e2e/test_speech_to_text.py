@@ -1,5 +1,6 @@
 """The shipped recogniser on recordings of people, by file, in streams and through OpenAI's API."""
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -324,6 +325,68 @@ def test_what_a_model_can_not_do_is_refused_in_openai_s_shape(
     assert response.status_code == 400
     assert message in response.json()["error"]["message"]
     assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def spoken_often(times: int) -> bytes:
+    """The short example again and again, with pauses, as a WAV file."""
+    samples, rate = soundfile.read(SHORT, dtype="int16")
+    once = np.concatenate([samples, np.zeros(rate, np.int16)])
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(once, times), rate, format="WAV")
+    return file.getvalue()
+
+
+def requests_of(server: RunningServer, outcome: str) -> float:
+    """How many requests of OpenAI's clients have ended so."""
+    text = requests.get(server.url + "/metrics", timeout=20).text
+    found = re.findall(
+        rf'^inference_requests_total{{.*outcome="{outcome}".*protocol="openai".*}} (\S+)',
+        text,
+        re.MULTILINE,
+    )
+    return sum(map(float, found))
+
+
+def asked_for_events(server: RunningServer, sound: bytes) -> requests.Response:
+    return requests.post(
+        f"{server.url}/v1/audio/transcriptions",
+        files={"file": ("cards.wav", sound)},
+        data={"model": "transcription", "stream": "true"},
+        stream=True,
+        timeout=60,
+    )
+
+
+def test_events_come_while_the_rest_is_still_in_work(server: RunningServer) -> None:
+    before = requests_of(server, "ok")
+    with asked_for_events(server, spoken_often(6)) as response:
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        lines = (line for line in response.iter_lines() if line)
+        first = next(lines)
+        assert requests_of(server, "ok") == before
+        events = [json.loads(line.removeprefix(b"data: ")) for line in (first, *lines)]
+    assert [one["type"] for one in events] == 6 * ["transcript.text.delta"] + [
+        "transcript.text.done"
+    ]
+    assert "".join(one["delta"] for one in events[:-1]) == events[-1]["text"]
+
+
+def test_nothing_more_is_written_down_for_a_client_that_has_left(server: RunningServer) -> None:
+    before = requests_of(server, "cancelled")
+    rows, _ = rows_and_runs(server)
+    with asked_for_events(server, spoken_often(20)) as response:
+        next(response.iter_lines(chunk_size=1))
+    until = monotonic() + 5
+    while requests_of(server, "cancelled") == before and monotonic() < until:
+        sleep(0.05)
+    assert requests_of(server, "cancelled") == before + 1
+    assert rows_and_runs(server)[0] - rows < 20
+
+
+def test_what_is_wrong_before_the_first_event_is_an_ordinary_error(server: RunningServer) -> None:
+    with asked_for_events(server, b"no sound") as response:
+        assert response.status_code == 400
+        assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 def open_streams(server: RunningServer) -> float:

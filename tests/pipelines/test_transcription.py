@@ -83,6 +83,27 @@ def test_another_language_is_refused_before_anything_is_decoded(task: Any) -> No
         drive(task.run(Payload(b""), task.parameters(language="de")), loud)
 
 
+def test_what_was_said_is_told_part_by_part(task: Any) -> None:
+    """The rows are those of the whole file; each is answered before the next one is asked."""
+    data = file(sound((".", 1), ("#", 1.6), (".", 2), ("#", 2.9), (".", 1), ("#", 9)))
+    whole, asked = drive(task.run(Payload(data), task.parameters()), loud)
+    parts, detected = drive(task.gradually(Payload(data), task.parameters()), loud)
+    assert detected == []
+    told, rows_before = [], []
+    for steps in parts:
+        found, wanted = drive(steps, loud)
+        told += found
+        rows_before += [len(told)] * sum(not one.model for one in wanted)
+    assert [one.text for one in told] == [one.text for one in whole.segments]
+    assert len(rows_before) == sum(not one.model for one in asked)
+    assert rows_before == list(range(1, len(told) + 1))
+
+
+def test_a_part_can_not_be_told_in_another_language(task: Any) -> None:
+    with pytest.raises(InvalidInput, match="the model's language is 'en', got 'de'"):
+        drive(task.gradually(Payload(b""), task.parameters(language="de")), loud)
+
+
 def play(stream: PayloadStream, samples: np.ndarray, size: int) -> list[Any]:
     """The events of a stream that comes in messages of so many samples."""
     data = (samples * 32767).astype("<i2").tobytes()

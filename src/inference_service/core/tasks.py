@@ -110,6 +110,15 @@ class StreamingTask(Protocol):
 
 
 @runtime_checkable
+class GradualTask(Protocol):
+    """A `Task` that can tell the parts of its result one by one."""
+
+    def gradually(self, payload: Payload, parameters: Any) -> Steps:
+        """The steps that prepare the payload. They return an iterator of `Steps`, to be done one
+        after the other: each of them returns a list of parts. Raises InvalidInput."""
+
+
+@runtime_checkable
 class FileTask(Protocol):
     """A `Task` whose payload, a file, is one row of the model's input."""
 

@@ -5,7 +5,7 @@ two pauses is one row of samples; the graph answers it with tokens. Rows are fil
 to half or whole seconds, so that rows of many clients share runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
@@ -186,10 +186,24 @@ class Transcribe:
             seconds=len(samples) / RATE,
         )
 
+    def gradually(self, payload: Payload, parameters: TranscribeParameters) -> Steps:
+        """See `GradualTask`. It hears the file as it would hear a stream."""
+        self._check(parameters)
+        yield from ()  # decoding needs no inference
+        samples = decoded(audio.read_audio, payload.data, RATE, self._options.max_seconds)
+        heard = StreamParameters(threshold=parameters.threshold, partial=0)
+        return self._parts(samples, Hearing(self, self._options, heard))
+
+    def _parts(self, samples: NDArray[np.float32], hearing: "Hearing") -> Iterator[Steps]:
+        for start in range(0, len(samples), _SLICE):
+            yield _segments(hearing.hear(samples[start : start + _SLICE]))
+        yield _segments(hearing.finish())
+
     def stream(self, parameters: StreamParameters) -> PayloadStream:
         """Begins."""
         self._check(parameters)
-        return TranscriptionStream(self, self._options, parameters)
+        sound = audio.SampleStream(parameters, RATE, self._options.max_seconds)
+        return TranscriptionStream(sound, Hearing(self, self._options, parameters))
 
     def texts(self, rows: Sequence[NDArray[np.float32]]) -> Steps:
         """What is said in each."""
@@ -214,11 +228,28 @@ class Transcribe:
 class TranscriptionStream:
     """See `PayloadStream`."""
 
+    def __init__(self, sound: audio.SampleStream, hearing: "Hearing") -> None:
+        self._sound = sound
+        self._hearing = hearing
+
+    def push(self, data: bytes) -> Steps:
+        """See `PayloadStream`."""
+        return (yield from self._hearing.hear(self._sound.push(data)))
+
+    def finish(self) -> Steps:
+        """See `PayloadStream`."""
+        events = yield from self._hearing.hear(self._sound.finish())
+        events += yield from self._hearing.finish()
+        return [*events, self._hearing.ended()]
+
+
+class Hearing:
+    """Samples in, what was said as soon as it is known out."""
+
     def __init__(
         self, task: Transcribe, options: TranscriptionOptions, parameters: StreamParameters
     ) -> None:
         self._task = task
-        self._sound = audio.SampleStream(parameters, RATE, options.max_seconds)
         speech = SpeechParameters(
             threshold=parameters.threshold, min_silence=parameters.pause, padding=_PADDING
         )
@@ -231,19 +262,17 @@ class TranscriptionStream:
         self._tried = 0  # up to here, a partial one
         self._said: list[str] = []
 
-    def push(self, data: bytes) -> Steps:
-        """See `PayloadStream`."""
-        return (yield from self._hear(self._sound.push(data)))
+    def ended(self) -> Ended:
+        """The event of the end."""
+        return Ended(seconds=self._follower.heard / RATE, text=" ".join(self._said))
 
     def finish(self) -> Steps:
-        """See `PayloadStream`."""
-        events = yield from self._hear(self._sound.finish())
+        """There are no more samples: the last events."""
         found = yield from self._follower.finish()
-        events += yield from self._follow(found)
-        text = " ".join(self._said)
-        return [*events, Ended(seconds=self._follower.heard / RATE, text=text)]
+        return (yield from self._follow(found))
 
-    def _hear(self, samples: NDArray[np.float32]) -> Steps:
+    def hear(self, samples: NDArray[np.float32]) -> Steps:
+        """The events that more samples bring."""
         events: list[TranscriptionEvent] = []
         for start in range(0, len(samples), _SLICE):
             piece = samples[start : start + _SLICE]
@@ -301,6 +330,16 @@ class TranscriptionStream:
         if until > self._first:
             self._samples = self._samples[until - self._first :].copy()
             self._first = until
+
+
+def _segments(steps: Steps) -> Steps:
+    """Of their events, what was said between two pauses."""
+    events = yield from steps
+    return [
+        TranscribedSegment(start=one.start, end=one.end, text=one.text)
+        for one in events
+        if isinstance(one, Final)
+    ]
 
 
 def filled_up(row: NDArray[np.float32]) -> NDArray[np.float32]:

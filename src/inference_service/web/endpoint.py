@@ -33,6 +33,7 @@ from inference_service.web.compression import (
 from inference_service.web.errors import ErrorAnswer, answer, outcome
 from inference_service.web.watches import ClientDisconnected, DisconnectWatch, Rounds
 
+EVENTS = b"text/event-stream; charset=utf-8"
 _PLAIN = (b"", b"identity")
 _MARK = b"\xef"  # byte order marks begin with it or with what is more; JSON never does
 _COMPRESS_OFF_LOOP_FROM = 16 * 1024
@@ -69,6 +70,54 @@ class HttpBinding:
     named_in: Callable[[bytes], ModelRef] | None = None
 
 
+class Reply:
+    """The answer to one request: whole, or begun with `event` before the end of it is known.
+
+    Once it has begun, a failure is told as the last event: the status has been sent.
+    """
+
+    __slots__ = ("_request", "_send", "begun")
+
+    def __init__(self, send: Send, request: Request) -> None:
+        self._send = send
+        self._request = request
+        self.begun = False
+
+    async def event(self, data: bytes) -> None:
+        """Send a server-sent event of this data, which has no line breaks."""
+        if not self.begun:
+            self.begun = True
+            # Proxies as nginx would hold the events back.
+            events = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
+            await self._start(200, [(b"content-type", EVENTS), *events])
+        body = b"data: %s\n\n" % data
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end(self, status: int, content: Content, headers: Mapping[str, str]) -> None:
+        """All of the answer, or the rest of what has begun: of a failure as an event."""
+        body = content.body
+        if not self.begun:
+            raw = [
+                (b"content-type", content.type),
+                (b"content-length", b"%d" % len(body)),
+                (b"server-timing", self._request.server_timing()),
+                *content.headers,
+                *((name.encode(), value.encode()) for name, value in headers.items()),
+            ]
+            await self._start(status, raw)
+        elif status != 200:
+            body = b"data: %s\n\n" % body
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        request = self._request
+        if request.id:
+            headers.append((b"x-request-id", request.id.encode()))
+        if request.trace is not None:
+            headers += request.trace.answer_headers
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
 class TaskRequest(NamedTuple):
     """A whole request for a task, its model found."""
 
@@ -76,6 +125,7 @@ class TaskRequest(NamedTuple):
     body: bytes
     path_params: Mapping[str, Any]
     query: bytes
+    reply: Reply
 
     @property
     def info(self) -> ModelInfo:
@@ -89,7 +139,10 @@ class TaskRequest(NamedTuple):
 
 
 Converse = Callable[[TaskRequest], Coroutine[Any, Any, Content]]
-"""Answers a request with as many inferences as it needs, and notes in it how it went."""
+"""Answers a request with as many inferences as it needs, and notes in it how it went.
+
+Where it has sent events, it returns the rest of the answer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +181,23 @@ class _Endpoint(ABC):
         self._rounds = Rounds()
 
     @abstractmethod
-    async def _answered(self, request: Request, scope: Scope, receive: Receive) -> Content:
-        """The answer to a whole request, resolved and admitted."""
+    async def _answered(
+        self, request: Request, scope: Scope, receive: Receive, reply: Reply
+    ) -> Content:
+        """The answer to a whole request, resolved and admitted, or the rest of it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         exchange = self._edge.exchange
         request = exchange.open(self._protocol, self._codec)
+        reply = Reply(send, request)
         headers: dict[str, str] = {}
         status = 200
         try:
             await self._received(scope, receive, request)
-            content = await self._answered(request, scope, receive)
+            content = await self._answered(request, scope, receive, reply)
             accept = request.head.accept_encoding
-            if accept and len(content.body) >= COMPRESS_FROM:
+            if accept and len(content.body) >= COMPRESS_FROM and not reply.begun:
                 content = await self._packed(content, accept)
         except ClientDisconnected:
             exchange.cancelled(request)
@@ -149,17 +205,17 @@ class _Endpoint(ABC):
         except asyncio.CancelledError:  # the grace period of a shutdown has ended
             error = ShuttingDown()
             exchange.fail(request, error)
-            reply = self._binding.failure(error)
-            await _respond(send, reply.status, Content(reply.body), reply.headers, request)
+            told = self._binding.failure(error)
+            await reply.end(told.status, Content(told.body), told.headers)
             raise
         # The edge of the service: whatever happened, the client gets an answer.
         except Exception as error:
             exchange.fail(request, error)
-            reply = self._binding.failure(error)
-            status, content, headers = reply.status, Content(reply.body), dict(reply.headers)
+            told = self._binding.failure(error)
+            status, content, headers = told.status, Content(told.body), dict(told.headers)
             if status in {408, 413}:  # the rest of the body is not read
                 headers["connection"] = "close"
-        await _respond(send, status, content, headers, request)
+        await reply.end(status, content, headers)
 
     async def _received(self, scope: Scope, receive: Receive, request: Request) -> None:
         """Read the request: then it is resolved and admitted, and holds its permit and payload."""
@@ -241,7 +297,9 @@ class InferenceEndpoint(_Endpoint):
         """How it uses HTTP."""
         return self._binding
 
-    async def _answered(self, request: Request, scope: Scope, receive: Receive) -> Content:
+    async def _answered(
+        self, request: Request, scope: Scope, receive: Receive, reply: Reply
+    ) -> Content:
         with DisconnectWatch(self._rounds, receive):
             return await self._edge.exchange.answer(request)
 
@@ -253,29 +311,12 @@ class TaskEndpoint(_Endpoint):
         super().__init__(edge, binding, protocol)
         self._converse = converse
 
-    async def _answered(self, request: Request, scope: Scope, receive: Receive) -> Content:
-        asked = TaskRequest(request, request.payload, scope["path_params"], scope["query_string"])
+    async def _answered(
+        self, request: Request, scope: Scope, receive: Receive, reply: Reply
+    ) -> Content:
+        asked = TaskRequest(
+            request, request.payload, scope["path_params"], scope["query_string"], reply
+        )
         request.payload = None
         with DisconnectWatch(self._rounds, receive):
             return await self._edge.exchange.converse(request, self._converse(asked))
-
-
-async def _respond(
-    send: Send, status: int, content: Content, headers: Mapping[str, str], request: Request
-) -> None:
-    body, content_type, more = content
-    raw = [
-        (b"content-type", content_type),
-        (b"content-length", b"%d" % len(body)),
-        (b"server-timing", request.server_timing()),
-    ]
-    if request.id:
-        raw.append((b"x-request-id", request.id.encode()))
-    if request.trace is not None:
-        raw += request.trace.answer_headers
-    if more:
-        raw += more
-    if headers:
-        raw += [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})

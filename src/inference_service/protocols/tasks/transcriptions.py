@@ -4,7 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/audio/createTranscription
 """
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from inference_service.core.errors import (
     quoted,
 )
 from inference_service.core.requests import ModelRef
-from inference_service.core.tasks import Task
+from inference_service.core.tasks import GradualTask, Task
 from inference_service.engine.interfaces import Engine, ModelInfo
 from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.tasks import codec
@@ -27,7 +27,14 @@ from inference_service.protocols.tasks.driver import Conversation
 from inference_service.protocols.tasks.openapi import MULTIPART
 from inference_service.serving.codec import Content, Head
 from inference_service.web.body import check_encoded
-from inference_service.web.endpoint import Edge, HttpBinding, TaskEndpoint, TaskRequest
+from inference_service.web.endpoint import (
+    EVENTS,
+    Edge,
+    HttpBinding,
+    Reply,
+    TaskEndpoint,
+    TaskRequest,
+)
 from inference_service.web.errors import ErrorAnswer
 from inference_service.web.routing import add_lean_routes
 
@@ -37,7 +44,6 @@ _NOUN = "file"
 _LIST = "timestamp_granularities[]"
 _FRAMES = 100  # a second: Whisper's unit of ``seek``
 _PLAIN, _JSON = b"text/plain; charset=utf-8", b"application/json"
-_EVENTS = b"text/event-stream; charset=utf-8"
 
 
 def _listed(value: Any) -> Any:
@@ -157,18 +163,37 @@ def written(result: Mapping[str, Any], kind: str) -> Content:
     return Content("\n".join(blocks).encode(), _PLAIN)
 
 
-def as_events(result: Mapping[str, Any]) -> Content:
-    """Server-sent events: the text of each segment, then all of it; together they are the same.
+async def _told_in_events(
+    talk: Conversation, task: Task, asked: codec.Asked, parameters: Any, reply: Reply
+) -> Content:
+    """Server-sent events: the text of each segment when it is known, then all of it, which is the
+    same. What is wrong before the first of them is an ordinary error.
 
     Source: https://platform.openai.com/docs/api-reference/audio/transcript-text-delta-event
     """
-    texts = [one["text"] for one in result["segments"]]
-    told = [
-        {"type": "transcript.text.delta", "delta": text if place == 0 else f" {text}"}
-        for place, text in enumerate(texts)
-    ]
-    told.append({"type": "transcript.text.done", "text": result["text"]})
-    return Content(b"".join(b"data: %s\n\n" % orjson.dumps(one) for one in told), _EVENTS)
+    said: list[str] = []
+    async for segment in _segments(talk, task, asked, parameters):
+        text = segment.text if not said else f" {segment.text}"
+        said.append(text)
+        await reply.event(orjson.dumps({"type": "transcript.text.delta", "delta": text}))
+    await reply.event(orjson.dumps({"type": "transcript.text.done", "text": "".join(said)}))
+    return Content(b"", EVENTS)
+
+
+async def _segments(
+    talk: Conversation, task: Task, asked: codec.Asked, parameters: Any
+) -> AsyncIterator[Any]:
+    """One by one where the task can tell them so, and else when all are known."""
+    if isinstance(task, GradualTask):
+        payload = asked.payloads[0]
+        prepare = task.gradually(payload, parameters)
+        for steps in await talk.drive(prepare, inline=False, quick=task.quick_steps):
+            for segment in await talk.drive(steps, inline=True, quick=task.quick_steps):
+                yield segment
+    else:
+        (result,) = await talk.results(task, asked, parameters)
+        for segment in result.segments:
+            yield segment
 
 
 def _usage(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,9 +248,10 @@ def router(
         # "en-GB" (BCP 47) is English, too.
         wanted = {} if form.language is None else {"language": form.language.partition("-")[0]}
         parameters = codec.read_parameters(task.parameters, {}, wanted)
+        if form.stream:
+            return await _told_in_events(talk, task, asked, parameters, given.reply)
         (result,) = await talk.results(task, asked, parameters)
-        told = result.model_dump()
-        return as_events(told) if form.stream else written(told, form.response_format)
+        return written(result.model_dump(), form.response_format)
 
     async def transcriptions() -> None:
         """What is said in a file of sound: as text, with times, or as subtitles."""
