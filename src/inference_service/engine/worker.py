@@ -18,6 +18,7 @@ from inference_service.core.scheduling.entries import Batch, Drop, DropReason, E
 from inference_service.core.scheduling.layout import LayoutChoice
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.alarm import Alarm
 from inference_service.engine.at_once import AtOnce
 from inference_service.engine.audit import Auditor, batched_no_more
 from inference_service.engine.dispatcher import Dispatcher
@@ -39,7 +40,6 @@ from inference_service.engine.sleeping import Gone, Successor
 
 log = logging.getLogger(__name__)
 
-_SHORTEST_ALARM = 0.001  # seconds; uvloop rounds what is below half of it to nothing
 _REMEMBERED = 32
 
 
@@ -73,15 +73,13 @@ class Worker:
         self._dispatcher = dispatcher
         self.used_at, self.memory_bytes = 0.0, runner.memory_bytes  # when a run has last ended
         self.successor: Successor = Gone(info.ref)  # for requests that come during the drain
-        self._loop = asyncio.get_running_loop()
         self.submit: Submit = self._submit
         """See `ModelHandle.submit`."""
         if info.share_identical:
             self.submit = Sharing(self._submit, dispatcher.clock).submit
         self._answers = Answers(self._withdraw, self._again)
         self._running: list[_Run] = []
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = math.inf
+        self._alarm = Alarm(lambda: dispatcher.mark(self))
         self._draining = False
         self._idle = asyncio.Event()  # of interest to a drain alone
         self._keys = BatchKeys(info)
@@ -173,8 +171,7 @@ class Worker:
 
     async def aclose(self) -> None:
         """Free the runner. Call it after `drain`."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.stop()
         if self._auditor is not None:
             self._auditor.stop()
         self._dispatcher.forget(self)
@@ -209,25 +206,11 @@ class Worker:
             self._start(batch)
         for drop in decisions.drop:
             self._drop(drop, now)
-        self._arm(decisions.wake_at, now)
+        self._alarm.set(decisions.wake_at, now)
         self._check_idle()
         if self._answers.settled:
             self._answers.call_back(self.info.ref)
         return bool(decisions.run)
-
-    def _arm(self, wake_at: float, now: float) -> None:
-        """Set the alarm. One that comes too early is left: the next decision sets it again."""
-        if wake_at >= self._alarm_at:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = wake_at
-        # Not call_at: uvloop's own clock has milliseconds and is read once per iteration.
-        self._alarm = self._loop.call_later(max(wake_at - now, _SHORTEST_ALARM), self._ring)
-
-    def _ring(self) -> None:
-        self._alarm, self._alarm_at = None, math.inf
-        self._dispatcher.mark(self)
 
     def _finish(self, entry: Entry[Reply]) -> None:
         """The request has ended: a run that serves no other request is stopped."""
