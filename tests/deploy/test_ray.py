@@ -70,3 +70,15 @@ def test_ray_waits_longer_for_a_replica_than_the_service_drains() -> None:
         application["runtime_env"]["env_vars"]["INFERENCE_SERVICE_SHUTDOWN__GRACE_PERIOD"]
     )
     assert application["deployments"][0]["graceful_shutdown_timeout_s"] > grace
+
+
+def test_kuberays_manifest_has_the_same_configuration() -> None:
+    service = yaml.safe_load((ROOT / "deploy/ray/rayservice.yaml").read_text())["spec"]
+    assert yaml.safe_load(service["serveConfigV2"]) == CONFIG
+    (deployment,) = CONFIG["applications"][0]["deployments"]
+    worker = service["rayClusterConfig"]["workerGroupSpecs"][0]
+    pod = worker["template"]["spec"]
+    cores = float(pod["containers"][0]["resources"]["limits"]["cpu"])
+    assert cores == deployment["ray_actor_options"]["num_cpus"], "a replica on each worker"
+    assert worker["maxReplicas"] == deployment["autoscaling_config"]["max_replicas"]
+    assert pod["terminationGracePeriodSeconds"] > deployment["graceful_shutdown_timeout_s"]

@@ -74,6 +74,28 @@ def test_the_rate_carries_a_day_at_a_fraction_of_what_the_busy_share_costs() -> 
     assert by_rate.replica_seconds < 0.7 * by_busy.replica_seconds
 
 
+@pytest.mark.parametrize(
+    "replica",
+    [Replica(start=90), Replica(0.01, 0.0001, 64), Replica(0.0005, 0.01, 8)],
+    ids=["slow to start", "flat costs", "costs per row"],
+)
+def test_six_tenths_of_the_capacity_hold_for_models_of_other_costs(replica: Replica) -> None:
+    """By the rate, and by the requests in flight that belong to it; docs/autoscaling.md."""
+    peak = 8 * replica.capacity
+    day = diurnal(0.1 * peak, peak, 7200)
+    in_flight = replica.in_flight(0.6 * replica.capacity)
+    for policy in (Policy(Signal.RATE, 0.6), Policy(Signal.IN_FLIGHT, in_flight)):
+        assert simulate(day, 7200, policy, replica).within(0.2) > 0.999
+
+
+def test_replicas_for_a_burst_must_be_there_before_it() -> None:
+    bursts = bursty(0.2 * 8 * REPLICA.capacity, 0.6 * 8 * REPLICA.capacity, 1800, 300)
+    some = simulate(bursts, 3600, Policy(Signal.RATE, 0.6, least=2), REPLICA)
+    enough = simulate(bursts, 3600, Policy(Signal.RATE, 0.6, least=5), REPLICA)
+    assert some.within(0.2) < 0.97
+    assert enough.within(0.2) > 0.999
+
+
 def test_from_zero_the_first_requests_wait_for_a_start() -> None:
     keda = Policy(Signal.RATE, 0.6, least=0, keda=True)
     found = simulate(idle_then(REPLICA.capacity, 60), 600, keda, REPLICA)

@@ -130,12 +130,12 @@ resource "azurerm_container_app" "this" {
         }
       }
 
-      startup_probe {
+      startup_probe { # up to 100 seconds: ten failures are the most that can be set
         transport               = "HTTP"
         port                    = 8000
         path                    = "/v2/health/ready"
-        interval_seconds        = 5
-        failure_count_threshold = 30
+        interval_seconds        = 10
+        failure_count_threshold = 10
       }
 
       readiness_probe {
@@ -144,6 +144,7 @@ resource "azurerm_container_app" "this" {
         path                    = "/v2/health/ready"
         interval_seconds        = 5
         failure_count_threshold = 1
+        success_count_threshold = 1
       }
 
       liveness_probe {

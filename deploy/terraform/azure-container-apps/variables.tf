@@ -104,7 +104,7 @@ variable "max_replicas" {
 }
 
 variable "concurrent_requests" {
-  description = "Requests under way for each replica: rate x latency at 0.6 of its capacity (docs/autoscaling.md)."
+  description = "Requests under way for each replica: rate x latency at 0.6 of its capacity, which differs widely between models (docs/autoscaling.md)."
   type        = number
   default     = 10
 }

@@ -91,8 +91,8 @@ resource "google_cloud_run_v2_service" "this" {
 
       startup_probe {
         period_seconds    = 2
-        timeout_seconds   = 2
-        failure_threshold = 120
+        timeout_seconds   = 1
+        failure_threshold = 120 # 240 seconds are the most that can be set
         http_get {
           path = "/v2/health/ready"
         }

@@ -63,6 +63,11 @@ class Replica:
         batch = self.batch(rate)
         return min(1.0, rate / batch * (self.fixed + self.each * batch))
 
+    def in_flight(self, rate: float) -> float:
+        """Requests in a replica that isn't full: rate x latency (Little's law)."""
+        run = self.fixed + self.each * self.batch(rate)
+        return rate * run * (1 + self.busy(rate) / 2)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
