@@ -34,6 +34,7 @@ from inference_service.runtime.locales import (
     with_common_locale,
 )
 from inference_service.runtime.stopping import Stop
+from inference_service.runtime.training_mode import MERGING, is_in_training
 
 ort.set_default_logger_severity(4)  # what goes wrong is in our own errors and in our own log
 
@@ -292,11 +293,13 @@ def _session(
         source = options.graph
     elif options.save is not None:
         kept.save_to(settings, options.save)
+    unlike = {"disabled_optimizers": [MERGING]} if is_in_training(source) else {}
     try:
         return ort.InferenceSession(
             source if isinstance(source, bytes) else str(source),
             settings,
             providers=["CPUExecutionProvider"],
+            **unlike,
         )
     except Exception as error:
         locale = missing_locale(str(error))
