@@ -23,6 +23,7 @@ from inference_service.protocols.tasks import routes as tasks
 from inference_service.protocols.tei import routes as tei
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
+from inference_service.protocols.tfserving.codec import decode_predict
 from inference_service.settings import Settings
 from inference_service.telemetry.prometheus import exposition
 from inference_service.web.access import Failure
@@ -57,7 +58,7 @@ def add_predictions(
         predict.router(
             edge,
             settings.default_model,
-            tfserving.decode_value,
+            predict.Envelope(decode_predict, tfserving.call),
             platforms.prediction_paths(settings.platforms, os.environ),
         ),
         tfserving.router(edge),

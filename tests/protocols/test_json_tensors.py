@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -322,3 +323,10 @@ def test_the_schema_of_an_answer_has_null_where_nan_may_be() -> None:
     assert tensor_schema(float_, (None,), answer=True)["items"] == {"type": ["number", "null"]}
     assert tensor_schema(float_, (None,))["items"] == {"type": "number"}
     assert tensor_schema(integer, (), answer=True)["type"] == "integer"
+
+
+@pytest.mark.parametrize("shape", [(2**18 + 3,), (3, 2**17), (2**18 + 1, 1), (2, 3, 2**18)])
+def test_large_arrays_are_written_in_parts_and_read_the_same(shape: tuple[int, ...]) -> None:
+    array = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+    whole = orjson.dumps({"a": [{"data": array}]}, option=orjson.OPT_SERIALIZE_NUMPY)
+    assert dump({"a": [{"data": array}]}) == whole

@@ -277,11 +277,11 @@ def test_large_requests_take_the_quick_way_and_mean_the_same() -> None:
     array = np.random.default_rng(0).normal(size=(4, 100)).astype(np.float32)
     for data in (array.tolist(), array.reshape(-1).tolist()):
         sent = body(entry(shape=[4, 100], data=data), outputs=[{"name": "y"}], id="q")
-        quick = codec._quickly(sent, codec._Tail(memoryview(b"")))
+        quick = codec.decode_quickly(sent, b"")
         assert quick is not None
-        assert np.array_equal(quick.inputs["x"], array)
-        assert quick.outputs == (Wanted("y"),)
-        assert quick.id == "q"
+        tensors, taken, outputs, request_id, *_ = quick
+        assert np.array_equal(tensors["x"], array)
+        assert (taken, outputs, request_id) == (0, [Wanted("y")], "q")
     sent = body(entry(shape=[4, 100], data=[*array.reshape(-1).tolist()[:-1], "x"]))
     with pytest.raises(InvalidInput, match=r"data\[399\]: input 'x': expected float32, got a str"):
         decode(sent, wide)

@@ -24,6 +24,7 @@ from inference_service.engine.interfaces import Engine
 from inference_service.protocols.oip.infer import add_infer
 from inference_service.protocols.predict import routes as predict
 from inference_service.protocols.tfserving import routes as tfserving
+from inference_service.protocols.tfserving.codec import decode_predict
 from inference_service.settings import Settings
 from inference_service.telemetry.prometheus import PrometheusObserver
 from inference_service.web import errors
@@ -52,7 +53,7 @@ def http_side(engine: Engine) -> FastAPI:
     app = FastAPI()
     errors.install(app)
     app.include_router(tfserving.router(edge))
-    app.include_router(predict.router(edge, "doubler", tfserving.decode_value))
+    app.include_router(predict.router(edge, "doubler", predict.Envelope(decode_predict, tfserving.call)))
     routes = APIRouter()
     add_infer(routes, edge)
     app.include_router(routes)

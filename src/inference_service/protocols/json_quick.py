@@ -7,6 +7,7 @@ the usual way (`json_tensors`), which decides, and finds the words for what is w
 
 import math
 import threading
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,9 @@ QUICK_FROM = 1024
 _LARGEST_KEPT = 2**20  # bytes; a parser keeps buffers as large as the largest body it has seen
 _MOST_MEMBERS = 8  # of an object that is taken; see `QuickBody.items`
 _SHORTEST = 8  # numbers in an innermost array; with less, walking the arrays costs more
+_MOST_MEMBERS_LOOKED_INTO = 64  # of one whose values are counted: the same linear search
+_MOST_ELEMENTS = 1024  # of an array that is taken apart, and values that are made objects of
+_MOST_FOUND = 1024  # arrays that are looked for one by one
 _LETTERS: dict[str, Literal["d", "i", "u"]] = {"f": "d", "i": "i", "u": "u"}
 _READ_AS = {"d": np.float64, "i": np.int64, "u": np.uint64}
 
@@ -54,13 +58,16 @@ class QuickBody:
         return {key: value[key] for key in keys}
 
     def plain(self, value: Any) -> Any:
-        """A value as Python objects."""
-        if isinstance(value, simdjson.Array):
-            value = value.as_list()
-        elif isinstance(value, simdjson.Object):
-            value = value.as_dict()
-        else:
+        """A value as Python objects. None, and in doubt, where these are too many to make at once.
+
+        What is not an array of numbers has few values: names, shapes, parameters.
+        """
+        if not isinstance(value, simdjson.Array | simdjson.Object):
             return value
+        if not at_most(value, _MOST_ELEMENTS):
+            self._arrays_left = -1
+            return None
+        value = value.as_list() if isinstance(value, simdjson.Array) else value.as_dict()
         try:
             self._arrays_left -= _arrays_in(value)
         except RecursionError:
@@ -69,7 +76,7 @@ class QuickBody:
 
     def elements(self, value: Any) -> list[Any] | None:
         """The elements of an array, whose own values are still to be looked at."""
-        if not isinstance(value, simdjson.Array):
+        if not isinstance(value, simdjson.Array) or len(value) > _MOST_ELEMENTS:
             return None
         self._arrays_left -= 1
         return list(value)
@@ -164,8 +171,38 @@ def _arrays(body: bytes) -> int:
     count, position = 0, body.find(b"[")
     while position >= 0:
         count += 1
+        if count == _MOST_FOUND:
+            return count + body.count(b"[", position + 1)
         position = body.find(b"[", position + 1)
     return count
+
+
+def at_most(value: Any, most: int) -> bool:
+    """Whether a parsed value holds no more than ``most`` values, however deeply.
+
+    No object is made of what is beyond. False, too, where an object has more than 64 members.
+    """
+    count, inner = 0, [iter([value])]
+    while inner:
+        for one in inner[-1]:
+            count += 1
+            if isinstance(one, simdjson.Array | simdjson.Object):
+                if count + len(one) > most:
+                    return False
+                if isinstance(one, simdjson.Object):
+                    if len(one) > _MOST_MEMBERS_LOOKED_INTO:
+                        return False
+                    inner.append(_members(one))
+                else:
+                    inner.append(iter(one))
+                break
+        else:
+            inner.pop()
+    return count <= most
+
+
+def _members(value: Any) -> Iterator[Any]:
+    return (value[key] for key in value.keys())  # noqa: SIM118 - it is no dict
 
 
 def _arrays_in(value: Any) -> int:

@@ -33,6 +33,8 @@ from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, n
 _KNOWN = {d.numpy: np.dtype(d.numpy.name) for d in DType if d is not DType.BYTES}
 _RULES = {key: Rules(*key) for key in product((True, False), repeat=3)}
 _SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in this many
+_LARGE_PART = 2**18  # numbers; they are written in about 8 ms
+_MOST_LOOKED_AT = 64  # entries of a list: outputs, not rows
 _FAR_APART = 512  # bytes between two keys
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 
@@ -234,7 +236,33 @@ def dump(value: Any, non_finite: NonFinite = NonFinite.NULL) -> bytes:
             "the model's answer holds NaN or Infinity, which JSON doesn't have; "
             "send 'X-Non-Finite: null' or 'bare' to get it nevertheless"
         )
+    return _dumped(_in_parts(value))
+
+
+def _dumped(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _in_parts(value: Any) -> Any:
+    """The value with large arrays written already, part by part: one call that writes all of it
+    would hold the interpreter's lock for as long."""
+    if isinstance(value, np.ndarray):
+        return orjson.Fragment(_written(value)) if value.size > _LARGE_PART else value
+    if isinstance(value, dict):
+        return {key: _in_parts(item) for key, item in value.items()}
+    if isinstance(value, list) and len(value) <= _MOST_LOOKED_AT:
+        return [_in_parts(item) for item in value]
+    return value
+
+
+def _written(array: Array) -> bytes:
+    if array.size <= _LARGE_PART:
+        return _dumped(array)
+    rows = _LARGE_PART * len(array) // array.size
+    if not rows:  # one is large enough to be taken apart itself
+        return b"[%b]" % b",".join(_written(row) for row in array)
+    parts = [_dumped(array[start : start + rows]) for start in range(0, len(array), rows)]
+    return b"[%b]" % b",".join(memoryview(part)[1:-1] for part in parts)
 
 
 def _is_finite(value: Any) -> bool:

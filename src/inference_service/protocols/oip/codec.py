@@ -24,9 +24,10 @@ from inference_service.core.tensors import (
     TensorSpec,
     element_count,
 )
+from inference_service.protocols import json_large
 from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_quick import QuickBody, open_quickly
-from inference_service.protocols.json_tensors import dump, encodable, parse, rules_for
+from inference_service.protocols.json_tensors import dump, encodable
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
@@ -43,8 +44,7 @@ _NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTE
 _BINARY_SIZE = "binary_data_size"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """An output that is wanted and how: as bytes or JSON, whole or its ``classes`` highest."""
 
     name: str
@@ -60,8 +60,8 @@ class Infer:
     """
 
     inputs: Tensors
-    id: str = ""
     outputs: tuple[Wanted, ...] | None = None
+    id: str = ""
     binary: bool = False
     timeout: float = math.inf
     priority: int = 0
@@ -115,11 +115,12 @@ def decode(
         )
     tail = _Tail(memoryview(body)[len(body) if json_length is None else json_length :])
     text = body if json_length in {None, len(body)} else body[:json_length]
-    found = _quickly(text, tail)
-    if found is None:
-        tail.position = 0
-        rules = rules_for(text, non_finite=non_finite, null=null)
-        found = _usually(parse(text, non_finite=non_finite), rules, tail)
+    # Bytes can be sent to another process; tensors here are views of what came.
+    behind = bytes(tail.data) if json_large.has_many_values(text) else tail.data
+    tensors, tail.position, wanted, *said = json_large.read(
+        text, decode_value, behind, quick=decode_quickly, non_finite=non_finite, null=null
+    )
+    found = Infer(tensors, tuple(Wanted(*one) for one in wanted) or None, *said)
     if tail.position != len(tail.data):
         raise InvalidInput(
             f"{len(tail.data) - tail.position} bytes of binary data belong to no input"
@@ -159,8 +160,9 @@ def _raw_shape(spec: TensorSpec, wanted: Shape, rows: int | None, size: int) -> 
     return [left if length is None else length for length in shape]
 
 
-def _quickly(text: bytes, tail: _Tail) -> Infer | None:
-    """A request with large arrays of numbers and nothing unusual about it; else None."""
+def decode_quickly(text: bytes, behind: bytes | memoryview) -> tuple[Any, ...] | None:
+    """`decode_value` of a request with large arrays of numbers and nothing unusual; else None."""
+    tail = _Tail(memoryview(behind))
     quick = open_quickly(text)
     if quick is None:
         return None
@@ -189,7 +191,7 @@ def _quickly(text: bytes, tail: _Tail) -> Infer | None:
         if array is None or part.name in tensors:
             return None
         tensors[part.name] = array
-    return _infer(envelope, tensors) if quick.accounted else None
+    return _plain(_infer(envelope, tensors), tail) if quick.accounted else None
 
 
 def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) -> Array | None:
@@ -206,7 +208,10 @@ def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) ->
     return flat.reshape(part.shape)
 
 
-def _usually(value: Any, rules: Rules, tail: _Tail) -> Infer:
+def decode_value(value: Any, behind: bytes | memoryview, *, rules: Rules) -> tuple[Any, ...]:
+    """The tensors of a request, how many of the bytes ``behind`` they take, and the other fields of
+    `Infer`, in plain values. Raises InvalidInput."""
+    tail = _Tail(memoryview(behind))
     if not isinstance(value, dict):
         raise InvalidInput("expected an object with 'inputs'")
     check_few_parameters(value)
@@ -224,7 +229,13 @@ def _usually(value: Any, rules: Rules, tail: _Tail) -> Infer:
         except InvalidInput as error:
             message = f"input '{part.name}': {error.message}"
             raise InvalidInput(message, ("inputs", index, *error.path)) from None
-    return _infer(envelope, tensors)
+    return _plain(_infer(envelope, tensors), tail)
+
+
+def _plain(found: Infer, tail: _Tail) -> tuple[Any, ...]:
+    wanted = [tuple(one) for one in found.outputs or ()]
+    said = found.id, found.binary, found.timeout, found.priority
+    return found.inputs, tail.position, wanted, *said
 
 
 def _place(steps: tuple[int | str, ...]) -> tuple[int | str, ...]:
@@ -304,8 +315,8 @@ def infer_of(
     wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
     return Infer(
         tensors,
-        request_id,
         tuple(wanted) or None,
+        request_id,
         binary,
         microseconds / 1e6 if microseconds else math.inf,
         whole(parameters, "priority"),

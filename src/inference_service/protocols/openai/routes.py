@@ -11,8 +11,8 @@ from inference_service.core.errors import InvalidInput, ModelNotFound
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.json_large import parse_few
 from inference_service.protocols.json_schema import inlined
-from inference_service.protocols.json_tensors import parse
 from inference_service.protocols.openai import codec
 from inference_service.protocols.openai.schema import EmbeddingsAnswer, EmbeddingsBody, FailureBody
 from inference_service.protocols.text import (
@@ -36,7 +36,7 @@ _KINDS = {503: "overloaded_error"}
 
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     embedder = embedder_of(info)
-    request = codec.decode(parse(body))
+    request = codec.decode(parse_few(body))
     texts = codec.texts_of(request)
     check_count(len(texts))
     size = embedder.dimensions(info.signature)
@@ -72,7 +72,7 @@ def router(edge: Edge) -> APIRouter:
     """The one path, under both of its names."""
 
     def named(edge: Edge, body: bytes) -> ModelRef:
-        return embedding_model(edge.engine, codec.decode(parse(body)).model)
+        return embedding_model(edge.engine, codec.decode(parse_few(body)).model)
 
     async def embeddings() -> None:
         """A vector for each text: normalised, as numbers or as base64 of float32."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import NonFinite, Signature, Tensors
+from inference_service.protocols.json_large import Decode
 from inference_service.protocols.json_quick import open_quickly
 from inference_service.protocols.json_tensors import (
     dump,
@@ -50,6 +51,24 @@ def decode(value: Any, signature: Signature, *, rules: Rules = STRICT) -> tuple[
             return from_columns(named, signature, (), rules=rules), False
         path = (error.path[0], *error.path[2:]) if len(error.path) > 1 else error.path
         raise InvalidInput(error.message, path) from None
+
+
+def decode_any(
+    value: Any, signature: Signature, envelope: Decode, *, rules: Rules = STRICT
+) -> tuple[Tensors, bool, bool]:
+    """As `decode`, or what ``envelope`` makes of an envelope, and whether it is one."""
+    if is_envelope(value, signature):
+        tensors, by_rows = envelope(value, signature, rules=rules)
+        return tensors, by_rows, True
+    return *decode(value, signature, rules=rules), False
+
+
+def decode_any_quickly(
+    body: bytes, signature: Signature, _: Decode
+) -> tuple[Tensors, bool, bool] | None:
+    """`decode_any` straight from the body, as `decode_quickly`."""
+    found = decode_quickly(body, signature)
+    return None if found is None else (*found, False)
 
 
 def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | None:

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 
 from inference_service.core.errors import InvalidInput, ModelNotFound, quoted
 from inference_service.core.requests import ModelRef
-from inference_service.core.tensors import NonFinite
+from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import Engine, ModelInfo
-from inference_service.protocols.json_tensors import parse, rules_for
-from inference_service.protocols.json_values import Rules
+from inference_service.protocols import json_large
 from inference_service.protocols.predict import codec
 from inference_service.protocols.predict.quick import decoder
 from inference_service.serving.codec import Call, Codec, Head
@@ -21,30 +20,32 @@ from inference_service.web.routing import add_lean_routes
 
 TAG = "Predict"
 
-DecodeValue = Callable[[Any, ModelInfo, Head, Rules], Call]
-"""Parsed JSON to tensors."""
+
+class Envelope(NamedTuple):
+    """How bodies with ``instances`` or ``inputs`` are read and answered.
+
+    ``call`` is told the tensors and whether they came by rows.
+    """
+
+    decode: json_large.Decode
+    call: Callable[[Tensors, bool, Head], Call]
 
 
 def router(
-    edge: Edge, default_model: str, envelope: DecodeValue, also: Sequence[str] = ()
+    edge: Edge, default_model: str, envelope: Envelope, also: Sequence[str] = ()
 ) -> APIRouter:
-    """The one path, and ``also`` those that platforms give.
-
-    ``envelope`` reads the bodies that have ``instances`` or ``inputs``.
-    """
+    """The one path, and ``also`` those that platforms give."""
 
     def decode(body: bytes, info: ModelInfo, head: Head) -> Call:
-        found = codec.decode_quickly(body, info.served)
-        if found is None:
-            bare = head.non_finite is NonFinite.BARE
-            null = head.non_finite is not NonFinite.ERROR
-            value = parse(body, non_finite=bare)
-            rules = rules_for(body, non_finite=bare, null=null)
-            if codec.is_envelope(value, info.served):
-                return envelope(value, info, head, rules)
-            found = codec.decode(value, info.served, rules=rules)
-        inputs, one_row = found
-        return Call(inputs, partial(codec.encode, one_row=one_row, non_finite=head.non_finite))
+        inputs, flag, enveloped = json_large.read(
+            body, codec.decode_any, info.served, envelope.decode,
+            quick=codec.decode_any_quickly,
+            non_finite=head.non_finite is NonFinite.BARE,
+            null=head.non_finite is not NonFinite.ERROR,
+        )  # fmt: skip
+        if enveloped:
+            return envelope.call(inputs, flag, head)
+        return Call(inputs, partial(codec.encode, one_row=flag, non_finite=head.non_finite))
 
     def choose(_: dict[str, Any]) -> ModelRef:
         return default_ref(edge.engine, default_model)
@@ -60,7 +61,12 @@ def router(
     endpoint = InferenceEndpoint(
         edge,
         HttpBinding(choose),
-        Codec("predict", decode, quick=lambda info: decoder(info.served)),
+        Codec(
+            "predict",
+            decode,
+            heavy=json_large.has_many_values,
+            quick=lambda info: decoder(info.served),
+        ),
     )
     routes = APIRouter(tags=[TAG])
     schema = {"description": "the input: an array, or an object with one key per input"}

@@ -17,8 +17,8 @@ from inference_service.core.tasks import Payload, Task
 from inference_service.engine.interfaces import Engine, ModelInfo
 from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.first_fault import FirstFault
+from inference_service.protocols.json_large import parse_few
 from inference_service.protocols.json_schema import inlined
-from inference_service.protocols.json_tensors import parse
 from inference_service.protocols.tasks.codec import Asked
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.serving.codec import Content
@@ -81,7 +81,7 @@ class CohereBody(BaseModel):
 
 def _read(kind: type[_Body], body: bytes) -> _Body:
     try:
-        return kind.model_validate(parse(body))
+        return kind.model_validate(parse_few(body))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = tuple(step for step in first["loc"] if isinstance(step, int) or step.islower())

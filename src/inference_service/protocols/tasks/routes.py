@@ -8,7 +8,7 @@ from inference_service.core.errors import NotFound, UnsupportedContent, quoted
 from inference_service.core.tasks import StreamingTask, Task
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.processes.decoders import TaskPool
-from inference_service.protocols.json_tensors import parse
+from inference_service.protocols.json_large import parse_few
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.protocols.tasks.openapi import (
@@ -81,11 +81,11 @@ def _asked(body: bytes, head: Head, task: Task) -> codec.Asked:
         text = as_utf8(body, head.full_type)
         if task.media and not binary:
             return codec.from_text(text, given.decode("latin-1"), task.noun)
-        return codec.from_json(parse(text), task.noun, binary=binary)
+        return codec.from_json(parse_few(text), task.noun, binary=binary)
     looks_raw = given == b"" and body.lstrip()[:1] != b"{"
     if task.media and (looks_raw or not is_json(given)):
         return codec.from_raw(body, given.decode("latin-1"))
-    return codec.from_json(parse(as_utf8(body, head.full_type)), task.noun, binary=binary)
+    return codec.from_json(parse_few(as_utf8(body, head.full_type)), task.noun, binary=binary)
 
 
 def router(edge: Edge, pool: TaskPool, idle_timeout: float) -> APIRouter:

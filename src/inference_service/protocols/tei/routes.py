@@ -17,8 +17,9 @@ from inference_service.core.errors import InferenceServiceError, InvalidInput, T
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.json_large import parse_few
 from inference_service.protocols.json_schema import inlined
-from inference_service.protocols.json_tensors import dump, parse
+from inference_service.protocols.json_tensors import dump
 from inference_service.protocols.tei.schema import (
     EmbedBody,
     Info,
@@ -51,7 +52,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     embedder = embedder_of(info)
-    request = _read(EmbedBody, parse(body))
+    request = _read(EmbedBody, parse_few(body))
     texts: Sequence[str | list[int]] = (
         [request.inputs] if isinstance(request.inputs, str) else request.inputs
     )
@@ -182,7 +183,7 @@ async def _tokenized(request: Request, edge: Edge) -> bytes:
         body += chunk
         if len(body) > _LARGEST:
             raise TooLarge(f"the body is larger than {_LARGEST} bytes")
-    given = _read(TokenizeBody, parse(bytes(body)))
+    given = _read(TokenizeBody, parse_few(bytes(body)))
     texts = [given.inputs] if isinstance(given.inputs, str) else given.inputs
     check_count(len(texts))
 

@@ -49,6 +49,11 @@ class ExamplesBody(BaseModel):
     examples: Annotated[list[_Features], FirstFault(), Field(min_length=1)]
 
 
+def decode(value: Any, signature: Signature, *, rules: Rules = STRICT) -> tuple[Tensors]:
+    """`decode_examples`, for `json_large.read`."""
+    return (decode_examples(value, signature, rules=rules),)
+
+
 def decode_examples(value: Any, signature: Signature, *, rules: Rules = STRICT) -> Tensors:
     """The tensors of a classify or regress request. Raises InvalidInput."""
     if not isinstance(value, dict):

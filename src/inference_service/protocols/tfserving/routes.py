@@ -16,9 +16,9 @@ from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import FileTask
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
+from inference_service.protocols import json_large
+from inference_service.protocols.json_large import has_many_values, parse_few
 from inference_service.protocols.json_schema import inlined
-from inference_service.protocols.json_tensors import parse, rules_for
-from inference_service.protocols.json_values import Rules
 from inference_service.protocols.tfserving import codec, examples
 from inference_service.protocols.tfserving.quick import decoder
 from inference_service.protocols.tfserving.schema import (
@@ -53,23 +53,17 @@ def _file_task(body: bytes, info: ModelInfo) -> FileTask | None:
     return next((task for task in info.tasks.values() if isinstance(task, FileTask)), None)
 
 
-def _holds_files(body: bytes, info: ModelInfo) -> bool:
-    """They take long to decode, however small they are."""
-    return _file_task(body, info) is not None
+def _takes_long(body: bytes, info: ModelInfo) -> bool:
+    """Whether it is to be decoded in a thread, however small it is: files, and many values."""
+    return _file_task(body, info) is not None or has_many_values(body)
 
 
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     task = _file_task(body, info)
     if task is not None:
-        value, _ = _parsed(body, head)
-        found = codec.decode_files(value, info.served, task.tensors)
-    else:
-        quick = codec.decode_quickly(body, info.served)
-        if quick is None:
-            value, rules = _parsed(body, head)
-            return decode_value(value, info, head, rules)
-        found = quick
-    return _call(*found, head)
+        return call(*codec.decode_files(parse_few(body), info.served, task.tensors), head)
+    inputs, by_rows = _read(body, codec.decode_predict, info, head, codec.decode_quickly)
+    return call(inputs, by_rows, head)
 
 
 def _quick(info: ModelInfo) -> QuickDecode | None:
@@ -79,30 +73,24 @@ def _quick(info: ModelInfo) -> QuickDecode | None:
     return lambda body, head: None if b'"b64"' in body else decode(body, head)  # perhaps files
 
 
-def _call(inputs: Tensors, by_rows: bool, head: Head) -> Call:
+def call(inputs: Tensors, by_rows: bool, head: Head) -> Call:
+    """What the engine is asked for, and how to answer."""
     rows = codec.row_count(inputs) if by_rows else None
     encode = partial(codec.encode_predict, by_rows=by_rows, rows=rows, non_finite=head.non_finite)
     return Call(inputs, encode)
 
 
-def decode_value(value: Any, info: ModelInfo, head: Head, rules: Rules) -> Call:
-    """The tensors of a parsed predict request, and the way to answer it."""
-    return _call(*codec.decode_predict(value, info.served, rules=rules), head)
-
-
 def _decode_regress(body: bytes, info: ModelInfo, head: Head) -> Call:
-    value, rules = _parsed(body, head)
     name = examples.regression_output(info.served)
-    inputs = examples.decode_examples(value, info.served, rules=rules)
+    (inputs,) = _read(body, examples.decode, info, head)
     rows = codec.row_count(inputs)
     encode = partial(examples.encode_regression, name=name, rows=rows, non_finite=head.non_finite)
     return Call(inputs, encode)
 
 
 def _decode_classify(body: bytes, info: ModelInfo, head: Head) -> Call:
-    value, rules = _parsed(body, head)
     name = examples.classification_output(info.served)
-    inputs = examples.decode_examples(value, info.served, rules=rules)
+    (inputs,) = _read(body, examples.decode, info, head)
     rows = codec.row_count(inputs)
     encode = partial(
         examples.encode_classification, name=name, labels=info.labels, rows=rows,
@@ -111,10 +99,16 @@ def _decode_classify(body: bytes, info: ModelInfo, head: Head) -> Call:
     return Call(inputs, encode)
 
 
-def _parsed(body: bytes, head: Head) -> tuple[Any, Rules]:
+def _read(
+    body: bytes,
+    decode: json_large.Decode,
+    info: ModelInfo,
+    head: Head,
+    quick: json_large.Quick | None = None,
+) -> tuple[Any, ...]:
     bare = head.non_finite is NonFinite.BARE
     null = head.non_finite is not NonFinite.ERROR
-    return parse(body, non_finite=bare), rules_for(body, non_finite=bare, null=null)
+    return json_large.read(body, decode, info.served, quick=quick, non_finite=bare, null=null)
 
 
 def _failure(error: Exception) -> ErrorAnswer:
@@ -183,7 +177,7 @@ def _add_verbs(routes: APIRouter, edge: Edge) -> None:
 
     binding = HttpBinding(choose, failure=_failure)
     for verb in _VERBS:
-        codec_ = Codec("tfserving", verb.decode, heavy=_holds_files, quick=verb.quick)
+        codec_ = Codec("tfserving", verb.decode, heavy=_takes_long, quick=verb.quick)
         endpoints[verb.name] = InferenceEndpoint(edge, binding, codec_)
         for place, contract in (
             ("", latest),

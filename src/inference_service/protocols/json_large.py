@@ -1,0 +1,112 @@
+"""JSON of so many values that reading it would stall all other requests.
+
+A reader of JSON makes a Python object of each value, in one call that holds the interpreter's lock:
+a million values take a good part of a second, in whatever thread. So a body with more than
+`MOST_HERE` of them is read in another process, and only tensors come back. Arrays of numbers that
+can be taken as they are (`json_quick`) may have `MOST_QUICK`. Counting costs 1 ns a byte at most.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import simdjson
+
+from inference_service.core.decoding import decoded
+from inference_service.core.errors import TooLarge
+from inference_service.core.tensors import Tensors
+from inference_service.protocols.json_quick import at_most
+from inference_service.protocols.json_tensors import parse, rules_for
+
+LARGE_FROM = 128 * 1024
+"""Bytes. What is shorter holds no more values than can be read at once, in some 30 ms."""
+MOST_HERE = 40_000
+"""Values that are read in this process."""
+MOST_QUICK = 1_000_000
+"""Values of a body that is read here if it is plain: simdjson takes 20 ns for each."""
+MOST_VALUES = 2**18
+"""Values of a body that is no tensors: texts, lists of tokens."""
+
+Decode = Callable[..., tuple[Any, ...]]
+"""Of a JSON value and further arguments, with ``rules``: `Tensors`, and plain values behind them.
+It stands in a module, by its name."""
+
+Quick = Callable[..., tuple[Any, ...] | None]
+"""The same of the body itself; None where it isn't plain."""
+
+
+def has_many_values(body: bytes, *_: Any) -> bool:
+    """Whether it is to be read in another process. Texts with many commas count as well."""
+    return len(body) >= LARGE_FROM and _separators(body) > MOST_HERE
+
+
+def _separators(body: bytes) -> int:
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
+def read(
+    body: bytes,
+    decode: Decode,
+    *arguments: Any,
+    quick: Quick | None = None,
+    non_finite: bool = False,
+    null: bool = False,
+) -> tuple[Any, ...]:
+    """What ``quick`` or else ``decode`` makes of the body, in this process or in another one.
+
+    ``non_finite`` and ``null`` as in `json_values.Rules`. Raises InvalidInput.
+    """
+    count = _separators(body) if len(body) >= LARGE_FROM else 0
+    if quick is not None and count <= MOST_QUICK:
+        found = quick(body, *arguments)
+        if found is not None:
+            return found
+        quick = None
+    way = _Way(quick, decode, arguments, non_finite, null)
+    if count <= MOST_HERE:
+        return way.read(body)
+    names, arrays, *rest = decoded(_flattened, body, way)
+    return dict(zip(names, arrays, strict=True)), *rest
+
+
+class _Way(NamedTuple):
+    """How a body is read, wherever that is."""
+
+    quick: Quick | None
+    decode: Decode
+    arguments: tuple[Any, ...]
+    non_finite: bool
+    null: bool
+
+    def read(self, body: bytes) -> tuple[Any, ...]:
+        found = None if self.quick is None else self.quick(body, *self.arguments)
+        if found is not None:
+            return found
+        rules = rules_for(body, non_finite=self.non_finite, null=self.null)
+        return self.decode(parse(body, non_finite=self.non_finite), *self.arguments, rules=rules)
+
+
+def _flattened(body: bytes, way: _Way) -> list[Any]:
+    """As another process may send it: see `core.decoding.decoded`."""
+    tensors: Tensors
+    tensors, *rest = way.read(body)
+    return [list(tensors), list(tensors.values()), *rest]
+
+
+def parse_few(body: bytes) -> Any:
+    """The JSON value of a body that is no tensors.
+
+    Raises InvalidInput, and TooLarge for more than `MOST_VALUES` values.
+    """
+    if len(body) >= LARGE_FROM and _separators(body) > MOST_VALUES:
+        _check_few(body)
+    return parse(body)
+
+
+def _check_few(body: bytes) -> None:
+    """Counts values without making objects of them: commas may be those of texts."""
+    try:
+        value: Any = simdjson.Parser().parse(body)
+    except (ValueError, RuntimeError, MemoryError):
+        return  # it is no JSON: the reader has the words, and stops where it fails
+    if not at_most(value, MOST_VALUES):
+        raise TooLarge(f"the body holds more than {MOST_VALUES} JSON values")

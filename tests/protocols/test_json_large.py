@@ -1,0 +1,160 @@
+"""JSON of very many values: read elsewhere, with the same result, or refused before it is read."""
+
+import json
+import pickle
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from inference_service.core.decoding import decoding_by
+from inference_service.core.errors import InvalidInput, TooLarge
+from inference_service.core.tensors import DType, Signature, TensorSpec
+from inference_service.processes.values import packed, unpacked
+from inference_service.protocols.json_large import (
+    LARGE_FROM,
+    MOST_HERE,
+    MOST_QUICK,
+    MOST_VALUES,
+    has_many_values,
+    parse_few,
+    read,
+)
+from inference_service.protocols.oip import codec as oip
+from inference_service.protocols.predict.codec import decode_any
+from inference_service.protocols.tfserving import examples
+from inference_service.protocols.tfserving.codec import decode_predict, decode_quickly
+
+PAIR = Signature(
+    (TensorSpec("a", DType.FP32, (None, 2)), TensorSpec("w", DType.BYTES, (None,))),
+    (TensorSpec("y", DType.FP32, (None,)),),
+)
+ROWS = 20_000
+INSTANCES = [{"a": [i, 0.5], "w": f"text {i % 7}"} for i in range(ROWS)]
+COLUMNS = {"a": [[i, 0.5] for i in range(ROWS)], "w": [f"text {i % 7}" for i in range(ROWS)]}
+
+
+class Elsewhere:
+    """Decodes as another process does: whatever goes there and comes back is bytes."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        self.calls += 1
+        function, arguments = pickle.loads(pickle.dumps((function, arguments)))  # noqa: S301
+        value, arrays = packed(function(*arguments))
+        told = json.loads(json.dumps(value))
+        return unpacked(told, b"".join(array.tobytes() for array in arrays))
+
+
+@pytest.mark.parametrize(
+    ("decode", "arguments", "value"),
+    [
+        (decode_predict, (PAIR,), {"instances": INSTANCES}),
+        (decode_predict, (PAIR,), {"inputs": COLUMNS}),
+        (decode_any, (PAIR, decode_predict), {"instances": INSTANCES}),
+        (decode_any, (PAIR, decode_predict), COLUMNS),
+        (examples.decode, (PAIR,), {"examples": INSTANCES}),
+    ],
+)
+def test_the_same_is_read_elsewhere(
+    decode: Callable[..., Any], arguments: tuple[Any, ...], value: Any
+) -> None:
+    body, elsewhere = orjson.dumps(value), Elsewhere()
+    assert has_many_values(body)
+    tensors, *rest = decoding_by(elsewhere, read, body, decode, *arguments)
+    assert elsewhere.calls == 1
+    wanted, *others = read(body, decode, *arguments)
+    assert rest == others
+    assert tensors.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert tensors[name].dtype == array.dtype
+        np.testing.assert_array_equal(tensors[name], array)
+
+
+def test_a_request_of_the_open_inference_protocol_is_whole_again() -> None:
+    parts = [
+        {"name": "a", "shape": [ROWS, 2], "datatype": "FP32", "data": COLUMNS["a"]},
+        {"name": "w", "shape": [ROWS], "datatype": "BYTES", "data": COLUMNS["w"]},
+        {"name": "raw", "shape": [2], "datatype": "FP32", "parameters": {"binary_data_size": 8}},
+    ]
+    outputs = [{"name": "y", "parameters": {"binary_data": True, "classification": 2}}]
+    text = orjson.dumps(
+        {"id": "7", "inputs": parts, "outputs": outputs, "parameters": {"priority": 1}}
+    )
+    body = text + np.array([1, 2], np.float32).tobytes()
+    elsewhere = Elsewhere()
+    found = decoding_by(elsewhere, oip.decode, body, PAIR, len(text))
+    here = oip.decode(body, PAIR, len(text))
+    assert elsewhere.calls == 1
+    assert found.outputs == here.outputs == (oip.Wanted("y", binary=True, classes=2),)
+    assert (found.id, found.timeout, found.priority, found.binary) == ("7", here.timeout, 1, False)
+    for name, array in here.inputs.items():
+        np.testing.assert_array_equal(found.inputs[name], array)
+
+
+def test_a_fault_has_the_same_place_and_words() -> None:
+    body = orjson.dumps({"instances": [*INSTANCES[:-1], {"a": [1, "two"], "w": ""}]})
+    told = []
+    for decode in (None, Elsewhere()):
+        with pytest.raises(InvalidInput) as caught:
+            decoding_by(decode, read, body, decode_predict, PAIR)
+        told.append((caught.value.message, caught.value.path))
+    assert told[0] == told[1]
+    assert told[0][1] == ("instances", ROWS - 1, "a", 1)
+
+
+def test_plain_arrays_of_numbers_are_read_here() -> None:
+    signature = Signature((TensorSpec("x", DType.FP32, (None, 64)),), PAIR.outputs)
+    body = orjson.dumps({"inputs": [[0.5] * 64] * 2000})
+    elsewhere = Elsewhere()
+    part = {"name": "x", "shape": [2000, 64], "datatype": "FP32", "data": [[0.5] * 64] * 2000}
+    found = decoding_by(elsewhere, oip.decode, orjson.dumps({"inputs": [part]}), signature)
+    assert (found.inputs["x"].shape, elsewhere.calls) == ((2000, 64), 0)
+    assert has_many_values(body)
+
+
+def test_short_bodies_and_long_texts_are_read_here() -> None:
+    assert not has_many_values(b"," * (LARGE_FROM - 1))
+    assert not has_many_values(b'{"instances":["' + b"a" * LARGE_FROM + b'"]}')
+    assert not has_many_values(b"[" + b",".join([b"12345678"] * MOST_HERE) + b"]")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"input":[' + b",".join([b"1"] * MOST_VALUES) + b"]}",
+        b'{"input":[' + b",".join([b"[[],1]"] * (MOST_VALUES // 2)) + b"]}",
+        b'{"input":{' + b",".join([b'"a":1'] * MOST_VALUES) + b"}}",
+    ],
+)
+def test_a_body_of_texts_holds_a_bounded_number_of_values(body: bytes) -> None:
+    with pytest.raises(TooLarge, match=f"more than {MOST_VALUES} JSON values"):
+        parse_few(body)
+
+
+def test_commas_of_texts_are_no_values() -> None:
+    text = "a, b, " * MOST_VALUES
+    assert parse_few(orjson.dumps({"input": [text, [1, {"b": 2}]]}))["input"][0] == text
+
+
+def test_very_many_numbers_are_read_elsewhere_even_where_they_are_plain() -> None:
+    signature = Signature((TensorSpec("x", DType.INT64, (None, 1000)),), PAIR.outputs)
+    row = b"[" + b",".join([b"1"] * 1000) + b"]"
+    body = b'{"instances":[' + b",".join([row] * (MOST_QUICK // 1000 + 1)) + b"]}"
+    elsewhere = Elsewhere()
+    reading = partial(read, quick=decode_quickly)
+    tensors, by_rows = decoding_by(elsewhere, reading, body, decode_predict, signature)
+    assert (tensors["x"].sum(), by_rows, elsewhere.calls) == (MOST_QUICK + 1000, True, 1)
+
+
+def test_names_and_parameters_of_a_plain_request_are_few() -> None:
+    """Whatever is no array of numbers would become objects in one call."""
+    row = {"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [0.5] * 64}
+    for more in ({"parameters": {"p": [[1] * 2000]}}, {"outputs": [{"name": "y"}] * 2000}):
+        assert oip.decode_quickly(orjson.dumps({"inputs": [row], **more}), b"") is None
+    assert oip.decode_quickly(orjson.dumps({"inputs": [row] * 2000}), b"") is None
