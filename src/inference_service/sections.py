@@ -152,7 +152,8 @@ class RuntimeSettings(_Section):
     )
     decoder_processes: bool = Field(
         True,
-        description="decode pictures and sound in processes, which are killed when a request ends",
+        description="decode pictures, sound and JSON of very many values in processes, which are "
+        "killed when a request ends",
     )
     max_decoder_bytes: PositiveInt = Field(
         2**30, description="memory that one of these processes may take"

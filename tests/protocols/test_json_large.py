@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inference_service.core.decoding import decoding_by
 from inference_service.core.errors import InvalidInput, TooLarge
@@ -24,6 +26,8 @@ from inference_service.protocols.json_large import (
     read,
 )
 from inference_service.protocols.oip import codec as oip
+from inference_service.protocols.oip.rpc import codec as rpc
+from inference_service.protocols.oip.rpc.messages import message
 from inference_service.protocols.predict.codec import decode_any
 from inference_service.protocols.tfserving import examples
 from inference_service.protocols.tfserving.codec import decode_predict, decode_quickly
@@ -158,3 +162,42 @@ def test_names_and_parameters_of_a_plain_request_are_few() -> None:
     for more in ({"parameters": {"p": [[1] * 2000]}}, {"outputs": [{"name": "y"}] * 2000}):
         assert oip.decode_quickly(orjson.dumps({"inputs": [row], **more}), b"") is None
     assert oip.decode_quickly(orjson.dumps({"inputs": [row] * 2000}), b"") is None
+
+
+def _message(values: int) -> Any:
+    request = message("ModelInferRequest")(model_name="m", model_version="3", id="7")
+    part = request.inputs.add(name="x", shape=[values], datatype="INT64")
+    part.contents.int64_contents.extend(range(values))
+    request.inputs.add(name="w", shape=[2], datatype="BYTES").contents.bytes_contents.extend(
+        [b"a", b"b"]
+    )
+    request.outputs.add(name="y").parameters["classification"].int64_param = 2
+    return request
+
+
+def test_messages_of_many_typed_values_are_read_elsewhere() -> None:
+    data, elsewhere = _message(250_000).SerializeToString(), Elsewhere()
+    assert rpc.takes_long(data)
+    sent = decoding_by(elsewhere, rpc.read_elsewhere, data)
+    here = rpc.decode(rpc.read(data).request)
+    assert (sent.model, sent.version, elsewhere.calls) == ("m", "3", 1)
+    found = rpc.decode(sent.request)
+    assert (found.id, found.outputs, found.timeout) == (here.id, here.outputs, here.timeout)
+    for name, array in here.inputs.items():
+        np.testing.assert_array_equal(found.inputs[name], array)
+
+
+def test_raw_contents_are_read_here_however_large() -> None:
+    request = message("ModelInferRequest")(raw_input_contents=[b"\0" * 2**20, b"\1" * 2**22])
+    assert not rpc.takes_long(request.SerializeToString())
+    assert not rpc.takes_long(_message(1000).SerializeToString())
+
+
+@given(st.binary(max_size=64), st.integers(0, 2**20))
+def test_any_bytes_may_stand_in_a_message(data: bytes, filler: int) -> None:
+    rpc.takes_long(data + b"\x3a" * filler)
+
+
+@pytest.mark.parametrize("field", [b"\x2a\0", b"\x3a\0", b"\x22\0", b"\x7a\0"])
+def test_messages_of_many_empty_parts_are_read_elsewhere(field: bytes) -> None:
+    assert rpc.takes_long(field * 400_000)

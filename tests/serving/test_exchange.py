@@ -94,7 +94,7 @@ def test_a_task_ends_at_its_limit(ask: Ask, asked: float | None, most: float) ->
 async def test_large_grpc_messages_are_decoded_and_written_in_threads(
     rows: int, on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from inference_service.protocols.oip.rpc import codec, service
+    from inference_service.protocols.oip.rpc import codec
     from inference_service.protocols.oip.rpc.messages import message
 
     threads: list[bool] = []
@@ -108,7 +108,7 @@ async def test_large_grpc_messages_are_decoded_and_written_in_threads(
 
     parser = message("ModelInferRequest")
     parsing = type("Parsing", (), {"FromString": staticmethod(noting(parser.FromString))})
-    monkeypatch.setattr(service, "_Request", parsing)
+    monkeypatch.setattr(codec, "_Request", parsing)
     monkeypatch.setattr(codec, "decode", noting(codec.decode))
     monkeypatch.setattr(codec, "encode", noting(codec.encode))
     answer = await rpc(StubEngine(), "ModelInfer").unary_unary(infer_message(rows), Context(None))

@@ -36,6 +36,8 @@ _SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in this many
 _LARGE_PART = 2**18  # numbers; they are written in about 8 ms
 _MOST_LOOKED_AT = 64  # entries of a list: outputs, not rows
 _FAR_APART = 512  # bytes between two keys
+_NON_FINITE_WORDS = (b"NaN", b"Infinity")
+_SEARCHED = 2**16  # bytes; a search holds the interpreter's lock
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 
 
@@ -46,9 +48,9 @@ def parse(body: bytes, *, non_finite: bool = False) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        found = _NON_FINITE.search(body)
-        if found and non_finite:
+        if non_finite and any(word in body for word in _NON_FINITE_WORDS):
             return _parse_bare(body)
+        found = _NON_FINITE.search(body, 0, _SEARCHED)
         if found:
             raise InvalidInput(
                 f"the body is not valid JSON: {found[1].decode()} at byte {found.start()} "

@@ -115,12 +115,12 @@ def decode(
         )
     tail = _Tail(memoryview(body)[len(body) if json_length is None else json_length :])
     text = body if json_length in {None, len(body)} else body[:json_length]
-    # Bytes can be sent to another process; tensors here are views of what came.
+    # Bytes can be sent to another process; here tensors are views of what came.
     behind = bytes(tail.data) if json_large.has_many_values(text) else tail.data
-    tensors, tail.position, wanted, *said = json_large.read(
+    tensors, tail.position, *said = json_large.read(
         text, decode_value, behind, quick=decode_quickly, non_finite=non_finite, null=null
     )
-    found = Infer(tensors, tuple(Wanted(*one) for one in wanted) or None, *said)
+    found = whole_again(tensors, *said)
     if tail.position != len(tail.data):
         raise InvalidInput(
             f"{len(tail.data) - tail.position} bytes of binary data belong to no input"
@@ -191,7 +191,11 @@ def decode_quickly(text: bytes, behind: bytes | memoryview) -> tuple[Any, ...] |
         if array is None or part.name in tensors:
             return None
         tensors[part.name] = array
-    return _plain(_infer(envelope, tensors), tail) if quick.accounted else None
+    return (
+        (tensors, tail.position, *beside_tensors(_infer(envelope, tensors)))
+        if quick.accounted
+        else None
+    )
 
 
 def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) -> Array | None:
@@ -209,8 +213,8 @@ def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) ->
 
 
 def decode_value(value: Any, behind: bytes | memoryview, *, rules: Rules) -> tuple[Any, ...]:
-    """The tensors of a request, how many of the bytes ``behind`` they take, and the other fields of
-    `Infer`, in plain values. Raises InvalidInput."""
+    """The tensors of a request, how many of the bytes ``behind`` they take, and what
+    `whole_again` takes. Raises InvalidInput."""
     tail = _Tail(memoryview(behind))
     if not isinstance(value, dict):
         raise InvalidInput("expected an object with 'inputs'")
@@ -229,13 +233,18 @@ def decode_value(value: Any, behind: bytes | memoryview, *, rules: Rules) -> tup
         except InvalidInput as error:
             message = f"input '{part.name}': {error.message}"
             raise InvalidInput(message, ("inputs", index, *error.path)) from None
-    return _plain(_infer(envelope, tensors), tail)
+    return tensors, tail.position, *beside_tensors(_infer(envelope, tensors))
 
 
-def _plain(found: Infer, tail: _Tail) -> tuple[Any, ...]:
+def beside_tensors(found: Infer) -> tuple[Any, ...]:
+    """What a request says beside its tensors, for `whole_again`."""
     wanted = [tuple(one) for one in found.outputs or ()]
-    said = found.id, found.binary, found.timeout, found.priority
-    return found.inputs, tail.position, wanted, *said
+    return wanted, found.id, found.binary, found.timeout, found.priority
+
+
+def whole_again(tensors: Tensors, wanted: Sequence[Sequence[Any]], *said: Any) -> Infer:
+    """The request of tensors and what `beside_tensors` gave."""
+    return Infer(tensors, tuple(Wanted(*one) for one in wanted) or None, *said)
 
 
 def _place(steps: tuple[int | str, ...]) -> tuple[int | str, ...]:
@@ -275,10 +284,8 @@ def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
 def _read(data: list[Any], dtype: DType, shape: Shape, rules: Rules) -> Array | None:
     """Of exactly this shape: it is the client's own."""
     if dtype is DType.BYTES:
-        found = strings(data, shape)
-    else:
-        found = numbers(data, dtype, shape, rules=rules)
-    return found
+        return strings(data, shape)
+    return numbers(data, dtype, shape, rules=rules)
 
 
 def _size_of(part: InferInput) -> int | None:
@@ -313,14 +320,9 @@ def infer_of(
     if len(outputs) > 1:
         _check_once(outputs)
     wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
-    return Infer(
-        tensors,
-        tuple(wanted) or None,
-        request_id,
-        binary,
-        microseconds / 1e6 if microseconds else math.inf,
-        whole(parameters, "priority"),
-    )
+    seconds = microseconds / 1e6 if microseconds else math.inf
+    priority = whole(parameters, "priority")
+    return Infer(tensors, tuple(wanted) or None, request_id, binary, seconds, priority)
 
 
 def _check_once(outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:

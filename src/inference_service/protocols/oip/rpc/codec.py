@@ -4,10 +4,12 @@ Source: kserve/open-inference-protocol, specification/protocol/inference_grpc.md
 contents always, as Triton's do.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
+from inference_service.core.decoding import decoded
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Array, DType, Tensors, element_count
 from inference_service.protocols.json_values import cast
@@ -17,12 +19,20 @@ from inference_service.protocols.oip.codec import (
     AnswerWriter,
     Infer,
     Wanted,
+    beside_tensors,
     described,
     infer_of,
+    whole_again,
 )
 from inference_service.protocols.oip.rpc.messages import message
 
-_Response = message("ModelInferResponse")
+_Request, _Response = message("ModelInferRequest"), message("ModelInferResponse")
+
+_MOST_BESIDE_RAW = 512 * 1024
+"""Bytes of a message beside raw contents. Each of them may be a value, or half of a message, that
+becomes an object: more would stall all other requests for as long as they are made."""
+_MOST_FIELDS = 1024  # of a message that are looked at
+_RAW, _OF_BYTES = 7, 2  # the field's number; the wire type of what has a length
 
 _CONTENTS: dict[DType, tuple[str, Any]] = {
     DType.BOOL: ("bool_contents", np.bool_),
@@ -40,8 +50,73 @@ _CONTENTS: dict[DType, tuple[str, Any]] = {
 }
 
 
+class Sent(NamedTuple):
+    """A request's model, and its message or what it has been decoded to."""
+
+    model: str
+    version: str
+    request: Any
+
+
+def takes_long(data: bytes) -> bool:
+    """Whether a ModelInferRequest is to be read in another process: `read_elsewhere`."""
+    return len(data) > _MOST_BESIDE_RAW and len(data) - _raw_bytes(data) > _MOST_BESIDE_RAW
+
+
+def _raw_bytes(data: bytes) -> int:
+    """The bytes of raw contents, as far as the first fields tell."""
+    total, at = 0, 0
+    try:
+        for _ in range(_MOST_FIELDS):
+            if at >= len(data):
+                break
+            tag, at = _varint(data, at)
+            if tag & 7 != _OF_BYTES:  # no field of this message
+                break
+            size, at = _varint(data, at)
+            at += size
+            if tag >> 3 == _RAW:
+                total += size
+    except IndexError:  # it is no message, which is told where it is read
+        return 0
+    return total if at <= len(data) else 0
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while data[at] & 0x80 and shift < 63:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | (data[at] & 0x7F) << shift, at + 1
+
+
+def read(data: bytes) -> Sent:
+    """The message in the bytes. Raises InvalidInput."""
+    try:
+        request = _Request.FromString(data)
+    except DecodeError:
+        raise InvalidInput("the message is not a valid ModelInferRequest") from None
+    return Sent(request.model_name, request.model_version, request)
+
+
+def read_elsewhere(data: bytes) -> Sent:
+    """The request in the bytes, read where `core.decoding.decoded` reads. Raises InvalidInput."""
+    model, version, names, arrays, *said = decoded(_flattened, data)
+    tensors = dict(zip(names, arrays, strict=True))
+    return Sent(model, version, whole_again(tensors, *said))
+
+
+def _flattened(data: bytes) -> list[Any]:
+    sent = read(data)
+    found = decode(sent.request)
+    tensors = found.inputs
+    return [sent.model, sent.version, list(tensors), list(tensors.values()), *beside_tensors(found)]
+
+
 def decode(request: Any) -> Infer:
-    """A ModelInferRequest. Raises InvalidInput."""
+    """A ModelInferRequest, or what has been made of it. Raises InvalidInput."""
+    if isinstance(request, Infer):
+        return request
     if not request.inputs:
         raise InvalidInput("expected at least one input", ("inputs",))
     raw = request.raw_input_contents

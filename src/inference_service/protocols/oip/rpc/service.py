@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import Any
@@ -57,7 +58,10 @@ _CODES: tuple[tuple[type[InferenceServiceError], grpc.StatusCode], ...] = (
 _IN_STREAM = 64
 """Requests of one stream that are worked on at the same time; answers keep their order."""
 
-_Request, _StreamResponse = message("ModelInferRequest"), message("ModelStreamInferResponse")
+_LARGEST_QUESTION = 64 * 1024
+"""Bytes of a message without tensors. It is parsed in the event loop."""
+
+_StreamResponse = message("ModelStreamInferResponse")
 _Context = Any  # grpc.aio.ServicerContext, which has no types of its own
 
 
@@ -84,15 +88,14 @@ class InferenceService:
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
-        handlers = {}
+        handlers: dict[str, Any] = {}
         for name, method in table.items():
             request, response = _types(name)
             handlers[name] = grpc.unary_unary_rpc_method_handler(
-                _answering(method, response),
-                request_deserializer=request.FromString,
+                _answering(_reading(method, request), response),
                 response_serializer=response.SerializeToString,
             )
-        # Bytes in and out: large messages are parsed and written in threads (`_parsed`, `Codec`).
+        # Bytes in and out: large messages are parsed and written in threads (`_read`, `Codec`).
         handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(_answering(self._infer))
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
@@ -176,19 +179,33 @@ class InferenceService:
         try:
             exchange.permit(request, len(data))
             request.begun = perf_counter()
-            message_ = request.payload = await _parsed(data)
             head = self._head(context)
+            sent = await self._read(data, head.timeout)
+            request.payload = sent.request
             exchange.arrive(request, head)
-            ref = _ref(message_.model_name, message_.model_version)
-            exchange.resolve(request, ref, head.client)
+            exchange.resolve(request, _ref(sent.model, sent.version), head.client)
             exchange.admit(request, head)
-            del message_, data  # they need not wait in the queue
+            del sent, data  # they need not wait in the queue
             return (await exchange.answer(request)).body
         except asyncio.CancelledError:
             exchange.cancelled(request)
             raise
         except Exception as error:
             exchange.fail(request, error)
+            raise
+
+    async def _read(self, data: bytes, left: float | None) -> codec.Sent:
+        """The request, read in a thread or another process where it is large."""
+        if len(data) < DECODE_OFF_LOOP_FROM:
+            return codec.read(data)
+        if not codec.takes_long(data):
+            return await asyncio.to_thread(codec.read, data)
+        seconds = min(math.inf if left is None else left, self._edge.request_timeout)
+        decoding = self._edge.exchange.decoders.begin(seconds)
+        try:
+            return await asyncio.to_thread(decoding.run, codec.read_elsewhere, data)
+        except asyncio.CancelledError:
+            decoding.cancel()
             raise
 
     def _head(self, context: _Context) -> Head:
@@ -243,8 +260,9 @@ class InferenceService:
             return await self._inferred(data, context, _STREAM_CODEC)
         except Exception as error:
             failed = _StreamResponse(error_message=status_of(error)[1])
-            with contextlib.suppress(InvalidInput):
-                failed.infer_response.id = (await _parsed(data)).id
+            if len(data) < DECODE_OFF_LOOP_FROM:
+                with contextlib.suppress(InvalidInput):
+                    failed.infer_response.id = codec.read(data).request.id
             return bytes(failed.SerializeToString())
 
 
@@ -274,16 +292,6 @@ def _decode_in_stream(request: Any, info: ModelInfo, head: Head) -> Call:
 _CODEC, _STREAM_CODEC = Codec("grpc", _decode), Codec("grpc", _decode_in_stream)
 
 
-async def _parsed(data: bytes) -> Any:
-    """The ModelInferRequest, parsed in a thread where it is large. Raises InvalidInput."""
-    try:
-        if len(data) < DECODE_OFF_LOOP_FROM:
-            return _Request.FromString(data)
-        return await asyncio.to_thread(_Request.FromString, data)
-    except DecodeError:
-        raise InvalidInput("the message is not a valid ModelInferRequest") from None
-
-
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
     """Code, text and trailing metadata for an error. An unexpected one is logged."""
     reply = answer(error)
@@ -305,6 +313,19 @@ def _answering(method: Any, response: Any = None) -> Any:
         return json_format.ParseDict(found, response()) if isinstance(found, dict) else found
 
     return answering
+
+
+def _reading(method: Any, kind: Any) -> Any:
+    async def read(data: bytes, context: _Context) -> Any:
+        if len(data) > _LARGEST_QUESTION:
+            raise TooLarge(f"the message has {len(data)} bytes, the limit is {_LARGEST_QUESTION}")
+        try:
+            request = kind.FromString(data)
+        except DecodeError:
+            raise InvalidInput(f"the message is not a valid {kind.DESCRIPTOR.name}") from None
+        return await method(request, context)
+
+    return read
 
 
 def _types(method: str) -> tuple[Any, Any]:
