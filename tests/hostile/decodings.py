@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from inference_service.core.decoding import decoded
+from inference_service.core.decoding import check_wanted, decoded
 from inference_service.core.errors import InvalidInput
 
 
@@ -38,3 +38,9 @@ def fails() -> None:
 def asked(function: Any, *arguments: Any) -> Any:
     """As a pipeline does it."""
     return decoded(function, *arguments)
+
+
+def goes_on() -> None:
+    """As a pipeline that prepares texts one after the other."""
+    while True:
+        check_wanted()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inference_service.core.decoding import Decoders, Here
 from inference_service.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
 from inference_service.processes.decoders import ProcessDecoders
 from tests.hostile import decodings
@@ -105,3 +106,16 @@ def test_nothing_is_decoded_for_a_client_that_has_gone_before(decoders: ProcessD
 
 def test_without_processes_it_is_done_in_the_thread() -> None:
     assert decodings.asked(decodings.pid_and_doubled, 2) == [os.getpid(), 4]
+
+
+def test_work_in_a_thread_ends_at_the_deadline_or_when_nobody_waits(
+    decoders: ProcessDecoders,
+) -> None:
+    with pytest.raises(DeadlineExceeded):
+        decoders.begin(0.05).run(decodings.goes_on)
+    places: tuple[Decoders, ...] = (decoders, Here())
+    for place in places:
+        forgotten = place.begin(60)
+        forgotten.cancel()
+        with pytest.raises(DeadlineExceeded):
+            forgotten.run(decodings.goes_on)

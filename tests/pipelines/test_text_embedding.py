@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference_service.core.errors import InvalidInput, InvalidModel
+from inference_service.core.decoding import stopped_by
+from inference_service.core.errors import DeadlineExceeded, InvalidInput, InvalidModel
 from inference_service.core.tensors import DType, Signature, TensorSpec
 from inference_service.core.text import TextEmbedder
 from inference_service.pipelines.text_embedding import Pooling, load_text_embedding
@@ -133,3 +134,25 @@ def test_a_tokenizer_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match=r"has no limit: set pipeline\.max_tokens"):
         load_text_embedding(path)
     assert load_text_embedding(path, 64).max_tokens == 64
+
+
+def test_a_text_of_more_characters_than_its_tokens_can_have_is_not_tokenised(
+    embedding: TextEmbedder,
+) -> None:
+    long = "cat " * 10_000
+    with pytest.raises(
+        InvalidInput, match=r"\[1\]: the text has 40000 characters, the model takes"
+    ):
+        embedding.tokenize(["cat", long])
+    with pytest.raises(InvalidInput, match="are looked for in 4096 characters at most"):
+        embedding.explain(long)
+    tokens = embedding.tokenize([long, " " * 5000 + "cat", "cat" + " " * 5000], truncate=True)
+    assert [len(found) for found in tokens.ids] == [12, 2, 3]
+    assert tokens.truncated == (True, True, True)
+
+
+def test_texts_that_nobody_waits_for_are_not_tokenised(embedding: TextEmbedder) -> None:
+    left = iter((False, False, True))
+    with pytest.raises(DeadlineExceeded):
+        stopped_by(lambda: next(left), embedding.tokenize, ["cat", "dog", "sat", "cat"])
+    assert next(left, "none") == "none", "it stops at the third text"

@@ -2,12 +2,15 @@
 
 A decoder of pictures or sound runs in native code for as long as its file makes it: no thread can
 be stopped. A pipeline gives it to `decoded`, with plain arguments and a plain result, and a service
-that has processes for it runs it there.
+that has processes for it runs it there. Work in parts, such as tokenising many texts, asks between
+them whether it is still wanted.
 """
 
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
+
+from inference_service.core.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
@@ -15,6 +18,15 @@ Decode = Callable[[Callable[..., Any], tuple[Any, ...]], Any]
 """Calls a function of a module with these arguments, somewhere."""
 
 _decode: ContextVar[Decode | None] = ContextVar("decode", default=None)
+_stopped: ContextVar[Callable[[], bool] | None] = ContextVar("stopped", default=None)
+
+
+def check_wanted() -> None:
+    """Between the parts of long work in a thread. Raises DeadlineExceeded where nothing waits for
+    the whole any more."""
+    stopped = _stopped.get()
+    if stopped is not None and stopped():
+        raise DeadlineExceeded("the deadline passed while it was being decoded")
 
 
 def decoded(function: Callable[..., T], *arguments: Any) -> T:
@@ -39,6 +51,15 @@ def decoding_by(decode: Decode | None, function: Callable[..., T], *arguments: A
         _decode.reset(token)
 
 
+def stopped_by(stopped: Callable[[], bool], function: Callable[..., T], *arguments: Any) -> T:
+    """Call the function, which `check_wanted` ends once ``stopped`` says so."""
+    token = _stopped.set(stopped)
+    try:
+        return function(*arguments)
+    finally:
+        _stopped.reset(token)
+
+
 class Decoding(Protocol):
     """The decoding for one request."""
 
@@ -57,15 +78,20 @@ class Decoders(Protocol):
 
 
 class Here:
-    """Decoding in the thread itself, which nothing stops."""
+    """Decoding in the thread itself, which nothing stops but `check_wanted`."""
+
+    def __init__(self) -> None:
+        self._cancelled = False
 
     def begin(self, seconds: float) -> "Here":
         """See `Decoders`."""
-        return self
+        return Here()
 
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """See `Decoding`."""
-        return decoding_by(None, function, *arguments)
+        found: T = stopped_by(lambda: self._cancelled, decoding_by, None, function, *arguments)
+        return found
 
     def cancel(self) -> None:
         """See `Decoding`."""
+        self._cancelled = True

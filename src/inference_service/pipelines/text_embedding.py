@@ -15,7 +15,14 @@ from inference_service.core.tensors import Array, Signature, Tensors
 from inference_service.core.text import TextEmbedder, Token, Tokens
 from inference_service.pipelines.registry import Amount, Options, Place, read
 from inference_service.pipelines.text_tasks import Embed, Search
-from inference_service.pipelines.tokens import IDS, MASK, TYPES, check_inputs, open_tokenizer
+from inference_service.pipelines.tokens import (
+    IDS,
+    MASK,
+    TYPES,
+    bounded,
+    check_inputs,
+    open_tokenizer,
+)
 
 Pooling = Literal["mean", "cls", "last", "none"]
 
@@ -85,7 +92,8 @@ class TextEmbedding:
         """See `TextEmbedder.tokenize`."""
         found: list[tuple[int, ...]] = []
         truncated = []
-        for index, text in enumerate(texts):
+        for index, given in enumerate(texts):
+            text, cut = self._bounded(given, index, truncate=truncate)
             ids = self._ids(text, index)
             if not ids:  # blanks, for a tokenizer that adds no tokens of its own
                 raise InvalidInput("the text has no tokens", (index,))
@@ -97,8 +105,18 @@ class TextEmbedding:
             if too_long and isinstance(text, str):
                 ids = self.cutter.encode(text).ids
             found.append(tuple(ids[: self.max_tokens]))
-            truncated.append(too_long)
+            truncated.append(too_long or cut)
         return Tokens(tuple(found), tuple(truncated))
+
+    def _bounded(
+        self, text: str | Sequence[int], index: int, *, truncate: bool
+    ) -> tuple[str | Sequence[int], bool]:
+        if not isinstance(text, str):
+            return text, False
+        try:
+            return bounded(text, self.max_tokens, truncate=truncate)
+        except InvalidInput as error:
+            raise error.within(index) from None
 
     def _ids(self, text: str | Sequence[int], index: int) -> Sequence[int]:
         if not text:
@@ -118,6 +136,7 @@ class TextEmbedding:
 
     def explain(self, text: str, *, special: bool = True) -> Sequence[Token]:
         """See `TextEmbedder.explain`."""
+        text, _ = bounded(text, self.max_tokens, truncate=False)
         encoded = self.tokenizer.encode(text, add_special_tokens=special)
         return [
             Token(token, text[start:stop] if stop > start else name, bool(is_special), start, stop)

@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from inference_service.core.decoding import check_wanted
 from inference_service.core.errors import InvalidInput, InvalidModel, quoted
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tensors import Signature, Tensors, TensorSpec
 from inference_service.pipelines.registry import Amount, missing
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
+CHARACTERS = 16
+"""Of a text for each token that a model takes: more are not looked at. Tokenizers take a
+microsecond for a character, in a call that lets nothing else run."""
+_SHORT = 4096  # characters that any text may have
 _LOGITS = "logits"  # what Hugging Face's exporters call the scores
 
 
@@ -43,6 +48,23 @@ class Encoded:
         }
 
 
+def bounded(text: str, max_tokens: int, *, truncate: bool) -> tuple[str, bool]:
+    """The text that a tokenizer is given, and whether it was cut.
+
+    Raises InvalidInput for one that is too long, unless it may be cut, and DeadlineExceeded.
+    """
+    check_wanted()
+    most = max(_SHORT, CHARACTERS * max_tokens)
+    if len(text) <= most:
+        return text, False
+    if truncate:
+        return text[:most], True
+    raise InvalidInput(
+        f"the text has {len(text)} characters, the model takes {max_tokens} tokens, which are "
+        f"looked for in {most} characters at most"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class TextTokenizer:
     """A tokenizer of the ``tokenizers`` library; ``cutter`` is the same, cutting at the limit."""
@@ -61,6 +83,10 @@ class TextTokenizer:
         """One row. Raises InvalidInput for what has no tokens or, unless it is cut, too many."""
         if not text.strip() or (pair is not None and not pair.strip()):
             raise InvalidInput("the text is empty")
+        text, cut = bounded(text, self.max_tokens, truncate=truncate)
+        if pair is not None:
+            pair, pair_cut = bounded(pair, self.max_tokens, truncate=truncate)
+            cut = cut or pair_cut
         found = self.tokenizer.encode(text, pair)
         too_long = len(found.ids) > self.max_tokens
         if too_long and not truncate:
@@ -74,7 +100,7 @@ class TextTokenizer:
             raise InvalidInput("the text has no tokens")
         return Encoded(
             tuple(found.ids), tuple(found.type_ids), tuple(found.offsets), tuple(found.word_ids),
-            tuple(found.special_tokens_mask), too_long,
+            tuple(found.special_tokens_mask), too_long or cut,
         )  # fmt: skip
 
 

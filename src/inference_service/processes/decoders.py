@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, TypeVar
 
-from inference_service.core.decoding import Decoders, decoding_by
+from inference_service.core.decoding import Decoders, decoding_by, stopped_by
 from inference_service.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput, clipped
 from inference_service.processes.child import Child
 from inference_service.processes.errors import ChildLost
@@ -142,7 +142,11 @@ class ProcessDecoding:
 
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """See `Decoding`."""
-        return decoding_by(self._decode, function, *arguments)
+        found: T = stopped_by(self._is_over, decoding_by, self._decode, function, *arguments)
+        return found
+
+    def _is_over(self) -> bool:
+        return self._cancelled or monotonic() > self._until
 
     def cancel(self) -> None:
         """See `Decoding`."""
