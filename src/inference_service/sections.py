@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FilePath,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -149,6 +150,11 @@ class RuntimeSettings(_Section):
         None,
         description="memory that the process of one model may take; unset: as much as the service "
         "may use",
+    )
+    custom_operators: tuple[FilePath, ...] = Field(
+        (),
+        description="libraries of custom operators (.so) for ONNX Runtime: native code that runs "
+        "where the models run; unset: a graph that needs one is refused",
     )
     decoder_processes: bool = Field(
         True,

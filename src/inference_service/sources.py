@@ -334,6 +334,7 @@ def _machine(settings: Settings, entry: ModelEntry) -> Machine:
         runtime.allow_spinning,
         runtime.max_run_bytes or memory_limit() // 2,
         runtime.warm_up and entry.manifest.warmup.enabled,
+        tuple(path.resolve() for path in runtime.custom_operators),
     )
 
 

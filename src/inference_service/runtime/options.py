@@ -34,13 +34,15 @@ class Machine:
     """How the machine is used.
 
     ``layouts`` are the ways to use the cores that may be chosen from, the first for the check.
-    ``max_run_bytes`` bounds the memory of a run, as far as shapes tell it.
+    ``max_run_bytes`` bounds the memory of a run, as far as shapes tell it. ``libraries`` are those
+    of custom operators.
     """
 
     layouts: tuple[Layout, ...] = (Layout(1, 1),)
     allow_spinning: bool = False
     max_run_bytes: int | None = None
     warm_up: bool = True
+    libraries: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +98,5 @@ class LoadOptions:
         one_shape = not (self.rows.padding or self.payloads or self.rows.shapes)
         return RuntimeOptions(
             layout.threads, self.machine.allow_spinning, one_shape=one_shape,
-            frame=self.rows.frame, graph=self.kept.graph,
+            frame=self.rows.frame, graph=self.kept.graph, libraries=self.machine.libraries,
         )  # fmt: skip

@@ -25,7 +25,7 @@ from inference_service.core.tensors import (
     render_shape,
     shape_fits,
 )
-from inference_service.runtime import arena, kept
+from inference_service.runtime import arena, custom_operators, kept
 from inference_service.runtime.categories import KnownValues, known_values
 from inference_service.runtime.graph import Declared, read_declared
 from inference_service.runtime.locales import (
@@ -88,6 +88,8 @@ class RuntimeOptions:
     """The file's optimised graph, where it is kept: see `save`."""
     save: Path | None = None
     """Where the optimised graph is written, with its weights in a file beside it."""
+    libraries: tuple[Path, ...] = ()
+    """Of custom operators: native code that runs in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,7 @@ def _session(
         source = options.graph
     elif options.save is not None:
         kept.save_to(settings, options.save)
+    custom_operators.register(settings, options.libraries)
     unlike = {"disabled_optimizers": [MERGING]} if is_in_training(source) else {}
     try:
         return ort.InferenceSession(
@@ -309,7 +312,8 @@ def _session(
                 raise InvalidModel(how_to_install(locale)) from error
             folder = source.parent if isinstance(source, Path) else data
             return _session(changed, options, folder)
-        raise InvalidModel(f"onnxruntime can't load it: {_plain(error)}") from error
+        text = custom_operators.named(_plain(error))
+        raise InvalidModel(f"onnxruntime can't load it: {text}") from error
 
 
 def _declared(source: Path | bytes, session: ort.InferenceSession) -> Declared:

@@ -305,9 +305,12 @@ def mixing_node(tried: Tried) -> str:
         names = [name for node in nodes for name in node.outputs if name and name not in known]
         opened = open_model(
             with_outputs(tried.path.read_bytes(), names),
-            RuntimeOptions(1, optimise=False, frame=Frame(tried.model.axes, tried.model.constants)),
+            RuntimeOptions(
+                1, optimise=False, frame=Frame(tried.model.axes, tried.model.constants),
+                libraries=tried.model.options.libraries if tried.model.options else (),
+            ),
             data=tried.path.parent,
-        )
+        )  # fmt: skip
         assemble = tried.layout.assemble
         pairs = [
             [opened.run(assemble([stays, other])) for other in others],
