@@ -5,13 +5,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import onnx_models
-from tests.conftest import MODELS, serving
-from tests.hostile.attacks import ATTACKS, Attack
+from tests import onnx_models, text_models
+from tests.conftest import MODELS, RunningServer, serving
+from tests.hostile.attacks import ATTACKS, Attack, Target
 from tests.hostile.measuring import measured, slope
 
 
-def nothing(_: str, size: int) -> str:
+def nothing(_: Target, size: int) -> str:
     time.sleep(size)
     return "-"
 
@@ -21,6 +21,13 @@ NOTHING = Attack("(nothing)", "seconds", nothing, (1,), (3,), 0)
 NOISE = 0.05
 """CPU seconds: the probe of health takes them, too."""
 COLOURS = '[pipeline]\nkind = "image-classification"\nlabels = ["red", "green", "blue"]\n'
+
+
+SERVED = {
+    "INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES": "true",
+    "INFERENCE_SERVICE_GRPC__PORT": "0",
+    "INFERENCE_SERVICE_REPOSITORY__FOLLOW_LINKS": "true",
+}
 
 
 def models(folder: Path) -> Path:
@@ -35,11 +42,21 @@ def models(folder: Path) -> Path:
     (folder / "digits" / "1").mkdir(parents=True)
     digits = (MODELS / "digits/1/model.onnx").read_bytes()
     (folder / "digits/1/model.onnx").write_bytes(digits)
+    text_models.save(folder / "texts", max_tokens=12)
+    (folder / "speech").symlink_to(MODELS / "speech")
     return folder
 
 
-def row(attack: Attack, url: str, pid: int) -> str:
-    costs = [measured(url, pid, lambda s=size: attack.send(url, s)) for size in attack.large]  # type: ignore[misc]
+def target_of(server: RunningServer) -> Target:
+    """Where it listens."""
+    return Target(server.url, server.grpc_address)
+
+
+def row(attack: Attack, to: Target, pid: int) -> str:
+    costs = [
+        measured(to.url, pid, lambda s=size: attack.send(to, s))  # type: ignore[misc]
+        for size in attack.large
+    ]
     grows = "-"
     if len(attack.large) > 1:
         grows = f"{slope(attack.large, [one.cpu for one in costs], NOISE):.1f}"
@@ -56,11 +73,10 @@ def main() -> None:
     write = sys.stdout.write
     write("| attack | largest size | answer | CPU s | growth | memory, MiB | longest stall, ms |\n")
     write("|---|---|---|---|---|---|---|\n")
-    processes = {"INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES": "true"}
-    with tempfile.TemporaryDirectory() as folder, serving(models(Path(folder)), **processes) as one:
+    with tempfile.TemporaryDirectory() as folder, serving(models(Path(folder)), **SERVED) as one:
         for attack in (NOTHING, *ATTACKS):
             if not wanted or any(part in attack.name for part in wanted):
-                write(row(attack, one.url, one.process.pid) + "\n")
+                write(row(attack, target_of(one), one.process.pid) + "\n")
                 sys.stdout.flush()
 
 

@@ -4,6 +4,7 @@ Every attack is one of a kind; shapes, keys, texts and files are what the kinds 
 """
 
 import gzip
+import importlib
 import json
 import socket
 import struct
@@ -11,18 +12,28 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
 
 TIMEOUT = 60.0
 JSON = {"Content-Type": "application/json"}
-Send = Callable[[str, int], str]
+
+
+class Target(NamedTuple):
+    """A server: where its HTTP and its gRPC listen."""
+
+    url: str
+    grpc: str
+
+
+Send = Callable[[Target, int], str]
 
 
 @dataclass(frozen=True)
 class Attack:
-    """``send(url, size)`` sends it and returns what came back, in a word: a status, or "closed".
+    """``send(target, size)`` sends it and returns what came back, in a word: a status, or "closed".
 
     ``small`` and ``large`` are sizes, in the unit of the attack, for tests and for the script.
     """
@@ -35,17 +46,17 @@ class Attack:
     bytes_each: int = 1
 
 
-def posted(url: str, path: str, body: bytes, **headers: str) -> str:
+def posted(to: Target, path: str, body: bytes, **headers: str) -> str:
     try:
         given = {**JSON, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        answer = requests.post(url + path, data=body, headers=given, timeout=TIMEOUT)
+        answer = requests.post(to.url + path, data=body, headers=given, timeout=TIMEOUT)
     except requests.ConnectionError:
         return "closed"
     return str(answer.status_code)
 
 
-def raw(url: str, data: bytes, *, wait: float = TIMEOUT) -> str:
-    place = urlsplit(url)
+def raw(to: Target, data: bytes, *, wait: float = TIMEOUT) -> str:
+    place = urlsplit(to.url)
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=wait) as pipe:
         try:
             pipe.sendall(data)
@@ -60,99 +71,99 @@ def raw(url: str, data: bytes, *, wait: float = TIMEOUT) -> str:
 DIGITS, PREDICT = "/v2/models/digits/infer", "/v1/models/digits:predict"
 
 
-def long_shape(url: str, size: int) -> str:
+def long_shape(to: Target, size: int) -> str:
     one = {"name": "image", "shape": [281474976710655] * size, "datatype": "FP32", "data": [1]}
-    return posted(url, DIGITS, json.dumps({"inputs": [one]}).encode())
+    return posted(to, DIGITS, json.dumps({"inputs": [one]}).encode())
 
 
-def many_keys(url: str, size: int) -> str:
+def many_keys(to: Target, size: int) -> str:
     body = json.dumps({"inputs": {f"k{one}": 1 for one in range(size)}}).encode()
-    return posted(url, PREDICT, body)
+    return posted(to, PREDICT, body)
 
 
-def many_top_keys(url: str, size: int) -> str:
+def many_top_keys(to: Target, size: int) -> str:
     body = json.dumps({**{f"k{one}": 1 for one in range(size)}, "inputs": []}).encode()
-    return posted(url, DIGITS, body)
+    return posted(to, DIGITS, body)
 
 
-def text_among_numbers(url: str, size: int) -> str:
-    return posted(url, PREDICT, json.dumps({"instances": ["x" * size] + [""] * size}).encode())
+def text_among_numbers(to: Target, size: int) -> str:
+    return posted(to, PREDICT, json.dumps({"instances": ["x" * size] + [""] * size}).encode())
 
 
-def empty_lists(url: str, size: int) -> str:
-    return posted(url, PREDICT, b'{"instances":[' + b",".join([b"[]"] * size) + b"]}")
+def empty_lists(to: Target, size: int) -> str:
+    return posted(to, PREDICT, b'{"instances":[' + b",".join([b"[]"] * size) + b"]}")
 
 
-def empty_objects(url: str, size: int) -> str:
-    return posted(url, PREDICT, b'{"instances":[' + b",".join([b"{}"] * size) + b"]}")
+def empty_objects(to: Target, size: int) -> str:
+    return posted(to, PREDICT, b'{"instances":[' + b",".join([b"{}"] * size) + b"]}")
 
 
-def small_numbers(url: str, size: int) -> str:
-    return posted(url, PREDICT, b'{"instances":[[' + b",".join([b"1"] * size) + b"]]}")
+def small_numbers(to: Target, size: int) -> str:
+    return posted(to, PREDICT, b'{"instances":[[' + b",".join([b"1"] * size) + b"]]}")
 
 
-def long_number(url: str, size: int) -> str:
-    return posted(url, PREDICT, b'{"instances":[[' + b"1" * size + b"]]}")
+def long_number(to: Target, size: int) -> str:
+    return posted(to, PREDICT, b'{"instances":[[' + b"1" * size + b"]]}")
 
 
-def deep_json(url: str, size: int) -> str:
-    return posted(url, PREDICT, b'{"instances":' + b"[" * size + b"]" * size + b"}")
+def deep_json(to: Target, size: int) -> str:
+    return posted(to, PREDICT, b'{"instances":' + b"[" * size + b"]" * size + b"}")
 
 
-def repeated_outputs(url: str, size: int) -> str:
+def repeated_outputs(to: Target, size: int) -> str:
     row = {"name": "image", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}
     body = {"inputs": [row], "outputs": [{"name": "probabilities"}] * size}
-    return posted(url, DIGITS, json.dumps(body).encode())
+    return posted(to, DIGITS, json.dumps(body).encode())
 
 
-def rows_without_numbers(url: str, size: int) -> str:
+def rows_without_numbers(to: Target, size: int) -> str:
     row = {"name": "x", "shape": [size, 0], "datatype": "FP32", "data": []}
     body = json.dumps({"inputs": [row]}).encode()
-    return posted(url, "/v2/models/any-length/infer", body, X_Request_Timeout="2")
+    return posted(to, "/v2/models/any-length/infer", body, X_Request_Timeout="2")
 
 
-def dear_value(url: str, size: int) -> str:
+def dear_value(to: Target, size: int) -> str:
     """Cheap for 1, without end for 10^12: the length of a loop."""
     body = json.dumps({"instances": [[size]]}).encode()
-    return posted(url, "/v1/models/repeating:predict", body, X_Request_Timeout="2")
+    return posted(to, "/v1/models/repeating:predict", body, X_Request_Timeout="2")
 
 
-def long_header(url: str, size: int) -> str:
-    return raw(url, b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * size)
+def long_header(to: Target, size: int) -> str:
+    return raw(to, b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * size)
 
 
-def many_headers(url: str, size: int) -> str:
+def many_headers(to: Target, size: int) -> str:
     head = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n" + b"a: b\r\n" * size
-    return raw(url, head + b"\r\n")
+    return raw(to, head + b"\r\n")
 
 
-def long_url(url: str, size: int) -> str:
-    return raw(url, b"GET /" + b"a" * size + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+def long_url(to: Target, size: int) -> str:
+    return raw(to, b"GET /" + b"a" * size + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
 
-def many_encodings(url: str, size: int) -> str:
+def many_encodings(to: Target, size: int) -> str:
     head = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: " + b"a," * size
-    return raw(url, head + b"\r\n\r\n")
+    return raw(to, head + b"\r\n\r\n")
 
 
-def pipelined(url: str, size: int) -> str:
-    return raw(url, b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * size, wait=5)
+def pipelined(to: Target, size: int) -> str:
+    return raw(to, b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * size, wait=5)
 
 
-def zeros_in_gzip(url: str, size: int) -> str:
-    return posted(url, PREDICT, gzip.compress(b"0" * size), Content_Encoding="gzip")
+def zeros_in_gzip(to: Target, size: int) -> str:
+    return posted(to, PREDICT, gzip.compress(b"0" * size), Content_Encoding="gzip")
 
 
-def spaces_in_gzip(url: str, size: int) -> str:
+def spaces_in_gzip(to: Target, size: int) -> str:
     body = b'{"instances":' + b" " * size + b"[[1]]}"
-    return posted(url, PREDICT, gzip.compress(body), Content_Encoding="gzip")
+    return posted(to, PREDICT, gzip.compress(body), Content_Encoding="gzip")
 
 
-def many_parts(url: str, size: int) -> str:
+def many_parts(to: Target, size: int) -> str:
     part = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n\r\n'
     form = "multipart/form-data; boundary=b"
     body = part * size + b"--b--\r\n"
-    return posted(url, "/models/colours/classify", body, Content_Type=form)
+    return posted(to, "/models/colours/classify", body, Content_Type=form)
 
 
 def _png(width: int, height: int, rows: int) -> bytes:
@@ -165,17 +176,17 @@ def _png(width: int, height: int, rows: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def picture_of_many_pixels(url: str, size: int) -> str:
+def picture_of_many_pixels(to: Target, size: int) -> str:
     body = _png(size, size, size)
-    return posted(url, "/models/colours/classify", body, Content_Type="image/png")
+    return posted(to, "/models/colours/classify", body, Content_Type="image/png")
 
 
-def picture_that_ends_early(url: str, size: int) -> str:
+def picture_that_ends_early(to: Target, size: int) -> str:
     body = _png(1, size, min(size, 100))
-    return posted(url, "/models/colours/classify", body, Content_Type="image/png")
+    return posted(to, "/models/colours/classify", body, Content_Type="image/png")
 
 
-def progressive_scans(url: str, size: int) -> str:
+def progressive_scans(to: Target, size: int) -> str:
     """A JPEG whose last scan comes again and again."""
     from PIL import Image
 
@@ -185,7 +196,208 @@ def progressive_scans(url: str, size: int) -> str:
     start = data.rindex(b"\xff\xda")
     body = data[:start] + data[start:-2] * size + data[-2:]
     headers = {"Content_Type": "image/jpeg", "X_Request_Timeout": "2"}
-    return posted(url, "/models/colours/classify", body, **headers)
+    return posted(to, "/models/colours/classify", body, **headers)
+
+
+def bare_numbers(to: Target, size: int) -> str:
+    body = b'{"instances":[[NaN' + b",1" * size + b"]]}"
+    return posted(to, PREDICT, body, X_Non_Finite="bare")
+
+
+def numbers_with_large_answers(to: Target, size: int) -> str:
+    body = b'{"inputs":[' + b",".join([b"[1]"] * size) + b"]}"
+    return posted(to, "/v1/models/any-length:predict", body)
+
+
+def one_long_text(to: Target, size: int) -> str:
+    return posted(to, "/v1/embeddings", json.dumps({"input": "cat " * (size // 4)}).encode())
+
+
+def many_texts(to: Target, size: int) -> str:
+    texts = ["cat dog " * 400] * 1024
+    body = json.dumps({"input": texts[: max(1, size // 3200)], "truncate": True}).encode()
+    return posted(to, "/v1/embeddings", body, X_Request_Timeout="5")
+
+
+def many_tokens(to: Target, size: int) -> str:
+    return posted(to, "/v1/embeddings", b'{"input":[[' + b",".join([b"1"] * size) + b"]]}")
+
+
+def chunks_of_one_byte(to: Target, size: int) -> str:
+    head = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    return raw(to, head + b"1\r\n \r\n" * size + b"0\r\n\r\n")
+
+
+def header_of_a_part(to: Target, size: int) -> str:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="' + b"x" * size + b'"\r\n\r\n\r\n--b--\r\n'
+    )
+    form = "multipart/form-data; boundary=b"
+    return posted(to, "/models/colours/classify", body, Content_Type=form)
+
+
+def form_fields(to: Target, size: int) -> str:
+    form = "application/x-www-form-urlencoded"
+    return posted(to, "/models/colours/classify", b"a=b&" * size, Content_Type=form)
+
+
+def zeros_in_brotli(to: Target, size: int) -> str:
+    brotli: Any = importlib.import_module("brotli")
+    body = brotli.compress(b"0" * min(size, 10**7), quality=1)
+    return posted(to, PREDICT, body, Content_Encoding="br")
+
+
+def long_sound(to: Target, size: int) -> str:
+    """Silence, which takes next to nothing in FLAC."""
+    import numpy as np
+    import soundfile
+
+    file = BytesIO()
+    soundfile.write(file, np.zeros((size * 48_000, 1), np.int16), 48_000, format="FLAC")
+    headers = {"Content_Type": "audio/flac", "X_Request_Timeout": "5"}
+    return posted(to, "/models/speech/detect", file.getvalue(), **headers)
+
+
+def sound_that_lies(to: Target, size: int) -> str:
+    """A WAV file whose header tells of ``size`` bytes that don't come."""
+    head = b"RIFF" + struct.pack("<I", min(size, 2**32 - 1)) + b"WAVEfmt "
+    head += struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16)
+    body = head + b"data" + struct.pack("<I", min(size, 2**32 - 1)) + b"\0" * 64
+    return posted(to, "/models/speech/detect", body, Content_Type="audio/wav")
+
+
+def answers_that_nobody_reads(to: Target, size: int) -> str:
+    """Requests one after the other in one connection, whose answers are as large as they are."""
+    body = b'{"inputs":[' + b",".join([b"[1]"] * 20_000) + b"]}"
+    head = b"POST /v1/models/any-length:predict HTTP/1.1\r\nHost: localhost\r\n"
+    one = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    place = urlsplit(to.url)
+    with socket.socket() as pipe:
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        pipe.settimeout(2)
+        pipe.connect((place.hostname or "", place.port or 0))
+        try:
+            pipe.sendall(one * max(1, size // len(one)))
+        except TimeoutError:
+            return "no answer"
+        except OSError:
+            return "closed"
+    return "closed"
+
+
+def half_heads(to: Target, size: int) -> str:
+    """Connections that never say what they want."""
+    place = urlsplit(to.url)
+    pipes = []
+    try:
+        for _ in range(size):
+            pipes.append(socket.create_connection((place.hostname or "", place.port or 0), 5))
+            pipes[-1].sendall(b"GET / HTTP/1.1\r\nX: ")
+    except OSError:
+        return "closed"
+    finally:
+        for pipe in pipes:
+            pipe.close()
+    return "closed"
+
+
+def _socket(to: Target, path: str, messages: Callable[[Any], None]) -> str:
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+    from websockets.sync.client import connect
+
+    try:
+        url = to.url.replace("http:", "ws:") + path
+        with connect(url, max_queue=1, close_timeout=0.2, open_timeout=10) as stream:
+            messages(stream)
+    except InvalidStatus as error:
+        return str(error.response.status_code)
+    except (ConnectionClosed, TimeoutError):
+        return "closed"
+    return "closed"
+
+
+SOUND = "/models/speech/detect/stream"
+
+
+def sound_faster_than_it_is_heard(to: Target, size: int) -> str:
+    """Messages of 64 KiB, and nothing is read."""
+
+    def messages(stream: Any) -> None:
+        for _ in range(max(1, size // 65_536)):
+            stream.send(b"\0" * 65_536)
+
+    return _socket(to, SOUND, messages)
+
+
+def tiny_messages(to: Target, size: int) -> str:
+    def messages(stream: Any) -> None:
+        for _ in range(size):
+            stream.send(b"\0\0")
+
+    return _socket(to, SOUND, messages)
+
+
+def pings(to: Target, size: int) -> str:
+    def messages(stream: Any) -> None:
+        for number in range(size):
+            stream.ping(str(number))
+
+    return _socket(to, SOUND, messages)
+
+
+def called(to: Target, data: bytes, method: str = "ModelInfer") -> str:
+    """A call of gRPC with these bytes as its message: the status in words."""
+    import grpc
+
+    options = [("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(to.grpc, options) as channel:
+        call: Any = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+        try:
+            call(data, timeout=TIMEOUT)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
+
+
+def _delimited(field: int, data: bytes) -> bytes:
+    """A field of a protobuf message that has a length."""
+    size, length = b"", len(data)
+    while length > 127:
+        size, length = size + bytes([length & 127 | 128]), length >> 7
+    return bytes([field << 3 | 2]) + size + bytes([length]) + data
+
+
+def _of_digits(*parts: bytes) -> bytes:
+    return _delimited(1, b"digits") + b"".join(parts)
+
+
+def typed_contents(to: Target, size: int) -> str:
+    contents = _delimited(3, b"\1" * size)
+    given = _delimited(1, b"image") + _delimited(2, b"INT64") + _delimited(5, contents)
+    return called(to, _of_digits(_delimited(5, given)))
+
+
+def typed_texts(to: Target, size: int) -> str:
+    contents = _delimited(8, b"") * size
+    given = _delimited(1, b"image") + _delimited(2, b"BYTES") + _delimited(5, contents)
+    return called(to, _of_digits(_delimited(5, given)))
+
+
+def empty_inputs(to: Target, size: int) -> str:
+    return called(to, _of_digits(_delimited(5, b"") * size))
+
+
+def empty_raw_contents(to: Target, size: int) -> str:
+    return called(to, _of_digits(_delimited(7, b"") * size))
+
+
+def parameters(to: Target, size: int) -> str:
+    return called(to, _of_digits(*(_delimited(4, _delimited(1, b"%d" % n)) for n in range(size))))
+
+
+def unknown_fields(to: Target, size: int) -> str:
+    return called(to, _delimited(15, b"") * size, "ModelMetadata")
 
 
 ATTACKS = (
@@ -214,4 +426,30 @@ ATTACKS = (
     Attack("a picture that ends early", "pixels", picture_that_ends_early, (10**5, 10**6),
            (10**7, 49 * 10**6), 0),
     Attack("scans of a JPEG", "scans", progressive_scans, (10, 50), (500, 2_000), 31),
+    Attack("numbers and NaN", "numbers", bare_numbers, (50_000, 100_000), (1_000_000, 10_000_000), 2),
+    Attack("rows of one number, each with an answer", "rows", numbers_with_large_answers,
+           (10_000, 20_000), (1_000_000, 4_000_000), 4),
+    Attack("one text", "characters", one_long_text, (10**5, 10**6), (10**6, 3 * 10**7)),
+    Attack("texts that are too long", "characters", many_texts, (10**5, 3 * 10**5), (10**6, 3 * 10**6)),
+    Attack("tokens", "tokens", many_tokens, (50_000, 100_000), (1_000_000, 10_000_000), 2),
+    Attack("chunks of one byte", "chunks", chunks_of_one_byte, (1_000, 10_000), (10**5, 10**6), 6),
+    Attack("the header of a part", "bytes", header_of_a_part, (10**4, 10**5), (10**6, 10**7)),
+    Attack("fields of a form", "fields", form_fields, (10**4, 10**5), (10**6, 8 * 10**6), 4),
+    Attack("zeros in brotli", "bytes", zeros_in_brotli, (10**5, 10**6), (10**7,), 0),
+    Attack("silence in FLAC", "seconds", long_sound, (5, 20), (60, 590), 0),
+    Attack("a WAV file that lies", "bytes", sound_that_lies, (10**6, 10**8), (10**9, 2**32), 0),
+    Attack("answers that nobody reads", "bytes", answers_that_nobody_reads, (10**6, 2 * 10**6),
+           (10**7, 5 * 10**7)),
+    Attack("connections without a request", "connections", half_heads, (50, 200), (500, 900), 0),
+    Attack("sound faster than it is heard", "bytes", sound_faster_than_it_is_heard, (10**5, 10**6),
+           (10**7, 3 * 10**7)),
+    Attack("tiny messages of a WebSocket", "messages", tiny_messages, (100, 1_000), (10**4, 10**5), 8),
+    Attack("pings of a WebSocket", "pings", pings, (100, 1_000), (10**4, 10**5), 8),
+    Attack("gRPC: typed contents", "numbers", typed_contents, (10**5, 10**6), (10**7, 3 * 10**7)),
+    Attack("gRPC: texts", "texts", typed_texts, (10**5, 3 * 10**5), (10**6, 10**7), 2),
+    Attack("gRPC: empty inputs", "inputs", empty_inputs, (10**5, 3 * 10**5), (10**6, 10**7), 2),
+    Attack("gRPC: empty raw contents", "contents", empty_raw_contents, (10**5, 3 * 10**5),
+           (10**6, 10**7), 2),
+    Attack("gRPC: parameters", "parameters", parameters, (10**4, 10**5), (10**6, 2 * 10**6), 6),
+    Attack("gRPC: unknown fields", "fields", unknown_fields, (10**4, 10**5), (10**6, 10**7), 2),
 )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import requests
 
 from tests.conftest import RunningServer, serving
-from tests.hostile.__main__ import models
+from tests.hostile.__main__ import SERVED, models, target_of
 from tests.hostile.attacks import ATTACKS, TIMEOUT
 from tests.hostile.measuring import family, resident
 
@@ -83,15 +83,14 @@ class Soak:
         random = Random(1000 + number)
         while not self._done.wait(_PAUSE):
             attack = random.choice(ATTACKS)
-            attack.send(self._server.url, random.choice(attack.small))
+            attack.send(target_of(self._server), random.choice(attack.small))
             self.counts["hostile"] += 1
 
 
 def main() -> None:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
     sys.stdout.write("| " + " | ".join(_COLUMNS) + " |\n" + "|---" * len(_COLUMNS) + "|\n")
-    processes = {"INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES": "true"}
-    with tempfile.TemporaryDirectory() as folder, serving(models(Path(folder)), **processes) as one:
+    with tempfile.TemporaryDirectory() as folder, serving(models(Path(folder)), **SERVED) as one:
         Soak(one).run(minutes)
 
 

@@ -53,7 +53,9 @@ def http_side(engine: Engine) -> FastAPI:
     app = FastAPI()
     errors.install(app)
     app.include_router(tfserving.router(edge))
-    app.include_router(predict.router(edge, "doubler", predict.Envelope(decode_predict, tfserving.call)))
+    app.include_router(
+        predict.router(edge, "doubler", predict.Envelope(decode_predict, tfserving.call))
+    )
     routes = APIRouter()
     add_infer(routes, edge)
     app.include_router(routes)
