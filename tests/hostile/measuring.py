@@ -1,5 +1,6 @@
 """What an attack costs: CPU seconds and memory of the server, and what others notice of it."""
 
+import contextlib
 import math
 import os
 import subprocess
@@ -33,7 +34,8 @@ def family(pid: int) -> list[int]:
     """A process and its children."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended
+            found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 
