@@ -292,7 +292,8 @@ def half_heads(to: Target, size: int) -> str:
     pipes = []
     try:
         for _ in range(size):
-            pipes.append(socket.create_connection((place.hostname or "", place.port or 0), 5))
+            address = place.hostname or "", place.port or 0
+            pipes.append(socket.create_connection(address, timeout=5))
             pipes[-1].sendall(b"GET / HTTP/1.1\r\nX: ")
     except OSError:
         return "closed"
