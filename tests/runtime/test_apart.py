@@ -93,6 +93,16 @@ def test_what_was_found_is_found_again_without_a_helper(
     assert answer(runner, {"x": np.ones((3, 1), np.float32)})["y"].tolist() == [[2.0]] * 3
 
 
+def test_the_memory_of_a_model_is_that_of_its_weights(tmp_path: Path) -> None:
+    """It decides which models fit the budget; what runs take is in the arena that all share."""
+    weights = 2 * 1536 * 1536 * 4
+    given = options(tmp_path, onnx_models.heavy(1536, 2), layouts=(Layout(1, 1),))
+    _, runner = apart.load(given, nothing, BOUNDS)
+    assert weights <= runner.memory_bytes <= 2.5 * weights
+    _, again = apart.load(given, nothing, BOUNDS)
+    assert again.memory_bytes == runner.memory_bytes
+
+
 def test_other_options_and_another_file_are_looked_at_again(tmp_path: Path) -> None:
     given = options(tmp_path)
     key = key_of(given, None)

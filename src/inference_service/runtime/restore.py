@@ -56,25 +56,27 @@ def survey(options: LoadOptions, key: str, warming: Callable[[], None]) -> None:
     """
     cache = options.kept.findings
     with cache.making(key) as folder:
-        loaded, apart = _saved(options, folder)
+        loaded, apart, opened = _saved(options, folder)
         warming()
         give_back()
-        before = resident()
         result = warm(loaded, apart)
         _, runner = result.served()
-        memory = max(0, resident() - before)
         info, decision = result.info, loaded.found
         found = Findings(
             decision, loaded.analysis, info.padding, loaded.model.known.encoders, info.profiles,
             info.policy.max_batch_size, info.policy.max_growth, result.inline,
-            result.row is not None, result.usual, memory,
+            result.row is not None, result.usual, opened * len(result.models),
         )  # fmt: skip
         runner.shut_down()
         cache.write(folder, found)
 
 
-def _saved(options: LoadOptions, folder: Path) -> tuple[LoadedModel, LoadOptions]:
-    """The inspected model, of its optimised graph from here on where that runs the same."""
+def _saved(options: LoadOptions, folder: Path) -> tuple[LoadedModel, LoadOptions, int]:
+    """The inspected model, of its optimised graph from here on where that runs the same.
+
+    Also the bytes that a session of it takes: not less than its files, which are mapped and read
+    when a run needs them, and without what runs take, which is all models' own arena.
+    """
     graph, keeps = folder / GRAPH, options.kept.findings.graphs
     size = sum(file.stat().st_size for file in options.path.parent.iterdir() if file.is_file())
     try:
@@ -82,23 +84,23 @@ def _saved(options: LoadOptions, folder: Path) -> tuple[LoadedModel, LoadOptions
     except InvalidModel:  # some graphs can be run and not be written
         loaded = inspect(options)
     apart = replace(options, kept=replace(options.kept, graph=graph))
-    opened = _same(loaded, apart) if graph.is_file() else None
+    opened, taken = _same(loaded, apart) if graph.is_file() else (None, 0)
     if opened is None:
         for file in folder.iterdir():
             file.unlink()
-        return loaded, options
+        return loaded, options, size
     known = replace(opened, known=loaded.model.known)
     del opened
     loaded = replace(loaded, model=known)
     gc.collect()
-    return loaded, apart
+    return loaded, apart, max(taken, size)
 
 
-def _same(loaded: LoadedModel, apart: LoadOptions) -> OpenModel | None:
-    """A session of the optimised graph, if it answers the same as the file does."""
+def _same(loaded: LoadedModel, apart: LoadOptions) -> tuple[OpenModel | None, int]:
+    """A session of the optimised graph, if it answers the same as the file does; its bytes."""
     model, row = loaded.model, loaded.found.row
     if row is None or model.optional:
-        return None
+        return None, 0
     rows = loaded.info.signature.rows
     batches = [rows.repeated(row, min(loaded.found.sizes, default=1))]
     if loaded.found.mode is BatchMode.MERGE and not loaded.found.sizes:
@@ -107,13 +109,14 @@ def _same(loaded: LoadedModel, apart: LoadOptions) -> OpenModel | None:
         model.trim(batches[0])  # after the trial, and before there are two sessions
         wanted = [model.run(batch) for batch in batches]
         model.trim(batches[0])
+        before = resident()
         opened = open_model(apart.path, apart.runtime(apart.machine.layouts[0]), known=model.known)
         specs = [(one.inputs, one.outputs, one.maps, one.optional) for one in (model, opened)]
-        same = (same_bits(opened.run(batch), it) for batch, it in zip(batches, wanted, strict=True))
+        same = [same_bits(opened.run(batch), it) for batch, it in zip(batches, wanted, strict=True)]
         if specs[0] == specs[1] and all(same):
-            return opened
+            return opened, resident() - before
     log.info("the optimised graph of %s is not kept: it does not run the same", loaded.info.ref)
-    return None
+    return None, 0
 
 
 def restored(

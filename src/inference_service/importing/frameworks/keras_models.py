@@ -74,16 +74,9 @@ class Keras:
         structure = getattr(self._model, "_outputs_struct", None)
         if isinstance(structure, dict):
             return [str(name) for name in sorted(structure)]
-        names = list(getattr(self._model, "output_names", []))
-        layers = {layer.name: layer for layer in self._model.layers}
-        # A name like dense_2 was made by Keras: it says nothing.
-        generated = {type(layer).__name__.lower() for layer in layers.values()}
-        return [
-            "output"
-            if name.rstrip("0123456789").rstrip("_").replace("_", "") in generated
-            else name
-            for name in names
-        ]
+        # A Sequential model has no output_names.
+        made_by = [tensor._keras_history.operation for tensor in self._model.outputs]
+        return ["output" if _is_generated(layer) else layer.name for layer in made_by]
 
     def _saved_model(self, source: str, work: Path) -> Converted:
         import tensorflow as tf
@@ -150,6 +143,12 @@ def load() -> Keras:
         np.cast = {}  # type: ignore[attr-defined]
     sys.setrecursionlimit(10_000)  # of nested models
     return Keras()
+
+
+def _is_generated(layer: Any) -> bool:
+    """Whether Keras made up the layer's name, such as dense_2: it says nothing."""
+    plain: str = layer.name.rstrip("0123456789").rstrip("_").replace("_", "")
+    return plain == type(layer).__name__.lower()
 
 
 def _flat(outputs: Any) -> list[Any]:
