@@ -20,7 +20,7 @@ WANTED = {
         "vpc_security_group_egress_rule", "vpc_security_group_ingress_rule",
     ],
     "azurerm": [
-        "container_app", "container_app_environment", "container_app_environment_storage",
+        "container_app", "container_app_environment",
         "role_assignment", "user_assigned_identity",
     ],
     "google": [
@@ -29,7 +29,7 @@ WANTED = {
     ],
     "helm": ["release"],
 }  # fmt: skip
-DATA = {"aws": ["iam_policy_document", "region"]}
+DATA = {"aws": ["region"]}
 SIMPLE = {
     "string": "string", "number": "number", "boolean": "bool",
     "stringList": ["list", "string"], "stringMap": ["map", "string"],
