@@ -8,7 +8,13 @@ import json
 import sys
 
 import numpy as np
-from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve import (
+    InferenceGRPCClient,
+    InferenceRESTClient,
+    InferInput,
+    InferRequest,
+    RESTConfig,
+)
 
 
 async def ask(url: str, images: np.ndarray) -> dict[str, object]:
@@ -29,11 +35,33 @@ async def ask(url: str, images: np.ndarray) -> dict[str, object]:
     except Exception as error:
         answers["error"] = str(error)
     v1 = InferenceRESTClient(RESTConfig(protocol="v1"))
+    answers["v1_ready"] = await v1.is_model_ready(url, "digits")
     response = await v1.infer(url, {"instances": images.tolist()}, model_name="digits")
     answers["v1"] = [row["label"] for row in response["predictions"]]
     return answers
 
 
+async def ask_grpc(address: str, images: np.ndarray) -> dict[str, object]:
+    client = InferenceGRPCClient(address)
+    try:
+        tensor = InferInput("image", list(images.shape), "FP32")
+        tensor.set_data_from_numpy(images)
+        request = InferRequest("digits", [tensor], request_id="a")
+        response = await client.infer(request)
+        return {
+            "grpc_live": await client.is_server_live(),
+            "grpc_ready": await client.is_server_ready(),
+            "grpc_model_ready": await client.is_model_ready("digits"),
+            "grpc": response.outputs[0].as_numpy().tolist(),
+        }
+    finally:
+        await client.close()
+
+
+async def ask_both(url: str, address: str, images: np.ndarray) -> dict[str, object]:
+    return await ask(url, images) | await ask_grpc(address, images)
+
+
 if __name__ == "__main__":
     rows = np.array(json.load(sys.stdin), np.float32)
-    sys.stdout.write(json.dumps(asyncio.run(ask(sys.argv[1], rows))))
+    sys.stdout.write(json.dumps(asyncio.run(ask_both(sys.argv[1], sys.argv[2], rows))))

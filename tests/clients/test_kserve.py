@@ -12,7 +12,7 @@ from tests.conftest import ROOT, RunningServer
 def test_kserves_client(server: RunningServer, digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits
     run = subprocess.run(
-        [sys.executable, "-m", "tests.clients.kserve_requests", server.url],
+        [sys.executable, "-m", "tests.clients.kserve_requests", server.url, server.grpc_address],
         input=json.dumps(images[:5].tolist()),
         capture_output=True,
         text=True,
@@ -32,5 +32,10 @@ def test_kserves_client(server: RunningServer, digits: tuple[np.ndarray, np.ndar
         "labels_True": expected,
         "id_False": "a",
         "id_True": "a",
+        "v1_ready": True,
         "v1": expected,
+        "grpc_live": True,
+        "grpc_ready": True,
+        "grpc_model_ready": True,
+        "grpc": expected,
     }

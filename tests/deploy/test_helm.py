@@ -1,7 +1,6 @@
 """The chart, rendered by the real Helm engine with several value sets, against what it must hold."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ import yaml
 
 from inference_service.settings import load_settings
 from tests.conftest import ROOT
-from tests.tools import TOOLS, need_file
+from tests.deploy.charts import CHART, answers_of_helm
 
-CHART = ROOT / "deploy" / "helm" / "inference-service"
-PYTHON = TOOLS / "deploy" / "bin" / "python"
 SETS = {path.stem: yaml.safe_load(path.read_text()) or {} for path in CHART.glob("ci/*.yaml")}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown value": ({"replica": 3}, "replica"),
@@ -42,15 +39,7 @@ CUSTOM = {"Certificate", "HTTPRoute", "PrometheusRule", "ScaledObject", "Service
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, Any]:
-    need_file(PYTHON)
-    sets = SETS | {name: values for name, (values, _) in WRONG.items()}
-    run = subprocess.run(
-        [PYTHON, Path(__file__).with_name("render_chart.py"), CHART],
-        input=json.dumps(sets), capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    found: dict[str, Any] = json.loads(run.stdout)
-    return found
+    return answers_of_helm(SETS | {name: values for name, (values, _) in WRONG.items()})
 
 
 def objects(answers: dict[str, Any], name: str, kind: str = "") -> list[Any]:

@@ -20,6 +20,9 @@ from inference_service.platforms.discovery import (
     Standing,
 )
 from inference_service.platforms.registration import Registration, send
+from inference_service.platforms.settings import PlatformSettings, RegistrationSettings
+from inference_service.platforms.setup import registration
+from inference_service.settings import InvalidSettings, Settings
 from tests.ports import free_port
 from tests.support import until
 
@@ -253,3 +256,16 @@ def test_calls_go_over_http(recorder: tuple[str, list[Any]]) -> None:
 
 def test_no_answer_is_no_status() -> None:
     assert send(Call("PUT", f"http://127.0.0.1:{free_port()}/")) is None
+
+
+def test_a_port_that_clients_can_not_know_is_not_registered() -> None:
+    given: dict[str, Any] = {"eureka": "http://127.0.0.1:8761/eureka"}
+
+    def made() -> Registration:
+        found = PlatformSettings(registration=RegistrationSettings(**given))
+        return registration(Settings(port=0, platforms=found), lambda: UP)
+
+    with pytest.raises(InvalidSettings, match="port is 0"):
+        made()
+    given["port"] = 8000  # a proxy's
+    made()

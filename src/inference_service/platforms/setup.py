@@ -13,11 +13,13 @@ from inference_service.platforms.discovery import (
     Standing,
 )
 from inference_service.platforms.registration import Registration
-from inference_service.settings import Settings
+from inference_service.settings import InvalidSettings, Settings
 
 
 def registration(settings: Settings, standing: Callable[[], Standing]) -> Registration:
-    """The one that the settings ask for; without any server it does nothing."""
+    """The one that the settings ask for; without any server it does nothing.
+    Raises InvalidSettings.
+    """
     wanted = settings.platforms.registration
     servers: list[Discovery] = []
     if wanted.consul:
@@ -25,10 +27,16 @@ def registration(settings: Settings, standing: Callable[[], Standing]) -> Regist
         servers.append(Consul(wanted.consul, token.get_secret_value() if token else ""))
     if wanted.eureka:
         servers.append(Eureka(wanted.eureka))
+    port = wanted.port or settings.port
+    if servers and not port:
+        raise InvalidSettings(
+            "platforms.registration: clients must be told a port, and port is 0 (any free one): "
+            "set port, or platforms.registration.port"
+        )
     instance = Instance(
         wanted.name,
         wanted.host or gethostname(),
-        wanted.port or settings.port,
+        port,
         __version__,
         wanted.interval,
         secure=settings.security.tls.certificate is not None,

@@ -1,8 +1,6 @@
-"""The configurations of nginx and HAProxy, run by the real servers in front of two replicas.
+"""The configurations of nginx and HAProxy, run by the real servers in front of two replicas."""
 
-scripts/deploy-tests runs it: it takes too long for the suite.
-"""
-
+import re
 import subprocess
 import threading
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from inference_service.settings import Settings
 from tests.conftest import ROOT, RunningServer
 from tests.ports import free_port
 from tests.tools import need, path_of
@@ -145,3 +144,15 @@ def test_replicas_are_restarted_one_by_one_without_a_failed_request(
                 one.join(timeout=60)
     assert len(answers) > 20
     assert set(answers) == {200}
+
+
+def test_the_proxies_wait_longer_than_the_service_may_take() -> None:
+    """Its own answer, with the reason, comes before theirs."""
+    longest = Settings().limits.request_timeout
+    for path, pattern in {
+        "nginx/nginx.conf": r"proxy_read_timeout (\d+)s; # limits",
+        "haproxy/haproxy.cfg": r"timeout server (\d+)s",
+    }.items():
+        found = re.search(pattern, (DEPLOY / path).read_text())
+        assert found is not None
+        assert longest < float(found[1]) <= longest + 10
