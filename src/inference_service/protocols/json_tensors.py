@@ -26,7 +26,8 @@ from inference_service.core.tensors import (
     TensorSpec,
     wrong_names,
 )
-from inference_service.protocols.json_faults import fault, noun
+from inference_service.faults import noun
+from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, numbers, strings
 
 # onnxruntime's int64 is C's long long, whose scalars orjson doesn't know: equal, but not the same.

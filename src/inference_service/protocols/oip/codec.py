@@ -24,6 +24,7 @@ from inference_service.core.tensors import (
     TensorSpec,
     element_count,
 )
+from inference_service.faults import invalid_input
 from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_quick import QuickBody, open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, parse, rules_for
@@ -213,8 +214,7 @@ def _usually(value: Any, rules: Rules, tail: _Tail) -> Infer:
     try:
         envelope = InferBody.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidInput(first["msg"], _place(first["loc"])) from None
+        raise invalid_input(error, ("bool", "int", "float", "str")) from None
     tensors: dict[str, Array] = {}
     for index, part in enumerate(envelope.inputs):
         if part.name in tensors:
@@ -225,11 +225,6 @@ def _usually(value: Any, rules: Rules, tail: _Tail) -> Infer:
             message = f"input '{part.name}': {error.message}"
             raise InvalidInput(message, ("inputs", index, *error.path)) from None
     return _infer(envelope, tensors)
-
-
-def _place(steps: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where pydantic saw it, without the names of the types that it tried."""
-    return tuple(step for step in steps if step not in {"bool", "int", "float", "str"})
 
 
 def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Array, NonFinite
 from inference_service.core.text import Tokens
+from inference_service.faults import invalid_input
 from inference_service.protocols.json_tensors import dump
 from inference_service.protocols.openai.schema import EmbeddingsBody
 
@@ -25,7 +26,7 @@ def decode(value: Any) -> EmbeddingsBody:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["loc"][0] == "input" and first["type"] != "missing":
             raise InvalidInput(f"expected {_FORMS}", ("input",)) from None
-        raise InvalidInput(first["msg"], tuple(first["loc"])) from None
+        raise invalid_input(error) from None
 
 
 def texts_of(body: EmbeddingsBody) -> Sequence[str | Sequence[int]]:

@@ -12,6 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from inference_service.core.errors import InvalidInput, Path, quoted
 from inference_service.core.tasks import Payload
+from inference_service.faults import did_you_mean, invalid_input
 from inference_service.protocols.json_values import bytes_of
 
 MOST_PAYLOADS = 256
@@ -291,6 +292,6 @@ def read_parameters(
         first = error.errors(include_url=False, include_input=False)[0]
         place = tuple(first["loc"])
         if first["type"] == "extra_forbidden":
-            known = quoted(kind.model_fields) if kind.model_fields else "none"
-            raise InvalidInput(f"no such parameter; there are {known}", place) from None
-        raise InvalidInput(first["msg"], place) from None
+            known = did_you_mean(str(place[-1]), kind.model_fields) or "; there are none"
+            raise InvalidInput(f"no such parameter{known}", place) from None
+        raise invalid_input(error) from None

@@ -17,6 +17,7 @@ from inference_service.core.errors import InferenceServiceError, InvalidInput, T
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.faults import invalid_input
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import dump, parse
 from inference_service.protocols.tei.schema import (
@@ -80,9 +81,8 @@ def _read(kind: type[_Body], value: Any) -> _Body:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = tuple(step for step in first["loc"] if step not in {"str", "list[str]"})
-        raise InvalidInput(first["msg"], place[:1]) from None
+        fault = invalid_input(error)
+        raise InvalidInput(fault.message, fault.path[:1]) from None
 
 
 def failure(error: Exception) -> ErrorAnswer:
