@@ -24,7 +24,7 @@ from inference_service.core.tensors import (
     TensorSpec,
     element_count,
 )
-from inference_service.faults import invalid_input
+from inference_service.faults import invalid_input, noun
 from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_quick import QuickBody, open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, parse, rules_for
@@ -209,7 +209,7 @@ def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) ->
 
 def _usually(value: Any, rules: Rules, tail: _Tail) -> Infer:
     if not isinstance(value, dict):
-        raise InvalidInput("expected an object with 'inputs'")
+        raise InvalidInput(f"expected an object with 'inputs', got {noun(value)}")
     check_few_parameters(value)
     try:
         envelope = InferBody.model_validate(value)

@@ -17,7 +17,7 @@ from inference_service.core.tensors import (
     TensorSpec,
     render_shape,
 )
-from inference_service.faults import invalid_input
+from inference_service.faults import invalid_input, noun
 from inference_service.protocols.json_quick import open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, from_rows
 from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, bytes_of
@@ -58,7 +58,7 @@ def decode_predict(
 ) -> tuple[Tensors, bool]:
     """The tensors of a predict request, and whether it is in the row form. Raises InvalidInput."""
     if not isinstance(value, dict):
-        raise InvalidInput("expected an object with 'instances' or 'inputs'")
+        raise InvalidInput(f"expected an object with 'instances' or 'inputs', got {noun(value)}")
     if len(value) == 1 and (rows := value.get("instances")) is not None:
         # The plainest envelope needs no model of pydantic, a tenth of a small request's time;
         # the tensors are read by the same function.

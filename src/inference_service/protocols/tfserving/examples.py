@@ -24,7 +24,7 @@ from inference_service.core.tensors import (
     render_shape,
     wrong_names,
 )
-from inference_service.faults import invalid_input
+from inference_service.faults import invalid_input, noun
 from inference_service.protocols.first_fault import FirstFault
 from inference_service.protocols.json_tensors import dump, encodable, to_array
 from inference_service.protocols.json_values import STRICT, Rules
@@ -53,7 +53,7 @@ class ExamplesBody(BaseModel):
 def decode_examples(value: Any, signature: Signature, *, rules: Rules = STRICT) -> Tensors:
     """The tensors of a classify or regress request. Raises InvalidInput."""
     if not isinstance(value, dict):
-        raise InvalidInput("expected an object with 'examples'")
+        raise InvalidInput(f"expected an object with 'examples', got {noun(value)}")
     try:
         body = ExamplesBody.model_validate(value)
     except ValidationError as error:
