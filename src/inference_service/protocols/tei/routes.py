@@ -1,7 +1,7 @@
 """POST /embed and /tokenize, GET /info, as text-embeddings-inference has them.
 
-Source: huggingface/text-embeddings-inference, router/src/http/server.rs. They speak for the model
-of `embedding_model`: TEI serves one.
+Source: huggingface/text-embeddings-inference, router/src/http/server.rs. TEI serves one
+model; where several make vectors of text here, ``model`` names one of them.
 """
 
 import asyncio
@@ -118,10 +118,10 @@ def router(edge: Edge, version: str, health: Health) -> APIRouter:
         response_model=Info,
         responses={status: FAILURES[status] for status in (400, 404, 503)},
     )
-    async def info() -> Info | Response:
+    async def info(model: str = "") -> Info | Response:
         """The model that makes vectors of text, and its limits."""
         try:
-            found = edge.engine.describe(embedding_model(edge.engine, None))
+            found = edge.engine.describe(embedding_model(edge.engine, model))
         except InferenceServiceError as error:
             return _refusal(error)
         embedder = embedder_of(found)
@@ -141,10 +141,16 @@ def _add_embed(routes: APIRouter, edge: Edge) -> None:
     async def embed() -> None:
         """A vector for each text."""
 
-    def choose(_: dict[str, Any]) -> ModelRef:
-        return embedding_model(edge.engine, None)
+    def choose(_: dict[str, Any]) -> ModelRef | None:
+        try:
+            return embedding_model(edge.engine, None)
+        except InvalidInput:  # there are several
+            return None
 
-    binding = HttpBinding(choose, failure=failure)
+    def named(body: bytes) -> ModelRef:
+        return embedding_model(edge.engine, _read(EmbedBody, parse(body)).model)
+
+    binding = HttpBinding(choose, failure=failure, named_in=named)
     endpoint = InferenceEndpoint(edge, binding, Codec("tei", _decode, OFF_LOOP_FROM))
     # TEI answers at its root, too: Hugging Face's InferenceClient posts to the URL it is given.
     for path in ("/embed", "/"):
@@ -176,13 +182,13 @@ def _add_tokenize(routes: APIRouter, edge: Edge) -> None:
 
 
 async def _tokenized(request: Request, edge: Edge) -> bytes:
-    embedder = embedder_of(edge.engine.describe(embedding_model(edge.engine, None)))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LARGEST:
             raise TooLarge(f"the body is larger than {_LARGEST} bytes")
     given = _read(TokenizeBody, parse(bytes(body)))
+    embedder = embedder_of(edge.engine.describe(embedding_model(edge.engine, given.model)))
     texts = [given.inputs] if isinstance(given.inputs, str) else given.inputs
     check_count(len(texts))
 
