@@ -113,6 +113,24 @@ def common_words(weights: list[float], bias: list[float]) -> onnx.ModelProto:
     )
 
 
+def pooling_itself() -> onnx.ModelProto:
+    """The encoder with the mean of its tokens' vectors as a second output."""
+    graph = onnx_models.text_encoder()
+    states = graph.graph.output[0]
+    graph.graph.node.append(
+        onnx.helper.make_node(
+            "ReduceMean", [states.name], ["sentence_embedding"], axes=[1], keepdims=0
+        )
+    )
+    shape = states.type.tensor_type.shape.dim
+    graph.graph.output.append(
+        onnx.helper.make_tensor_value_info(
+            "sentence_embedding", onnx.TensorProto.FLOAT, ["batch", shape[2].dim_value]
+        )
+    )
+    return graph
+
+
 def save(folder: Path, graph: onnx.ModelProto, architecture: str, **config: Any) -> Path:
     """A folder whose tokenizer's limit stands in tokenizer_config.json, as it mostly does."""
     onnx_models.save(graph, folder / "onnx" / "model.onnx")
@@ -161,6 +179,9 @@ def save_all(folder: Path) -> Path:
     vectors = save(folder / "vectors", onnx_models.text_encoder(), "BertModel")
     write(vectors, "1_Pooling/config.json", {"pooling_mode_cls_token": True})
     write(vectors, "sentence_bert_config.json", {"max_seq_length": 8})
+    # As optimum and fastembed have it: the graph makes the vector, and has a name of its own.
+    pooled = save(folder / "pooled", pooling_itself(), "BertModel")
+    (pooled / "onnx" / "model.onnx").rename(pooled / "model_optimized.onnx")
     colours = folder / "colours"
     onnx_models.save(onnx_models.brightest_channel(), colours / "model.onnx")
     write(

@@ -99,9 +99,9 @@ def test_the_good_model_answers_and_the_service_is_ready(served: RunningServer) 
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("slots", "model.toml: runtime.slots: Input should be less than or equal to 1024"),
-        ("threads", "model.toml: runtime.intra_op_threads: Input should be less than"),
-        ("shapes", "model.toml: warmup.shapes.image[0]: Input should be less than"),
+        ("slots", "model.toml: runtime.slots: expected a number of at most 1024"),
+        ("threads", "model.toml: runtime.intra_op_threads: expected a number of at most"),
+        ("shapes", "model.toml: warmup.shapes.image[0]: expected a number of at most"),
         ("labels", "labels.probabilities: 1 labels for 10 classes"),
         ("text", "example.image: expected float32, got 'x'"),
         ("latin", "model.toml is not UTF-8 (line 1)"),

@@ -182,7 +182,7 @@ def test_parameters_count_and_errors_are_shown(home: Page) -> None:
     panel.get_by_role("button", name="Classify").click()
     error = panel.locator(".error")
     error.wait_for()
-    assert error.inner_text().startswith("400: top_k: Input should be a valid integer")
+    assert error.inner_text().startswith("400: top_k: expected a whole number")
     panel.locator("input[name=top_k]").fill("2")
     panel.locator("input[name=threshold]").fill("0")
     panel.get_by_role("button", name="Classify").click()

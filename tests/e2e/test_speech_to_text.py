@@ -165,7 +165,7 @@ def test_segments_are_those_of_the_file_however_it_is_cut(server: RunningServer,
 @pytest.mark.parametrize(
     ("path", "query", "status", "message"),
     [
-        ("transcription/transcribe", "?rate=7", 400, "rate: Input should be greater than or equal"),
+        ("transcription/transcribe", "?rate=7", 400, "rate: expected a number of at least"),
         ("transcription/transcribe", "?speed=2", 400, "speed: no such parameter; there are "),
         ("transcription/transcribe", "?language=de", 400, "language: the model's language is 'en'"),
         ("digits/classify", "", 404, "model 'digits' can't classify a stream"),

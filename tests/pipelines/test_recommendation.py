@@ -122,7 +122,7 @@ def test_unknown_items_are_told_or_passed_over_on_request(folder: Path) -> None:
         ({"item": "tea"}, {}, "expected a list of items or events"),
         ([7], {}, r"\[0\]: expected an item's id or {item, weight, time}"),
         (["tea", {"id": "tea"}], {}, r"\[1\]\.\w+: expected an item's id or"),
-        ([{"item": "tea", "weight": -1}], {}, r"\[0\].weight: .* greater than 0"),
+        ([{"item": "tea", "weight": -1}], {}, r"\[0\].weight: .* above 0"),
         ([{"item": "tea", "time": "soon"}], {}, r"\[0\].time: .* valid datetime"),
         (["tea"] * 1001, {}, "1001 events, the limit is 1000"),
         (["tea"], {"tags": ["toys"]}, r"tags\[0\]: no item has the tag 'toys'; there are 'drink', 'food', 'fresh'"),

@@ -113,7 +113,7 @@ def test_tokens_are_explained(embedding: TextEmbedder) -> None:
     [
         (Signature((ids("x"),), (HIDDEN,)), "mean", "needs the inputs 'input_ids' and"),
         (Signature((ids("input_ids", DType.FP32),), (HIDDEN,)), "mean", "needs integer inputs"),
-        (BERT, "none", r"pooling = 'none' needs a first output \[batch, numbers\], got last_hid"),
+        (BERT, "none", r"pooling = 'none' needs an output \[batch, numbers\], got last_hid"),
     ],
 )
 def test_a_graph_that_is_not_made_for_it_is_told(

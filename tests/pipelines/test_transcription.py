@@ -221,7 +221,7 @@ def test_rows_are_filled_up_to_lengths_that_others_have(samples: int) -> None:
 @pytest.mark.parametrize(
     ("declared", "signature", "message"),
     [
-        ({"kind": "speech-transcription"}, SIGNATURE, "pipeline.language: Field required"),
+        ({"kind": "speech-transcription"}, SIGNATURE, "pipeline.language: missing"),
         ({**DECLARED, "longest": 1}, SIGNATURE, "pipeline.longest"),
         (
             DECLARED,

@@ -169,7 +169,8 @@ def test_nan_in_an_answer_is_null() -> None:
         (b'{"x": [1, NaN]}', "NaN at byte 10 is not a JSON number"),
         (b'{"x": [-Infinity]}', "Infinity at byte 7 is not a JSON number"),
         (b"[1e999]", "number is infinity"),
-        (b"\xff", "the body is not valid JSON"),
+        (b"\xff", "the body is not valid JSON: byte 0 is not UTF-8"),
+        ('{"x": "é"}'.encode("latin-1"), "byte 7 is not UTF-8; another charset is named in"),
         (b"[" * 5000, "the body is not valid JSON"),
     ],
 )

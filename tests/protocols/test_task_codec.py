@@ -145,10 +145,10 @@ def test_parameters_come_from_the_url_and_the_body() -> None:
 @pytest.mark.parametrize(
     ("query", "body", "message"),
     [
-        ({"top_k": "x"}, {}, "top_k: Input should be a valid integer"),
+        ({"top_k": "x"}, {}, "top_k: expected a whole number, got 'x'"),
         ({"k": "1"}, {}, "k: no such parameter; there are 'top_k', 'words'"),
         ({"top_k": "1"}, {"top_k": 2}, "top_k: given twice: in the URL and in the body"),
-        ({}, {"words": [1]}, r"words\[0\]: Input should be a valid string"),
+        ({}, {"words": [1]}, r"words\[0\]: expected a string, got 1"),
     ],
 )
 def test_wrong_parameters_are_told(

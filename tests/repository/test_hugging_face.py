@@ -1,11 +1,13 @@
 """What config.json and its neighbours say becomes [pipeline], or nothing."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference_service.repository.hugging_face import pipeline_of
+from inference_service.repository.layout import scan
 
 TEXT: dict[str, Any] = {"tokenizer.json": {}}
 
@@ -94,7 +96,6 @@ def test_texts(config: dict[str, Any], more: dict[str, Any], wanted: dict[str, A
     [
         {},
         {"config.json": {}},
-        {"config.json": {"architectures": ["BertModel"]}, **TEXT},  # how to pool isn't said
         {"config.json": {"architectures": ["LlamaForCausalLM"]}, **TEXT},
         {"config.json": {"architectures": ["BertForSequenceClassification"]}},  # no tokenizer
         {"config.json": {"architectures": "BertModel", "id2label": 3}},
@@ -102,3 +103,48 @@ def test_texts(config: dict[str, Any], more: dict[str, Any], wanted: dict[str, A
 )
 def test_a_folder_that_says_too_little_has_no_pipeline(files: dict[str, Any]) -> None:
     assert declared(files) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ({}, {"pooling": "none", "output": "sentence_embedding"}),  # where the graph has it
+        ({"1_Pooling/config.json": {"pooling_mode_mean_tokens": True}}, {"pooling": "mean"}),
+        ({"1_Pooling/config.json": {"pooling_mode_lasttoken": True}}, {"pooling": "last"}),
+    ],
+)
+def test_how_one_vector_is_made_of_a_text(more: dict[str, Any], wanted: dict[str, Any]) -> None:
+    found = declared({"config.json": {"architectures": ["BertModel"]}, **TEXT, **more})
+    assert found == {"kind": "text-embedding", **wanted}
+
+
+@pytest.mark.parametrize("place", ["model_optimized.onnx", "onnx/model_quantized.onnx"])
+def test_the_only_graph_of_a_hub_s_folder_may_have_any_name(tmp_path: Path, place: str) -> None:
+    folder = folder_with(tmp_path, place)
+    (found,) = scan(tmp_path)
+    assert found.versions == {1: folder / place}
+
+
+def test_one_of_several_graphs_is_to_be_chosen_by_its_name(tmp_path: Path) -> None:
+    folder_with(tmp_path, "onnx/model_fp16.onnx", "onnx/model_q4.onnx")
+    (found,) = scan(tmp_path)
+    assert found.problem.endswith(
+        "rename the one of 'onnx/model_fp16.onnx', 'onnx/model_q4.onnx' that is to be served to "
+        "model.onnx"
+    )
+
+
+def test_a_folder_without_config_json_is_none_of_a_hub_s(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "weights.onnx")
+    (folder / "config.json").unlink()
+    (found,) = scan(tmp_path)
+    assert "expected bert/<version>/model.onnx" in found.problem
+
+
+def folder_with(repository: Path, *graphs: str) -> Path:
+    folder = repository / "bert"
+    for graph in graphs:
+        (folder / graph).parent.mkdir(parents=True, exist_ok=True)
+        (folder / graph).write_bytes(b"")
+    (folder / "config.json").write_text("{}")
+    return folder

@@ -58,8 +58,8 @@ def test_a_broken_manifest_is_that_models_problem_alone(tmp_path: Path) -> None:
     (tmp_path / "bad/model.toml").write_text("[batching]\nmax_batch_size = 0\n")
     touch(tmp_path / "good/1/model.onnx")
     bad, good = scan(tmp_path)
-    assert bad.problem == (
-        "model.toml: batching.max_batch_size: Input should be greater than or equal to 1"
+    assert (
+        bad.problem == "model.toml: batching.max_batch_size: expected a number of at least 1, got 0"
     )
     assert good.problem == ""
 
@@ -153,7 +153,7 @@ def test_a_default_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         ("versions = { kind = 'newest' }", "model.toml: versions: Input tag 'newest'"),
         (
             "batching.mode = 'sometimes'",
-            "batching.mode: Input should be 'merge', 'split' or 'whole'",
+            "batching.mode: expected 'merge', 'split' or 'whole'",
         ),
         ("versions = { kind = 'latest', count = 0 }", "count must be at least 1"),
     ],

@@ -140,7 +140,13 @@ def cut_anywhere(request: bytes) -> Iterator[tuple[bytes, ...]]:
         yield request[:place], request[place:]
 
 
-@pytest.mark.parametrize("offer", [b"", H2C, H2C.replace(b", HTTP2-Settings", b"")])
+WEBSOCKET = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+@pytest.mark.parametrize("offer", [b"", H2C, H2C.replace(b", HTTP2-Settings", b""), WEBSOCKET])
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_an_upgrade_that_is_offered_is_ignored_wherever_the_request_is_cut(
     offer: bytes, chunked: bool

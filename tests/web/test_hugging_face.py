@@ -119,7 +119,22 @@ def test_sentence_vectors_are_pooled_as_the_folder_says(post: Callable[..., Any]
         "12 tokens, the model takes 8"
         in post("/models/vectors/embed", 400, text="cat " * 10)["error"]
     )
-    assert len(post("/embed", inputs="cat")[0]) == 8
+    assert len(post("/embed", inputs="cat", model="vectors")[0]) == 8
+
+
+def test_the_body_names_one_of_several_models(
+    post: Callable[..., Any], hub: RunningServer
+) -> None:
+    """Clients of text-embeddings-inference: its server has one model, and its bodies no name."""
+    told = post("/embed", 400, inputs="cat")["error"]
+    assert told == "model: several models make vectors of text: name one of 'pooled', 'vectors'"
+    assert post("/embed", inputs="cat", model="pooled") != post(
+        "/embed", inputs="cat", model="vectors"
+    )
+    assert "unknown model: 'none'" in post("/embed", 404, inputs="cat", model="none")["error"]
+    assert post("/tokenize", inputs="cat", model="pooled")[0][0]["special"] is True
+    info = requests.get(f"{hub.url}/info?model=vectors", timeout=20).json()
+    assert info["model_id"] == "vectors"
 
 
 def test_pictures_are_made_as_the_preprocessor_says(hub: RunningServer) -> None:
@@ -149,3 +164,13 @@ def test_one_folder_can_be_served_by_itself(
     running = serve(tmp_path / "mood")
     tasks = requests.get(f"{running.url}/models", timeout=20).json()
     assert [one["name"] for one in tasks["models"]] == ["mood"]
+
+
+def test_a_vector_that_the_graph_makes_itself_is_the_answer(post: Callable[..., Any]) -> None:
+    raw = post(
+        "/v1/models/pooled:predict",
+        inputs={"input_ids": [[2, 4, 3]], "attention_mask": [[1, 1, 1]]},
+    )["outputs"]["sentence_embedding"][0]
+    answer = post("/v1/embeddings", model="pooled", input=[[2, 4, 3]])["data"][0]["embedding"]
+    length = math.sqrt(sum(one * one for one in raw))
+    assert answer == pytest.approx([one / length for one in raw], abs=1e-6)

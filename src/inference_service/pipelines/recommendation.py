@@ -23,6 +23,7 @@ from pydantic import (
 from inference_service.core.errors import InvalidInput, InvalidModel, quoted
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
+from inference_service.faults import said
 from inference_service.pipelines.registry import Amount, Options, Place, UnpaddedPipeline, read
 from inference_service.pipelines.scores import tensor
 
@@ -199,12 +200,12 @@ class Recommend:
         try:
             given = _EVENTS.validate_python(data)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[-1]
+            first = error.errors(include_url=False)[-1]
             place = tuple(step for step in first["loc"] if step not in {"str", "Event"})
             if not place:
                 raise InvalidInput("expected a list of items or events") from None
             raise InvalidInput(
-                f"expected an item's id or {{item, weight, time}}: {first['msg']}", place
+                f"expected an item's id or {{item, weight, time}}: {said(first)}", place
             ) from None
         if len(given) > self._options.max_events:
             raise InvalidInput(f"{len(given)} events, the limit is {self._options.max_events}")

@@ -1,7 +1,7 @@
 """Text to one vector, with a tokenizer of the ``tokenizers`` library (extra ``text``)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import Task
-from inference_service.core.tensors import Array, Signature, Tensors
+from inference_service.core.tensors import Array, Signature, Tensors, TensorSpec
 from inference_service.core.text import TextEmbedder, Token, Tokens
 from inference_service.pipelines.registry import Amount, Options, Place, read
 from inference_service.pipelines.text_tasks import Embed, Search
@@ -32,14 +32,16 @@ _SMALLEST_NORM = 1e-12
 class TextEmbeddingOptions(Options):
     """Texts to one vector each: the graph takes token ids, the tokenizer lies beside it.
 
-    ``pooling`` makes one vector of the tokens' vectors, with ``none`` the graph does. Without
-    ``max_tokens`` the tokenizer's own limit holds.
+    ``pooling`` makes one vector of the tokens' vectors, with ``none`` the graph does. ``output``
+    has the vectors: without it, the first one that may. Without ``max_tokens`` the tokenizer's own
+    limit holds.
     """
 
     tokenizer: str = "tokenizer.json"
     max_tokens: Amount | None = None
     pad_id: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     pooling: Pooling = "mean"
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class TextEmbedding:
     pooling: Pooling = "mean"
     pad_id: int = 0
     kind: str = "text-embedding"
+    output: str | None = None
 
     @property
     def longest(self) -> int:
@@ -76,17 +79,31 @@ class TextEmbedding:
     def check(self, signature: Signature) -> None:
         """See `TextEmbedder.check`."""
         check_inputs(signature, self.kind)
-        output = signature.outputs[0]
-        rank = 2 if self.pooling == "none" else 3
-        if not output.dtype.is_float or len(output.shape) != rank:
-            wanted = "[batch, numbers]" if rank == 2 else "[batch, tokens, numbers]"
+        if self._output(signature) is None:
+            wanted = "[batch, numbers]" if self._rank == 2 else "[batch, tokens, numbers]"
+            name = f" '{self.output}'" if self.output else ""
             raise InvalidModel(
-                f"pipeline: pooling = '{self.pooling}' needs a first output {wanted}, got {output}"
+                f"pipeline: pooling = '{self.pooling}' needs an output{name} {wanted}, "
+                f"got {', '.join(map(str, signature.outputs))}; say in model.toml how the tokens' "
+                "vectors become one: pooling = 'mean', 'cls' or 'last'"
             )
+
+    @property
+    def _rank(self) -> int:
+        return 2 if self.pooling == "none" else 3
+
+    def _output(self, signature: Signature) -> TensorSpec | None:
+        """The one that has the vectors."""
+        for spec in signature.outputs:
+            fits = spec.dtype.is_float and len(spec.shape) == self._rank
+            if fits and self.output in {None, spec.name}:
+                return spec
+        return None
 
     def dimensions(self, signature: Signature) -> int | None:
         """See `TextEmbedder.dimensions`."""
-        return signature.outputs[0].shape[-1]
+        output = self._output(signature)
+        return output.shape[-1] if output is not None else None
 
     def tokenize(self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False) -> Tokens:
         """See `TextEmbedder.tokenize`."""
@@ -160,9 +177,14 @@ class TextEmbedding:
             for spec in signature.inputs
         }
 
+    def _states(self, outputs: Tensors) -> Array:
+        if self.output is not None:
+            return outputs[self.output]
+        return next(one for one in outputs.values() if one.ndim == self._rank)
+
     def vectors(self, outputs: Tensors, tokens: Tokens, *, normalise: bool) -> Array:
         """See `TextEmbedder.vectors`."""
-        states = next(iter(outputs.values())).astype(np.float32, copy=False)
+        states = self._states(outputs).astype(np.float32, copy=False)
         lengths = np.array([len(ids) for ids in tokens.ids])
         found: Array
         if self.pooling == "none":
@@ -184,7 +206,8 @@ def load(declared: Mapping[str, Any], place: Place) -> TextEmbedding:
     """See `Factory`."""
     options = read(TextEmbeddingOptions, declared)
     path = place.file(options.tokenizer)
-    return load_text_embedding(path, options.max_tokens, options.pooling, options.pad_id)
+    found = load_text_embedding(path, options.max_tokens, options.pooling, options.pad_id)
+    return replace(found, output=options.output)
 
 
 def load_text_embedding(

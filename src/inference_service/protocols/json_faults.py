@@ -8,20 +8,11 @@ from typing import Any
 
 from inference_service.core.errors import InvalidInput, Path
 from inference_service.core.tensors import MOST_AXES, DType, Shape, TensorSpec, render_shape
+from inference_service.faults import noun
 from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, numbers, strings
 
 _EXACT_FLOAT = 2.0**53  # from it on a float no longer holds every integer
 _DEEPEST = 32  # axes; what is nested more deeply has no shape to tell
-
-_NOUNS = {
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number",
-    str: "a string",
-    dict: "an object",
-    list: "an array",
-    type(None): "null",
-}
 
 
 def fault(
@@ -113,14 +104,6 @@ def _integer_fault(value: float, dtype: DType) -> str:
         return f"expected {dtype.label} without point or exponent: {value!r} may have lost digits"
     smallest, largest = dtype.limits
     return f"expected {dtype.label} from {smallest} to {largest}, got {value!r}"
-
-
-def noun(value: Any) -> str:
-    """``an array``, ``a string 'x'``: what a client has sent, in an error message."""
-    kind = _NOUNS.get(type(value), type(value).__name__)
-    if isinstance(value, str):
-        return f"{kind} '{value[:40]}{'…' if len(value) > 40 else ''}'"
-    return kind
 
 
 def _sizes(value: list[Any]) -> tuple[int, ...]:

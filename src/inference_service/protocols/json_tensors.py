@@ -26,7 +26,8 @@ from inference_service.core.tensors import (
     TensorSpec,
     wrong_names,
 )
-from inference_service.protocols.json_faults import fault, noun
+from inference_service.faults import noun
+from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, numbers, strings
 
 # onnxruntime's int64 is C's long long, whose scalars orjson doesn't know: equal, but not the same.
@@ -56,7 +57,18 @@ def parse(body: bytes, *, non_finite: bool = False) -> Any:
                 f"the body is not valid JSON: {found[1].decode()} at byte {found.start()} "
                 "is not a JSON number (RFC 8259); only finite numbers can be sent"
             ) from None
-        raise InvalidInput(f"the body is not valid JSON: {error}") from None
+        raise InvalidInput(f"the body is not valid JSON: {_what_is_wrong(body, error)}") from None
+
+
+def _what_is_wrong(body: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        body.decode()
+    except UnicodeDecodeError as undecodable:
+        return (
+            f"byte {undecodable.start} is not UTF-8; another charset is named in Content-Type, "
+            "and a file is not sent as JSON"
+        )
+    return str(error)
 
 
 def _parse_bare(body: bytes) -> Any:

@@ -31,7 +31,9 @@ def embedding_model(engine: Engine, name: str | None) -> ModelRef:
         return ModelRef(names[0])
     if not names:
         raise ModelNotFound("no model that makes vectors of text is loaded")
-    raise InvalidInput(f"several models make vectors of text: name one of {quoted(names)}")
+    raise InvalidInput(
+        f"several models make vectors of text: name one of {quoted(names)}", ("model",)
+    )
 
 
 def check_count(texts: int) -> None:

@@ -20,6 +20,7 @@ Files: TypeAlias = Callable[[str], Mapping[str, Any] | None]
 CONFIG = "config.json"
 _TOKENIZER = "tokenizer.json"
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL.Image.Resampling
+_SENTENCE = "sentence_embedding"  # what exporters call the output that is a text's vector
 _NO_LIMIT = 1_000_000  # tokenizers say 1e30 where they have none
 _OFFSET = frozenset(
     {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl"}
@@ -43,6 +44,8 @@ def pipeline_of(read: Files, exists: Callable[[str], bool]) -> dict[str, Any] | 
         found = {"kind": "token-classification", "labels": labels_of(config)}
     elif pooling := _pooling(read):
         found = {"kind": "text-embedding", "pooling": pooling}
+    elif architecture.endswith("Model"):  # exported with the pooling in the graph, or not served so
+        found = {"kind": "text-embedding", "pooling": "none", "output": _SENTENCE}
     return {**found, **_limits(config, read)} if found and exists(_TOKENIZER) else None
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeAlias
 
-from inference_service.core.errors import InvalidModel
+from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.versions import VERSION_FOLDER
 from inference_service.daemon import in_daemon
 from inference_service.repository import hugging_face
@@ -54,6 +54,7 @@ _OTHERS = frozenset(
 )  # fmt: skip
 """Files of models that are no ONNX."""
 _MOST_FILES = 1_000
+_FEW = 8  # names that are listed
 _SHOWN = 80  # characters of a name that can't be one
 
 
@@ -239,7 +240,7 @@ def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
         versions = {1: single}
     if not versions:
         wanted = f"{name}/<version>/{MODEL_FILE}"
-        told = _import(sorted(folder.iterdir())[:_MOST_FILES])
+        told = _several(folder) or _import(sorted(folder.iterdir())[:_MOST_FILES])
         return ModelEntry(name, problem=f"no version in the folder: expected {wanted}{told}")
     entry = ModelEntry(name, versions, root=root, folder=folder)
     try:
@@ -260,12 +261,23 @@ def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
 
 
 def _single(folder: Path) -> Path | None:
-    """The model of a folder without versions."""
+    """The model of a folder without versions.
+
+    In a folder of Hugging Face the only graph may have another name: ``model_optimized.onnx``.
+    """
     for name in _SINGLE:
         path = folder / name
         if path.exists() or path.is_symlink():
             return path
-    return None
+    graphs = _graphs(folder)
+    return graphs[0] if len(graphs) == 1 else None
+
+
+def _graphs(folder: Path) -> list[Path]:
+    """Those of a folder of Hugging Face: none of another folder."""
+    if not (folder / hugging_face.CONFIG).is_file():
+        return []
+    return sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])[:_MOST_FILES]
 
 
 def _with_pipeline(entry: ModelEntry, folder: Path) -> ModelEntry:
@@ -291,6 +303,12 @@ def _with_pipeline(entry: ModelEntry, folder: Path) -> ModelEntry:
     if found is None:
         return entry
     return replace(entry, manifest=manifest.model_copy(update={"pipeline": found}), derived=True)
+
+
+def _several(folder: Path) -> str:
+    graphs = [path.relative_to(folder).as_posix() for path in _graphs(folder)]
+    shown = quoted(graphs[:_FEW]) + (" …" if len(graphs) > _FEW else "")
+    return f"; rename the one of {shown} that is to be served to {MODEL_FILE}" if graphs else ""
 
 
 def _version_folders(folder: Path) -> list[Path]:

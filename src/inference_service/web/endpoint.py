@@ -88,35 +88,34 @@ class Reply:
         """Send a server-sent event of this data, which has no line breaks."""
         if not self.begun:
             self.begun = True
-            # Proxies as nginx would hold the events back.
-            events = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
-            await self._start(200, [(b"content-type", EVENTS), *events])
+            head = [(b"content-type", EVENTS), *self._named(), (b"cache-control", b"no-store")]
+            head.append((b"x-accel-buffering", b"no"))  # nginx would hold the events back
+            await self._send({"type": "http.response.start", "status": 200, "headers": head})
         body = b"data: %s\n\n" % data
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, status: int, content: Content, headers: Mapping[str, str]) -> None:
         """All of the answer, or the rest of what has begun: of a failure as an event."""
-        body = content.body
+        body, content_type, more = content
         if not self.begun:
-            raw = [
-                (b"content-type", content.type),
+            head = [
+                (b"content-type", content_type),
                 (b"content-length", b"%d" % len(body)),
                 (b"server-timing", self._request.server_timing()),
-                *content.headers,
+                *self._named(),
+                *more,
                 *((name.encode(), value.encode()) for name, value in headers.items()),
             ]
-            await self._start(status, raw)
+            await self._send({"type": "http.response.start", "status": status, "headers": head})
         elif status != 200:
             body = b"data: %s\n\n" % body
         await self._send({"type": "http.response.body", "body": body})
 
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def _named(self) -> list[tuple[bytes, bytes]]:
+        """Headers that tell the request's name and trace."""
         request = self._request
-        if request.id:
-            headers.append((b"x-request-id", request.id.encode()))
-        if request.trace is not None:
-            headers += request.trace.answer_headers
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        headers = [(b"x-request-id", request.id.encode())] if request.id else []
+        return [*headers, *request.trace.answer_headers] if request.trace else headers
 
 
 class TaskRequest(NamedTuple):

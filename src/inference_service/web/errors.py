@@ -28,6 +28,7 @@ from inference_service.core.errors import (
     UnsupportedContent,
     render_path,
 )
+from inference_service.faults import said
 from inference_service.web.paths import root_path
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ def _http(request: Request, error: Exception) -> Response:
 def _validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     first = error.errors()[0]
-    return _json(400, body(f"{render_path(tuple(first['loc']))}: {first['msg']}"), None)
+    return _json(400, body(f"{render_path(tuple(first['loc']))}: {said(first)}"), None)
 
 
 def _ours(_: Request, error: Exception) -> Response:

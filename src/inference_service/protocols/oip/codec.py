@@ -25,6 +25,7 @@ from inference_service.core.tensors import (
     element_count,
 )
 from inference_service.protocols import json_large
+from inference_service.faults import invalid_input, noun
 from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_quick import QuickBody, open_quickly
 from inference_service.protocols.json_tensors import dump, encodable
@@ -217,13 +218,12 @@ def decode_value(value: Any, behind: bytes | memoryview, *, rules: Rules) -> tup
     `whole_again` takes. Raises InvalidInput."""
     tail = _Tail(memoryview(behind))
     if not isinstance(value, dict):
-        raise InvalidInput("expected an object with 'inputs'")
+        raise InvalidInput(f"expected an object with 'inputs', got {noun(value)}")
     check_few_parameters(value)
     try:
         envelope = InferBody.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidInput(first["msg"], _place(first["loc"])) from None
+        raise invalid_input(error, ("bool", "int", "float", "str")) from None
     tensors: dict[str, Array] = {}
     for index, part in enumerate(envelope.inputs):
         if part.name in tensors:
@@ -245,11 +245,6 @@ def beside_tensors(found: Infer) -> tuple[Any, ...]:
 def whole_again(tensors: Tensors, wanted: Sequence[Sequence[Any]], *said: Any) -> Infer:
     """The request of tensors and what `beside_tensors` gave."""
     return Infer(tensors, tuple(Wanted(*one) for one in wanted) or None, *said)
-
-
-def _place(steps: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where pydantic saw it, without the names of the types that it tried."""
-    return tuple(step for step in steps if step not in {"bool", "int", "float", "str"})
 
 
 def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from inference_service.core.errors import Forbidden, InvalidInput, TooLarge, Unauthorised
 from inference_service.core.lifecycle import State
 from inference_service.engine.interfaces import Engine
+from inference_service.faults import invalid_input
 from inference_service.web.errors import ADMIN_ERRORS, ERRORS
 from inference_service.web.routing import ModelName
 
@@ -194,5 +195,4 @@ async def _body(request: Request, kind: type[_Body]) -> _Body:
     try:
         return kind.model_validate_json(bytes(content.strip()) or b"{}")
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidInput(first["msg"], tuple(first["loc"])) from None
+        raise invalid_input(error) from None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference_service.core.errors import InvalidInput
-from inference_service.protocols.json_faults import noun
+from inference_service.faults import noun
 
 _MOST_DIGITS = 18
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Array, NonFinite
 from inference_service.core.text import Tokens
+from inference_service.faults import invalid_input, noun
 from inference_service.protocols.json_tensors import dump
 from inference_service.protocols.openai.schema import EmbeddingsBody
 
@@ -18,14 +19,14 @@ _FORMS = "a string, a list of strings, a list of tokens, or a list of lists of t
 def decode(value: Any) -> EmbeddingsBody:
     """The request in a JSON value. Raises InvalidInput."""
     if not isinstance(value, dict):
-        raise InvalidInput("expected an object with 'input'")
+        raise InvalidInput(f"expected an object with 'input', got {noun(value)}")
     try:
         return EmbeddingsBody.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["loc"][0] == "input" and first["type"] != "missing":
             raise InvalidInput(f"expected {_FORMS}", ("input",)) from None
-        raise InvalidInput(first["msg"], tuple(first["loc"])) from None
+        raise invalid_input(error) from None
 
 
 def texts_of(body: EmbeddingsBody) -> Sequence[str | Sequence[int]]:

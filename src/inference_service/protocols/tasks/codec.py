@@ -12,12 +12,15 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from inference_service.core.errors import InvalidInput, Path, quoted
 from inference_service.core.tasks import Payload
+from inference_service.faults import did_you_mean, invalid_input
+from inference_service.faults import noun as named
 from inference_service.protocols.json_values import bytes_of
 
 MOST_PAYLOADS = 256
 """In one request."""
 
 _FILES = ("file", "files")
+_DATA = "data:"
 _URLS = ("http://", "https://")
 _FORM_LIKE = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}=")
 _BLANK = re.compile(rb"[ \t\r\n\x80-\xff]")  # which an encoded text has none of
@@ -106,15 +109,20 @@ def from_json(value: Any, noun: str, *, binary: bool) -> Asked:
     ``binary`` payloads are base64: bare, as a data URL, or ``{"b64": ...}``.
     """
     several = f"{noun}s"
-    if not isinstance(value, dict) or (noun in value) == (several in value):
-        raise InvalidInput(f"expected an object with either '{noun}' or '{several}'")
+    if not isinstance(value, dict):
+        raise InvalidInput(
+            f"expected an object with either '{noun}' or '{several}', got {named(value)}"
+        )
+    if (noun in value) == (several in value):
+        got = "both" if noun in value else "neither"
+        raise InvalidInput(f"expected an object with either '{noun}' or '{several}', got {got}")
     parameters = {key: item for key, item in value.items() if key not in {noun, several}}
     if noun in value:
         given, places = [value[noun]], [(noun,)]
     else:
         given = value[several]
         if not isinstance(given, list):
-            raise InvalidInput(f"expected a list, got {type(given).__name__}", (several,))
+            raise InvalidInput(f"expected a list, got {named(given)}", (several,))
         places = [(several, index) for index in range(len(given))]  # type: ignore[misc]
     _check_count(len(given), several)
     if not binary:
@@ -134,13 +142,13 @@ def _decoded(item: Any, place: Path) -> Payload:
     if isinstance(item, dict) and set(item) == {"b64"}:
         item = item["b64"]
     if not isinstance(item, str):
-        raise InvalidInput(f"expected base64 in a string, got {type(item).__name__}", place)
+        raise InvalidInput(f"expected base64 in a string, got {named(item)}", place)
     media = ""
-    if item.startswith("data:"):
+    if item[: len(_DATA)].lower() == _DATA:
         head, comma, item = item.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise InvalidInput("expected a data URL in base64: data:TYPE;base64,...", place)
-        media = head[len("data:") : -len(";base64")]
+        media = head[len(_DATA) : -len(";base64")]
     elif item.startswith(_URLS):
         raise InvalidInput("expected base64, got a URL: files are sent, not fetched", place)
     return Payload(bytes_of(item, place), media)
@@ -291,6 +299,6 @@ def read_parameters(
         first = error.errors(include_url=False, include_input=False)[0]
         place = tuple(first["loc"])
         if first["type"] == "extra_forbidden":
-            known = quoted(kind.model_fields) if kind.model_fields else "none"
-            raise InvalidInput(f"no such parameter; there are {known}", place) from None
-        raise InvalidInput(first["msg"], place) from None
+            known = did_you_mean(str(place[-1]), kind.model_fields) or "; there are none"
+            raise InvalidInput(f"no such parameter{known}", place) from None
+        raise invalid_input(error) from None

@@ -15,6 +15,7 @@ from inference_service.core.errors import InvalidInput, ModelNotFound, quoted
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import Payload, Task
 from inference_service.engine.interfaces import Engine, ModelInfo
+from inference_service.faults import invalid_input
 from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.first_fault import FirstFault
 from inference_service.protocols.json_large import parse_few
@@ -83,9 +84,9 @@ def _read(kind: type[_Body], body: bytes) -> _Body:
     try:
         return kind.model_validate(parse_few(body))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = tuple(step for step in first["loc"] if isinstance(step, int) or step.islower())
-        raise InvalidInput(first["msg"], place[:2]) from None
+        fault = invalid_input(error)
+        place = tuple(step for step in fault.path if isinstance(step, int) or step.islower())
+        raise InvalidInput(fault.message, place[:2]) from None
 
 
 def _named_in(engine: Engine, kind: type[_Body], body: bytes) -> ModelRef:

@@ -35,6 +35,8 @@ from inference_service.web.routing import ModelName, TaskName, Version, add_lean
 
 TAG = "Tasks"
 _FORM = b"application/x-www-form-urlencoded"
+_BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"  # blanks, byte order marks, zeros of UTF-16
+_HEAD = 256  # bytes that are looked at
 _FILE_TYPES = (b"image/", b"audio/", b"video/", b"application/", b"binary/")
 
 
@@ -77,15 +79,18 @@ def _asked(body: bytes, head: Head, task: Task) -> codec.Asked:
         return codec.from_form(body, head.full_type, task.noun, binary=binary)
     if given == _FORM:
         return codec.from_urlencoded(body, task.noun, binary=binary)
-    if given == PLAIN or (given == b"" and not binary):
+    if given in {PLAIN, b""} and task.media and not binary:
         text = as_utf8(body, head.full_type)
-        if task.media and not binary:
-            return codec.from_text(text, given.decode("latin-1"), task.noun)
-        return codec.from_json(parse_few(text), task.noun, binary=binary)
-    looks_raw = given == b"" and body.lstrip()[:1] != b"{"
-    if task.media and (looks_raw or not is_json(given)):
+        return codec.from_text(text, given.decode("latin-1"), task.noun)
+    looks_raw = given in {PLAIN, b""} and not _begins_an_object(body)
+    if task.media and (looks_raw or not (is_json(given) or given == PLAIN)):
         return codec.from_raw(body, given.decode("latin-1"))
     return codec.from_json(parse_few(as_utf8(body, head.full_type)), task.noun, binary=binary)
+
+
+def _begins_an_object(body: bytes) -> bool:
+    """Whether it may be JSON, in whatever charset, and not a file."""
+    return body[:_HEAD].lstrip(_BEFORE_JSON)[:1] == b"{"
 
 
 def router(edge: Edge, pool: TaskPool, idle_timeout: float) -> APIRouter:

@@ -21,6 +21,7 @@ from inference_service.core.errors import (
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import GradualTask, Task
 from inference_service.engine.interfaces import Engine, ModelInfo
+from inference_service.faults import invalid_input
 from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
@@ -109,7 +110,7 @@ def _asked(body: bytes, content_type: bytes) -> tuple[codec.Asked, Transcription
             raise InvalidInput(
                 f"not supported; fields besides '{_NOUN}' are {known}", tuple(first["loc"])
             ) from None
-        raise InvalidInput(first["msg"], tuple(first["loc"])) from None
+        raise invalid_input(error) from None
 
 
 def _named_in(engine: Engine, body: bytes) -> ModelRef:

@@ -1,7 +1,7 @@
 """POST /embed and /tokenize, GET /info, as text-embeddings-inference has them.
 
-Source: huggingface/text-embeddings-inference, router/src/http/server.rs. They speak for the model
-of `embedding_model`: TEI serves one.
+Source: huggingface/text-embeddings-inference, router/src/http/server.rs. TEI serves one
+model; where several make vectors of text here, ``model`` names one of them.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_large import parse_few
+from inference_service.faults import invalid_input
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import dump
 from inference_service.protocols.tei.schema import (
@@ -81,9 +82,8 @@ def _read(kind: type[_Body], value: Any) -> _Body:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = tuple(step for step in first["loc"] if step not in {"str", "list[str]"})
-        raise InvalidInput(first["msg"], place[:1]) from None
+        fault = invalid_input(error)
+        raise InvalidInput(fault.message, fault.path[:1]) from None
 
 
 def failure(error: Exception) -> ErrorAnswer:
@@ -119,10 +119,10 @@ def router(edge: Edge, version: str, health: Health) -> APIRouter:
         response_model=Info,
         responses={status: FAILURES[status] for status in (400, 404, 503)},
     )
-    async def info() -> Info | Response:
+    async def info(model: str = "") -> Info | Response:
         """The model that makes vectors of text, and its limits."""
         try:
-            found = edge.engine.describe(embedding_model(edge.engine, None))
+            found = edge.engine.describe(embedding_model(edge.engine, model))
         except InferenceServiceError as error:
             return _refusal(error)
         embedder = embedder_of(found)
@@ -142,10 +142,16 @@ def _add_embed(routes: APIRouter, edge: Edge) -> None:
     async def embed() -> None:
         """A vector for each text."""
 
-    def choose(_: dict[str, Any]) -> ModelRef:
-        return embedding_model(edge.engine, None)
+    def choose(_: dict[str, Any]) -> ModelRef | None:
+        try:
+            return embedding_model(edge.engine, None)
+        except InvalidInput:  # there are several
+            return None
 
-    binding = HttpBinding(choose, failure=failure)
+    def named(body: bytes) -> ModelRef:
+        return embedding_model(edge.engine, _read(EmbedBody, parse(body)).model)
+
+    binding = HttpBinding(choose, failure=failure, named_in=named)
     endpoint = InferenceEndpoint(edge, binding, Codec("tei", _decode, OFF_LOOP_FROM))
     # TEI answers at its root, too: Hugging Face's InferenceClient posts to the URL it is given.
     for path in ("/embed", "/"):
@@ -177,13 +183,13 @@ def _add_tokenize(routes: APIRouter, edge: Edge) -> None:
 
 
 async def _tokenized(request: Request, edge: Edge) -> bytes:
-    embedder = embedder_of(edge.engine.describe(embedding_model(edge.engine, None)))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LARGEST:
             raise TooLarge(f"the body is larger than {_LARGEST} bytes")
     given = _read(TokenizeBody, parse_few(bytes(body)))
+    embedder = embedder_of(edge.engine.describe(embedding_model(edge.engine, given.model)))
     texts = [given.inputs] if isinstance(given.inputs, str) else given.inputs
     check_count(len(texts))
 

@@ -14,6 +14,9 @@ _Tokens = Annotated[list[_Id], FirstFault()]
 _Inputs = str | Annotated[list[str | _Tokens], FirstFault()]
 
 
+_Model = Annotated[str, Field(description="where several make vectors: one of them")]
+
+
 def _capital(value: Any) -> Any:
     return value.capitalize() if value == "right" else value
 
@@ -27,6 +30,7 @@ class EmbedBody(BaseModel):
     truncate: bool = Field(False, description="cut what is too long instead of refusing it")
     truncation_direction: Annotated[Literal["Right"], BeforeValidator(_capital)] = "Right"
     normalize: bool = True
+    model: _Model = ""
 
 
 class TokenizeBody(BaseModel):
@@ -36,6 +40,7 @@ class TokenizeBody(BaseModel):
 
     inputs: str | Annotated[list[str], FirstFault()]
     add_special_tokens: bool = True
+    model: _Model = ""
 
 
 class Vectors(RootModel[list[list[float]]]):

@@ -1,6 +1,6 @@
 """Bytes of TensorFlow Serving's REST API to requests, and responses to bytes. Pure."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from inference_service.core.tensors import (
     TensorSpec,
     render_shape,
 )
+from inference_service.faults import invalid_input, noun
 from inference_service.protocols.json_quick import open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, from_rows
 from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, bytes_of
@@ -57,7 +58,7 @@ def decode_predict(
 ) -> tuple[Tensors, bool]:
     """The tensors of a predict request, and whether it is in the row form. Raises InvalidInput."""
     if not isinstance(value, dict):
-        raise InvalidInput("expected an object with 'instances' or 'inputs'")
+        raise InvalidInput(f"expected an object with 'instances' or 'inputs', got {noun(value)}")
     if len(value) == 1 and (rows := value.get("instances")) is not None:
         # The plainest envelope needs no model of pydantic, a tenth of a small request's time;
         # the tensors are read by the same function.
@@ -65,7 +66,7 @@ def decode_predict(
     try:
         envelope = _body_model(signature).model_validate(value, context={"rules": rules})
     except ValidationError as error:
-        raise invalid(error) from None
+        raise invalid_input(error) from None
     by_rows = "instances" in envelope.given
     return (envelope.instances if by_rows else envelope.inputs), by_rows
 
@@ -137,14 +138,6 @@ def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | 
         array = quick.numbers(members["instances"], specs[0].dtype, shape)
         tensors = None if array is None else {specs[0].name: array}
     return (tensors, "instances" in members) if tensors and quick.accounted else None
-
-
-def invalid(error: ValidationError) -> InvalidInput:
-    """pydantic's first complaint as ours."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    context: Mapping[str, Any] = first.get("ctx", {})
-    path = (*first["loc"], *context.get("path", ()))
-    return InvalidInput(first["msg"], path)
 
 
 def encode_predict(

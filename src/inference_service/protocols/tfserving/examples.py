@@ -24,6 +24,7 @@ from inference_service.core.tensors import (
     render_shape,
     wrong_names,
 )
+from inference_service.faults import invalid_input, noun
 from inference_service.protocols.first_fault import FirstFault
 from inference_service.protocols.json_tensors import dump, encodable, to_array
 from inference_service.protocols.json_values import STRICT, Rules
@@ -57,12 +58,11 @@ def decode(value: Any, signature: Signature, *, rules: Rules = STRICT) -> tuple[
 def decode_examples(value: Any, signature: Signature, *, rules: Rules = STRICT) -> Tensors:
     """The tensors of a classify or regress request. Raises InvalidInput."""
     if not isinstance(value, dict):
-        raise InvalidInput("expected an object with 'examples'")
+        raise InvalidInput(f"expected an object with 'examples', got {noun(value)}")
     try:
         body = ExamplesBody.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidInput(first["msg"], tuple(first["loc"])) from None
+        raise invalid_input(error) from None
     if body.signature_name not in {None, "", SIGNATURE_NAME}:
         raise InvalidInput(
             f"unknown signature '{body.signature_name}', an ONNX model has only '{SIGNATURE_NAME}'"

@@ -22,10 +22,10 @@ from uvicorn.server import ServerState
 from inference_service.web.access import with_certificate
 from inference_service.web.http1.half_close import HalfClosed, can_tell
 from inference_service.web.http1.head import (
+    accepted_upgrade,
     check_head,
     check_site,
     head_without_upgrade,
-    offered_upgrade,
     too_large,
 )
 from inference_service.web.http1.limits import (
@@ -255,7 +255,7 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(too_large(self._limits.head_bytes))
 
     def _get_upgrade(self) -> bytes | None:
-        return offered_upgrade(self.headers)
+        return accepted_upgrade(self.parser.get_method(), self.headers)
 
     # Endings
 

@@ -72,6 +72,16 @@ def offered_upgrade(headers: Headers) -> bytes | None:
     return upgrade if b"upgrade" in tokens else None
 
 
+def accepted_upgrade(method: bytes, headers: Headers) -> bytes | None:
+    """The offered protocol, unless it is a WebSocket that this request can't open (RFC 6455, 4.1):
+    one with another method than GET, or with a body, is answered as HTTP."""
+    body = any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in headers
+    )
+    return offered_upgrade(headers) if method == b"GET" and not body else None
+
+
 def head_without_upgrade(method: bytes, url: bytes, version: str, headers: Headers) -> bytes:
     """The head as the client would have sent it without the offer."""
     lines = [b"%s %s HTTP/%s" % (method, url, version.encode())]
