@@ -161,7 +161,7 @@ class Service:
         routes.add_platforms(app, settings, self.health, self.engine)
         routes.add_pages(
             app, self.registry, self.engine, self._feed(sums), settings.limits.max_body_bytes,
-            self._protection(),
+            self._protection(), routes.guide(settings),
         )  # fmt: skip
         return app
 
