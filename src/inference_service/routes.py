@@ -24,7 +24,7 @@ from inference_service.protocols.tei import routes as tei
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
 from inference_service.protocols.tfserving import routes as tfserving
 from inference_service.protocols.tfserving.codec import decode_predict
-from inference_service.settings import Settings
+from inference_service.settings import InvalidSettings, Settings
 from inference_service.telemetry.prometheus import exposition
 from inference_service.web.access import Failure
 from inference_service.web.access_document import Protection
@@ -33,6 +33,7 @@ from inference_service.web.document import Document
 from inference_service.web.endpoint import Edge
 from inference_service.web.errors import answer
 from inference_service.web.examples import add_examples
+from inference_service.web.guide import Guide, GuideError, add_guide
 from inference_service.web.health import Health
 from inference_service.web.home_page import add_home_page
 from inference_service.web.hot_paths import Target, resolve
@@ -91,8 +92,10 @@ def add_pages(  # noqa: PLR0917
     feed: StatsFeed,
     max_body_bytes: int,
     protection: Protection,
+    guide: Guide | None,
 ) -> None:
-    """GET /metrics and /stats, the home page and examples, the document of the loaded models."""
+    """GET /metrics and /stats, the home page and examples, the document of the loaded models, and
+    the guide where there is one."""
 
     @app.get("/metrics", tags=["Metrics"], response_class=Response)
     def metrics(request: Request) -> Response:
@@ -106,7 +109,9 @@ def add_pages(  # noqa: PLR0917
         return Response(content, 200, headers, content_type)
 
     add_stats(app, feed)
-    add_home_page(app)
+    add_home_page(app, has_guide=guide is not None)
+    if guide is not None:
+        add_guide(app, guide)
     add_examples(app, engine)
     app.openapi = partial(  # type: ignore[method-assign]
         api_document.build, app, engine, max_body_bytes, protection
@@ -116,6 +121,16 @@ def add_pages(  # noqa: PLR0917
         route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url
     ]
     app.add_route(str(app.openapi_url), document.answer, include_in_schema=False)
+
+
+def guide(settings: Settings) -> Guide | None:
+    """The documentation as pages, where it is to be served. Raises InvalidSettings."""
+    if settings.http.guide is None:
+        return None
+    try:
+        return Guide(settings.http.guide)
+    except GuideError as error:
+        raise InvalidSettings(f"setting 'http.guide': {error}") from error
 
 
 def failure_at(path: str) -> Failure:

@@ -247,6 +247,9 @@ class HttpSettings(_Section):
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may call the service; `*`: all"
     )
+    guide: Path | None = Field(
+        None, description="folder of the documentation as pages, for `/guide` (`scripts/docs`)"
+    )
 
 
 class WireSettings(_Section):

@@ -43,10 +43,8 @@ from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
 from inference_service.telemetry.feed import Feed, Reader
 from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
-from inference_service.telemetry.prometheus import (
-    PrometheusObserver,
-    process_registry,
-)
+from inference_service.telemetry.processes import watch_processes
+from inference_service.telemetry.prometheus import PrometheusObserver, process_registry
 from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
 from inference_service.telemetry.rollouts import OutcomeObserver, watch_shadows
 from inference_service.telemetry.statistics import Observers, StatisticsObserver
@@ -145,7 +143,8 @@ class Service:
     def _watch_state(self, sums: StatisticsObserver) -> None:
         """What is asked of the service itself when metrics are scraped."""
         watch_models(self.registry, self.engine)
-        watch_service(self.registry, self.admission, cores(self.settings), memory_limit())
+        watch_service(self.registry, self.admission, cores(self.settings))
+        watch_processes(self.registry, memory_limit())
         watch_shadows(self.registry, self.engine.comparisons)
         if self.settings.telemetry.triton_metrics:
             add_triton_metrics(self.registry, self.engine, sums)
@@ -161,7 +160,7 @@ class Service:
         routes.add_platforms(app, settings, self.health, self.engine)
         routes.add_pages(
             app, self.registry, self.engine, self._feed(sums), settings.limits.max_body_bytes,
-            self._protection(),
+            self._protection(), routes.guide(settings),
         )  # fmt: skip
         return app
 

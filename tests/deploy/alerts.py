@@ -95,6 +95,10 @@ CASES = [
          _gauge("model_ready", "0x20") | {f'inference_model_ready{{{_SERVICE}, model="n", version="1"}}': "1x20"}, 15, None),
     Case("InferenceRunStuck", "a run goes on for minutes", _gauge("longest_run_seconds", "0+60x10"), 5, _OF_VERSION),
     Case("InferenceRunStuck", "runs take half a minute", _gauge("longest_run_seconds", "30x10"), 5, None),
+    Case("InferenceModelProcessRestarts", "it crashes again and again",
+         _gauge("model_process_restarts_total", "0+1x20"), 10, _OF_VERSION),
+    Case("InferenceModelProcessRestarts", "it was replaced once",
+         _gauge("model_process_restarts_total", "0x5 1x20"), 10, None),
     Case("InferenceCostModelDrifts", "runs take thrice as long as expected",
          _gauge("batch_seconds_total", "0+3x80") | _gauge("batch_predicted_seconds_total", "0+1x80"), 70, _OF_VERSION),
     Case("InferenceCostModelDrifts", "they take a third",
@@ -109,7 +113,7 @@ CASES = [
     Case("InferenceDown", "it can", _own("up", "1x15"), 10, None),
     Case("InferenceMemoryNearLimit", "service and helpers use 95 of 100",
          _own("inference_resident_memory_bytes", "75x20", ', process="service"')
-         | _own("inference_resident_memory_bytes", "20x20", ', process="helpers"')
+         | _own("inference_resident_memory_bytes", "20x20", ', process="models"')
          | _own("inference_memory_limit_bytes", "100x20"), 15, _AT),
     Case("InferenceMemoryNearLimit", "they use 60",
          _own("inference_resident_memory_bytes", "60x20", ', process="service"')

@@ -1,12 +1,19 @@
 """The home page in a real browser: each model tried as by a visitor who has never seen it."""
 
+import asyncio
+import contextlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+import requests
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, sync_playwright
 
+from inference_service.security.keys import create
 from tests.conftest import MODELS, RunningServer
 from tests.e2e.test_docs_page import keep
 from tests.tools import need, need_package
@@ -158,20 +165,64 @@ def test_the_camera_takes_a_picture(home: Page) -> None:
     assert "camera.jpg" in answered(panel)
 
 
-def test_a_digit_is_drawn_with_the_mouse(home: Page) -> None:
+DRAWN = {
+    "0": [[(120, 30), (70, 60), (60, 120), (75, 180), (120, 205), (165, 175), (175, 115), (160, 55), (118, 32)]],
+    "1": [[(80, 85), (128, 35), (122, 205)]],
+    "2": [[(65, 75), (100, 35), (150, 45), (160, 90), (110, 145), (60, 200), (175, 198)]],
+    "3": [[(70, 50), (115, 32), (160, 60), (145, 100), (105, 115), (155, 130), (170, 170), (125, 208), (65, 190)]],
+    "4": [[(100, 35), (65, 135), (185, 132)], [(148, 75), (142, 210)]],
+    "5": [[(165, 40), (90, 42), (80, 110), (130, 98), (168, 135), (155, 185), (110, 205), (68, 190)]],
+    "6": [[(145, 35), (95, 85), (70, 150), (95, 203), (145, 200), (163, 160), (135, 128), (90, 140)]],
+    "7": [[(62, 48), (178, 46), (140, 110), (105, 208)]],
+    "8": [[(150, 60), (110, 35), (82, 65), (110, 105), (155, 145), (150, 195), (105, 205), (75, 170), (100, 125),
+           (145, 92), (152, 62)]],
+    "9": [[(158, 75), (125, 38), (80, 60), (85, 105), (130, 112), (160, 72), (155, 140), (138, 208)]],
+}  # fmt: skip
+"""Corners of strokes on a square of 240 units, as a hand draws them; models/digits/strokes.py, which the
+model was trained with, has others."""
+
+
+@pytest.mark.parametrize("digit", DRAWN)
+def test_every_digit_that_is_drawn_with_the_mouse_is_recognised(home: Page, digit: str) -> None:
     panel = chosen(home, "digits")
     panel.locator("button.example").first.wait_for()  # they move the pad down
     box = panel.locator(".pad").bounding_box()
     assert box is not None
-    points = [(65, 60), (100, 30), (135, 60), (110, 110), (60, 165), (145, 165)]
-    (x, y), *others = [(box["x"] + x, box["y"] + y) for x, y in points]
-    home.mouse.move(x, y)
-    home.mouse.down()
-    for x, y in others:
-        home.mouse.move(x, y, steps=8)
-    home.mouse.up()
-    panel.locator(".big", has_text="2").wait_for()
-    keep(home, "home-digit-drawn")
+    scale = box["width"] / 240
+    for stroke in DRAWN[digit]:
+        (x, y), *others = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in stroke]
+        home.mouse.move(x, y)
+        home.mouse.down()
+        for x, y in others:
+            home.mouse.move(x, y, steps=6)
+        home.mouse.up()
+    panel.locator(".big", has_text=digit).wait_for()
+    keep(home, f"home-digit-drawn-{digit}")
+
+
+def test_a_picture_is_pasted(home: Page) -> None:
+    panel = chosen(home, "imagenet")
+    panel.locator("button.example").first.wait_for()
+    paste = """async () => {
+        const blob = await (await fetch("models/imagenet/examples/espresso.jpg")).blob();
+        const clipboardData = new DataTransfer();
+        clipboardData.items.add(new File([blob], "pasted.jpg", { type: "image/jpeg" }));
+        document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+    }"""
+    home.evaluate(paste)
+    panel.locator(".bars", has_text="espresso").wait_for()
+    assert "pasted.jpg" in panel.inner_text()
+
+
+def test_what_the_microphone_has_recorded_is_sent(home: Page) -> None:
+    panel = chosen(home, "speech")
+    panel.get_by_role("button", name="Record", exact=True).click()
+    stop = panel.get_by_role("button", name="Stop recording")
+    stop.wait_for()
+    home.wait_for_timeout(2500)  # the recording has to have a length
+    stop.click()
+    assert "s of speech" in answered(panel)
+    assert "recording." in panel.inner_text()
 
 
 def test_parameters_count_and_errors_are_shown(home: Page) -> None:
@@ -219,6 +270,32 @@ def test_loading_a_model_shows_requests_that_share_runs(home: Page) -> None:
     keep(home, "home-loaded")
     panel.get_by_role("button", name="Stop").click()
     panel.get_by_role("button", name="Load it").wait_for()
+
+
+def test_an_answer_that_comes_late_does_not_replace_what_the_load_shows(home: Page) -> None:
+    panel = chosen(home, "imagenet")
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if late:
+            route.continue_()
+        else:
+            late.append(route)
+
+    home.route("**/models/imagenet/classify*", hold)
+    try:
+        panel.locator("button.example", has_text="cat").click()
+        panel.locator(".answer.waiting").wait_for(state="attached")
+        panel.get_by_role("button", name="Load it").click()
+        panel.locator(".burst .facts").wait_for()
+        with home.expect_response("**/models/imagenet/classify*"):
+            late[0].continue_()
+        panel.get_by_text(re.compile("requests answered")).wait_for()
+        panel.get_by_role("button", name="Load it").wait_for(timeout=30_000)
+        assert panel.locator(".burst").count() == 1
+        assert panel.locator(".answer.waiting").count() == 0
+    finally:
+        home.unroute_all()
 
 
 def test_what_is_spoken_into_the_microphone_is_written_down(home: Page) -> None:
@@ -272,3 +349,93 @@ def test_the_keyboard_is_enough(home: Page) -> None:
     panel.locator("button.example").first.focus()
     home.keyboard.press("Enter")
     assert "fr" in answered(panel)
+
+
+@contextlib.contextmanager
+def behind_a_prefix(server: RunningServer, prefix: str) -> Iterator[str]:
+    """The URL of a proxy that passes on what comes below a prefix, without it."""
+    host, port = server.url.removeprefix("http://").split(":")
+
+    async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, path, rest = head.split(b" ", 2)
+        if not path.startswith(prefix.encode()):
+            writer.write(
+                b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
+            writer.close()
+            return
+        up, down = await asyncio.open_connection(host, int(port))
+        line = method + b" " + path.removeprefix(prefix.encode()) + b" " + rest
+        down.write(line.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
+        await asyncio.gather(piped(reader, down), piped(up, writer))
+
+    async def piped(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while some := await source.read(65536):
+                to.write(some)
+                await to.drain()
+            to.close()
+
+    async def serve() -> None:
+        proxy = await asyncio.start_server(passed, "127.0.0.1", 0)
+        ports.put((proxy.sockets[0].getsockname()[1], asyncio.get_running_loop()))
+        with contextlib.suppress(asyncio.CancelledError):
+            await proxy.serve_forever()
+
+    ports: Queue[tuple[int, asyncio.AbstractEventLoop]] = Queue()
+    thread = Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()  # a loop of its own: that of this thread is the browser's
+    own, loop = ports.get(timeout=20)
+    try:
+        yield f"http://127.0.0.1:{own}{prefix}"
+    finally:
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        thread.join(10)
+
+
+def test_behind_a_proxy_everything_is_asked_for_below_its_prefix(
+    browser: Browser, server: RunningServer
+) -> None:
+    complaints: list[str] = []
+    with behind_a_prefix(server, "/a/prefix") as url:
+        page = opened(browser, complaints)
+        page.goto(url + "/")
+        panel = chosen(page, "language")
+        panel.locator("button.example", has_text="french").click()
+        assert "French" in answered(panel)
+        assert f"{url}/models/language/classify" in panel.locator(".snippets code").inner_text()
+        page.locator("#live .tile", has_text="Requests per second").locator(
+            "strong", has_text=re.compile(r"\d")
+        ).wait_for()
+        assert page.get_by_role("link", name="API").evaluate("link => link.href") == url + "/docs"
+        page.close()
+    assert not complaints
+
+
+PEPPER = "a pepper of some length"
+
+
+def test_the_page_asks_for_a_key_where_access_is_controlled(
+    browser: Browser, serve: Callable[..., RunningServer]
+) -> None:
+    """The browser's own dialogue asks; the key is the password."""
+    key, entry = create("visitor", ["read", "infer"], PEPPER.encode(), 0)
+    told = {"id": entry.id, "name": entry.name, "scopes": list(entry.scopes), "hash": entry.hash}
+    server = serve(
+        MODELS / "digits",
+        INFERENCE_SERVICE_SECURITY__KEYS=json.dumps([told]),
+        INFERENCE_SERVICE_SECURITY__PEPPER=PEPPER,
+    )
+    refused = requests.get(server.url, headers={"Accept": "text/html"}, timeout=20)
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"].startswith("Basic ")
+    complaints: list[str] = []
+    page = opened(browser, complaints, http_credentials={"username": "", "password": key})
+    page.goto(server.url + "/")
+    panel = chosen(page, "digits")
+    panel.locator("button.example", has_text="7 seven").click()
+    assert re.search(r"7\s+\d\d+ %", answered(panel))
+    page.locator("#health.good").wait_for()
+    page.close()
+    assert not complaints

@@ -68,7 +68,10 @@ def prometheus(
     need("prometheus")
     from tests.conftest import start_server
 
-    server = start_server(zoo, INFERENCE_SERVICE_BATCHING__MAX_QUEUE_ROWS="9")
+    given = {"BATCHING__MAX_QUEUE_ROWS": "9", "RUNTIME__ISOLATION": "process"}
+    server = start_server(
+        zoo, **{f"INFERENCE_SERVICE_{name}": text for name, text in given.items()}
+    )
     stop = Event()
     loader = Thread(target=load, args=(server, stop))
     loader.start()

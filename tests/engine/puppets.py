@@ -14,6 +14,7 @@ from inference_service.engine.interfaces import (
     Job,
     LoadRecord,
     Outcome,
+    ProcessState,
     RequestRecord,
     RunResult,
 )
@@ -58,6 +59,10 @@ class PuppetRunner:
         self.closed = False
         self.inline = False
         self.memory_bytes = 0
+        self.own_process: ProcessState | None = None
+
+    def process(self) -> ProcessState | None:
+        return self.own_process
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         run = Run(job, done)

@@ -21,7 +21,7 @@ from inference_service.core.errors import (
     RunStopped,
 )
 from inference_service.core.tensors import BatchMode
-from inference_service.engine.interfaces import Job, RunResult
+from inference_service.engine.interfaces import Job, ProcessState, RunResult
 from inference_service.processes.errors import ChildLost
 from inference_service.processes.values import described, packed, restored, unpacked
 from inference_service.runtime.categories import KnownValues
@@ -251,11 +251,14 @@ async def test_a_batch_whose_process_is_lost_is_refused_and_not_halved(tmp_path:
     assert [one["y"][0, 0] for one in good.outcomes if isinstance(one, dict)] == [0, 2, 4]
     pid = running.pid
     assert pid is not None
+    assert plain.process() is None
+    assert runner.process() == ProcessState(pid, 0)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: state(pid) == "Z")
     lost = await run()
     assert [type(one) for one in lost.outcomes] == [ModelNotReady] * 3
     assert (lost.runs, lost.stopped) == (1, True), "costs are not learnt from it"
+    eventually(lambda: runner.process() == ProcessState(running.pid, 1))
     await runner.aclose()
     with pytest.raises(ModelNotReady):
         running.run(1, {}, (), None)

@@ -2,7 +2,9 @@
 
 import asyncio
 import importlib
+import os
 import re
+import time
 from pathlib import Path
 
 import httpx
@@ -23,6 +25,7 @@ from inference_service.engine.interfaces import (
     LoadRecord,
     ModelInfo,
     ModelStatus,
+    ProcessState,
     RequestRecord,
 )
 from inference_service.engine.shapes import Shapes
@@ -31,11 +34,10 @@ from inference_service.service import Service
 from inference_service.settings import Settings
 from inference_service.telemetry.gauges import (
     LoopLag,
-    children,
-    resident,
     watch_models,
     watch_service,
 )
+from inference_service.telemetry.processes import children, cpu_seconds, resident, watch_processes
 from inference_service.telemetry.prometheus import PrometheusObserver, process_registry
 from inference_service.telemetry.rollouts import OutcomeObserver
 from inference_service.telemetry.statistics import Observers
@@ -148,33 +150,77 @@ def test_the_state_of_a_model_version_is_told() -> None:
 
 def test_the_whole_service_is_told() -> None:
     registry, admission = CollectorRegistry(), Admission(Limits(10, 1000))
-    watch_service(registry, admission, cores=3, memory_limit=2**30)
+    watch_service(registry, admission, cores=3)
     with admission.permit(7):
         for name, value in {
             "in_flight_requests": 1, "in_flight_bytes": 7, "in_flight_limit_requests": 10,
-            "cores": 3, "memory_limit_bytes": 2**30,
+            "cores": 3,
         }.items():  # fmt: skip
             assert registry.get_sample_value(f"inference_{name}") == value
-    service = registry.get_sample_value("inference_resident_memory_bytes", {"process": "service"})
-    assert service is not None
-    assert 10 * 2**20 < service < 2**36
 
 
-def test_memory_is_read_of_a_process_and_of_all_below_it(tmp_path: Path) -> None:
+class InProcesses(Engine):
+    """One version whose process was replaced thrice, one whose process is being started again."""
+
+    def activity(self) -> list[Activity]:
+        (one,) = super().activity()
+        other = one._replace(model=ModelRef("n", 1), process=ProcessState(None, 1))
+        return [one._replace(process=ProcessState(8, 3)), other]
+
+
+def test_processes_are_told_by_what_they_are_for(tmp_path: Path) -> None:
+    module = "inference_service.runtime.model_process"
+    fake_process(tmp_path, os.getpid(), below="8 9 10", pages=7)
+    fake_process(tmp_path, 8, pages=100, ticks=(300, 50), command=f"python\0-m\0{module}\x005\0")
+    fake_process(tmp_path, 9, pages=20, command="python\0-m\0inference_service.processes.decoder\0")
+    fake_process(tmp_path, 10, pages=1, command="sh\0-c\0inference\0")
+    registry = CollectorRegistry()
+    watch_models(registry, InProcesses(), tmp_path)
+    watch_processes(registry, 2**30, tmp_path)
+    page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+    told = registry.get_sample_value
+    for kind, pages in {"service": 7, "models": 100, "decoders": 20, "others": 1}.items():
+        assert told("inference_resident_memory_bytes", {"process": kind}) == pages * page
+    for kind, count in {"models": 1, "decoders": 1, "others": 1, "surveys": 0}.items():
+        assert told("inference_helper_processes", {"process": kind}) == count
+    assert told("inference_model_process_memory_bytes", MODEL) == 100 * page
+    assert told("inference_model_process_cpu_seconds_total", MODEL) == 350 / tick
+    assert told("inference_model_process_restarts_total", MODEL) == 3
+    other = {"model": "n", "version": "1"}
+    assert told("inference_model_process_restarts_total", other) == 1
+    assert told("inference_model_process_memory_bytes", other) is None
+    cpu = told("inference_helper_cpu_seconds_total")
+    assert cpu is not None
+    assert cpu >= 350 / tick
+    assert told("inference_memory_limit_bytes") == 2**30
+
+
+def fake_process(
+    proc: Path, pid: int, *, below: str = "", pages: int = 0, ticks: tuple[int, int] = (0, 0),
+    command: str = "",
+) -> None:  # fmt: skip
+    task = proc / f"{pid}/task/{pid}"
+    task.mkdir(parents=True)
+    (task / "children").write_text(below)
+    (proc / f"{pid}/statm").write_text(f"99 {pages} 0 0 0 0 0\n")
+    (proc / f"{pid}/cmdline").write_text(command)
+    user, system = ticks
+    (proc / f"{pid}/stat").write_text(
+        f"{pid} (a (b) c) S 1 1 1 0 -1 4 0 0 0 0 {user} {system} 0 0 20"
+    )
+
+
+def test_the_memory_and_the_time_of_this_process_are_read() -> None:
+    assert 10 * 2**20 < resident(os.getpid()) < 2**36
+    assert 0 < cpu_seconds(os.getpid()) < time.process_time() + 1
+    assert cpu_seconds(2**22 + 1) == 0.0
+
+
+def test_all_processes_below_one_are_found(tmp_path: Path) -> None:
     for pid, below in ((7, "8 9"), (8, ""), (9, "10"), (10, "")):
-        task = tmp_path / f"{pid}/task/{pid}"
-        task.mkdir(parents=True)
-        (task / "children").write_text(below)
-        (tmp_path / f"{pid}/statm").write_text(f"99 {pid} 0 0 0 0 0\n")
+        fake_process(tmp_path, pid, below=below)
     assert sorted(children(7, tmp_path)) == [8, 9, 10]
-    assert resident(10, tmp_path) == 10 * resident(1, _with(tmp_path, 1))
     assert resident(4711, tmp_path) == 0
-
-
-def _with(proc: Path, pid: int) -> Path:
-    (proc / f"{pid}").mkdir()
-    (proc / f"{pid}/statm").write_text("1 1")
-    return proc
 
 
 def test_a_blocked_event_loop_is_seen() -> None:
@@ -264,7 +310,7 @@ def test_what_a_model_is_doing_is_read_from_its_worker() -> None:
 
     before, during, after = asyncio.run(run())
     assert before[1:4] == (0, 9, 0.0)
-    assert before[6:] == (1, 0, 3, 0.0, 2)
+    assert before[6:] == (1, 0, 3, 0.0, 2, None)
     assert (during.queue_rows, during.oldest, during.busy, during.longest_run) == (2, 2.0, 1, 3.0)
     assert (after.queue_rows, after.oldest, after.busy, after.longest_run) == (0, 0.0, 1, 0.0)
     assert during.wait_limit > 0

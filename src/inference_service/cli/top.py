@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import click
 
 _HOME, _TO_END_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_NO_CURSOR, _CURSOR = "\x1b[?25l", "\x1b[?25h"
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _LONGEST_LINE = 1 << 22  # bytes of an event; a service of a thousand models sends 200 kB
 _SILENCE = 15.0  # seconds without a sample, which comes every second
@@ -26,10 +27,19 @@ _NOTHING: dict[str, Any] = {
 
 @click.command()
 @click.option(
-    "--server", default="http://127.0.0.1:8000", show_default=True, help="The service's address."
+    "--server",
+    envvar="INFERENCE_SERVICE_URL",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    help="The service's address.",
+)
+@click.option(
+    "--token",
+    envvar="INFERENCE_SERVICE_TOKEN",
+    help="An API key that may read (or $INFERENCE_SERVICE_TOKEN).",
 )
 @click.option("--once", is_flag=True, help="Print one sample and leave.")
-def top(server: str, *, once: bool) -> None:
+def top(server: str, token: str | None, *, once: bool) -> None:
     """Watch what a running service does, each second.
 
     Requests, latencies, rows in a run, queue and busy slots, for each model. End it with Ctrl-C.
@@ -38,15 +48,18 @@ def top(server: str, *, once: bool) -> None:
     rates: deque[float] = deque(maxlen=60)
     screen = not once and sys.stdout.isatty()
     try:
-        with _opened(server.rstrip("/") + "/stats") as stream:
+        with _opened(server.rstrip("/") + "/stats", token) as stream:
             if screen:
                 click.clear()
+                click.echo(_NO_CURSOR, nl=False)
             for event, data in events(stream):
                 if event == "models":
                     models = data
                 elif event == "sample":
                     rates.append(data["requests"])
-                    _show(lines(models, data, rates, shutil.get_terminal_size().columns), screen)
+                    columns, rows = shutil.get_terminal_size()
+                    shown = lines(models, data, rates, columns)
+                    _show(fitting(shown, rows) if screen else shown, screen)
                     if once:
                         return
         raise click.ClickException("the service has ended the feed: it is shutting down")
@@ -54,12 +67,18 @@ def top(server: str, *, once: bool) -> None:
         return
     except OSError as error:
         raise click.ClickException(f"no answer from {server}: {error}") from error
+    finally:
+        if screen:
+            click.echo(_CURSOR, nl=False)
 
 
-def _opened(url: str) -> Any:
+def _opened(url: str, token: str | None) -> Any:
     if not url.startswith(("http://", "https://")):
         raise click.ClickException(f"'{url}' is no URL: expected http:// or https://")
-    request = urllib.request.Request(url, headers={"Accept": "text/event-stream"})  # noqa: S310
+    headers = {"Accept": "text/event-stream"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
     try:
         return urllib.request.urlopen(request, timeout=_SILENCE)  # noqa: S310
     except urllib.error.HTTPError as error:
@@ -111,6 +130,15 @@ def lines(
     ]
 
 
+def fitting(screen_lines: Sequence[str], rows: int) -> list[str]:
+    """As many of the lines as a terminal has rows, but for the last one, where the cursor is."""
+    room = max(rows - 1, 1)
+    if len(screen_lines) <= room:
+        return list(screen_lines)
+    left = len(screen_lines) - room + 1
+    return [*screen_lines[: room - 1], f"… and {left} more"]
+
+
 def _row(model: dict[str, Any], now: dict[str, Any], longest: int) -> str:
     runs = sum(now["batch_rows"].values())
     rows = sum(int(rows) * count for rows, count in now["batch_rows"].items())
@@ -134,6 +162,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 def _show(screen_lines: Sequence[str], screen: bool) -> None:
     if screen:
-        click.echo(_HOME + "".join(f"{line}{_TO_END_OF_LINE}\n" for line in screen_lines) + _BELOW)
+        text = "".join(f"{line}{_TO_END_OF_LINE}\n" for line in screen_lines)
+        click.echo(_HOME + text + _BELOW, nl=False)
     else:
         click.echo("\n".join(screen_lines))

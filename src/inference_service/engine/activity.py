@@ -28,4 +28,5 @@ def activity(worker: Worker, now: float) -> Activity:
         worker.cores,
         max(now - first_start, 0.0),
         scheduler.max_batch_size,
+        worker.process(),
     )

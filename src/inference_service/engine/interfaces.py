@@ -148,6 +148,14 @@ class Audit(NamedTuple):
     row: int
 
 
+class ProcessState(NamedTuple):
+    """The process of a model that has one of its own: its id (None: it is being started again), and
+    how often it was replaced."""
+
+    pid: int | None
+    restarts: int
+
+
 class Runner(Protocol):
     """Executes batches of one model version. It calls back on the event loop, exactly once each."""
 
@@ -158,6 +166,9 @@ class Runner(Protocol):
     @property
     def inline(self) -> bool:
         """Whether runs happen on the event loop itself: then they need no slot."""
+
+    def process(self) -> ProcessState | None:
+        """The process of its own that it runs in; None: it runs in this one."""
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         """Begin to run a batch; ``done`` is called on the event loop's thread.
@@ -340,7 +351,8 @@ class Activity(NamedTuple):
     is queued will take, and requests of normal priority without a deadline are refused above
     ``wait_limit``. ``oldest`` is the age of the request that has waited longest, ``longest_run``
     that of the run that was started first; 0: there is none. ``slots`` runs may go on at once,
-    ``busy`` do, and each takes ``cores``; 0: it runs on the event loop itself.
+    ``busy`` do, and each takes ``cores``; 0: it runs on the event loop itself. ``process`` is of
+    `Runner.process`.
     """
 
     model: ModelRef
@@ -354,6 +366,7 @@ class Activity(NamedTuple):
     cores: int
     longest_run: float
     max_batch_size: int
+    process: ProcessState | None = None
 
 
 class Observer(Protocol):

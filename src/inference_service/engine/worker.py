@@ -68,7 +68,7 @@ class Worker:
         self.scheduler: Scheduler[Reply] = Scheduler(
             info.policy, self.layouts.cost, self.layouts.layout.instances
         )
-        self._runner = runner
+        self._runner, self.process = runner, runner.process
         self._observer = observer
         self._dispatcher = dispatcher
         self.used_at, self.memory_bytes = 0.0, runner.memory_bytes  # when a run has last ended

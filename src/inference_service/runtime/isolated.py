@@ -41,6 +41,10 @@ def isolated(name: str, runner: OrtRunner, source: Path, limits: Limits) -> OrtR
         )
         # One lane more, for the audits: they run beside everything else.
         process = ModelProcess(name, opening, instances + 1, limits.patience)
+        started.append(process)
         return {threads: RemoteModel(process, threads) for threads in opened}, process.close
 
-    return runner.moved(move)
+    started: list[ModelProcess] = []
+    moved = runner.moved(move)
+    moved.process = started[0].state
+    return moved

@@ -25,6 +25,7 @@ from inference_service.core.errors import (
     RunStopped,
 )
 from inference_service.core.tensors import Array, Tensors
+from inference_service.engine.interfaces import ProcessState
 from inference_service.processes.blocks import Block
 from inference_service.processes.child import Child
 from inference_service.processes.errors import ChildLost
@@ -232,6 +233,10 @@ class ModelProcess:
         """Of the process that runs now; None while there is none."""
         live = self._live
         return None if live is None else live.child.pid
+
+    def state(self) -> ProcessState:
+        """The process that runs now, and how many there were before it."""
+        return ProcessState(self.pid, self.restarts)
 
     @property
     def memory(self) -> int:

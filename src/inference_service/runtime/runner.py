@@ -19,7 +19,7 @@ from inference_service.core.isolation import run_isolated
 from inference_service.core.padding import Padding
 from inference_service.core.rows import RowLayout
 from inference_service.core.tensors import Array, BatchMode, Tensors
-from inference_service.engine.interfaces import Audit, Job, Outcome, RunResult
+from inference_service.engine.interfaces import Audit, Job, Outcome, ProcessState, RunResult
 from inference_service.runtime.comparison import audited
 from inference_service.runtime.memory import Trimmer
 from inference_service.runtime.session import out_of_memory
@@ -62,6 +62,11 @@ def _nothing() -> None:
     """Breaks nothing off: the run is over."""
 
 
+def _none() -> ProcessState | None:
+    """It runs in this process."""
+    return None
+
+
 class OrtRunner:
     """Assemble, run and split in one thread hop; one wake of the event loop for each batch.
 
@@ -85,6 +90,8 @@ class OrtRunner:
     ) -> None:
         self.inline = inline
         self.memory_bytes = 0
+        self.process: Callable[[], ProcessState | None] = _none
+        """See `Runner.process`."""
         self._name = name
         self._shaping = shaping
         self._slow_runs = 0

@@ -45,6 +45,8 @@ HTTP: tuple[Row, ...] = (
     Row("GET", "/openapi.json", Scope.READ),
     Row("GET", "/static-offline-docs/*", Scope.READ),
     Row("GET", "/home/{}/{}", Scope.READ),
+    Row("GET", "/guide", Scope.READ),
+    Row("GET", "/guide/*", Scope.READ),
     Row("GET", "/stats", Scope.READ),
     Row("GET", "/models", Scope.READ),
     Row("GET", "/models/{}/examples", Scope.READ),

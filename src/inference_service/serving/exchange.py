@@ -36,7 +36,6 @@ from inference_service.engine.interfaces import (
     AnsweredRequests,
     Engine,
     Observer,
-    RequestRecord,
     Ticket,
 )
 from inference_service.serving.codec import Call, Codec, Content, Head, encodes_off_loop
@@ -212,14 +211,7 @@ class Exchange:
             request.permit.__exit__(None, None, None)
         elif request.entered:
             self._admission.leave(1, request.size)
-        queue, compute, _ = request.timing or (None, None, 0)
-        trace = request.trace
-        record = RequestRecord(
-            request.model_name, request.version, request.protocol, outcome,
-            perf_counter() - request.started, queue, compute, request.rows, request.decode,
-            request.encode, trace.trace_id if trace is not None and trace.kept else "",
-        )  # fmt: skip
-        self._observer.finished(record)
+        self._observer.finished(request.record(perf_counter()))
         if self._teller is not None:
             self._teller.ended(request)
 
@@ -230,13 +222,7 @@ class Exchange:
         if len(requests) == 1:  # a record takes half as long as lists of one
             first.outcome = "ok"
             self._admission.leave(1, first.size)
-            queue, compute, _ = first.timing or _NO_TIMING
-            self._observer.finished(
-                RequestRecord(
-                    first.model_name, first.version, first.protocol, "ok", now - first.started,
-                    queue, compute, first.rows, first.decode, first.encode,
-                )
-            )  # fmt: skip
+            self._observer.finished(first.record(now))
             return
         timings = []
         for request in requests:

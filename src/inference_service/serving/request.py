@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from inference_service.core.admission import Permit
 from inference_service.core.requests import Timing
-from inference_service.engine.interfaces import ModelHandle
+from inference_service.engine.interfaces import ModelHandle, RequestRecord
 from inference_service.serving.codec import Codec, Head
 
 _SERVER_TIMING = (
@@ -66,6 +66,16 @@ class Request:
         self.id = ""
         """The client's name for it, or the service's; "": it has none."""
         self.trace: RequestTrace | None = None
+
+    def record(self, now: float) -> RequestRecord:
+        """What observers are told of it, once it has ended; ``now`` is of `time.perf_counter`."""
+        queue, compute, _ = self.timing or (None, None, 0)
+        trace = self.trace
+        return RequestRecord(
+            self.model_name, self.version, self.protocol, self.outcome, now - self.started, queue,
+            compute, self.rows, self.decode, self.encode,
+            trace.trace_id if trace is not None and trace.kept else "",
+        )  # fmt: skip
 
     def server_timing(self) -> bytes:
         """https://www.w3.org/TR/server-timing/: durations in milliseconds."""

@@ -1,23 +1,23 @@
-"""Gauges that are read when metrics are scraped: states, queues, slots, memory; and the loop's lag.
+"""Gauges that are read when metrics are scraped: states, queues, slots; and the loop's lag.
 
 They may be read in a thread beside the event loop's.
 """
 
 import asyncio
-import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from inference_service.core.admission import Admission
 from inference_service.core.lifecycle import State
 from inference_service.core.requests import ModelRef
 from inference_service.engine.interfaces import Activity, ModelStatus
+from inference_service.telemetry.processes import PROC, model_processes
 from inference_service.telemetry.series import Histogram
 
 _MODEL = ("model", "version")
@@ -60,10 +60,11 @@ class Watched(Protocol):
 
 
 class _ModelCollector(Collector):
-    def __init__(self, engine: Watched) -> None:
+    def __init__(self, engine: Watched, proc: Path) -> None:
         self._engine = engine
+        self._proc = proc
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """The gauges as they stand."""
         activities = self._engine.activity()
         for name, text, read in _PER_MODEL:
@@ -73,6 +74,11 @@ class _ModelCollector(Collector):
                 if value is not None:
                     family.add_metric([now.model.name, str(now.model.version)], value)
             yield family
+        states = {one.model: one.process for one in activities if one.process is not None}
+        yield from model_processes(states, self._proc)
+        yield from self._versions()
+
+    def _versions(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily(
             "inference_model_ready", "1 for a version that answers requests", labels=_MODEL
         )
@@ -117,50 +123,6 @@ class _ServiceCollector(Collector):
             yield GaugeMetricFamily(name, text, value)
 
 
-class _MemoryCollector(Collector):
-    def __init__(self, limit: int, proc: Path = Path("/proc")) -> None:
-        self._limit = limit
-        self._proc = proc
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges as they stand; nothing where the system doesn't tell."""
-        family = GaugeMetricFamily(
-            "inference_resident_memory_bytes",
-            "Memory of this process, and of its helper processes together",
-            labels=("process",),
-        )
-        own = os.getpid()
-        family.add_metric(["service"], resident(own, self._proc))
-        helpers = children(own, self._proc)
-        family.add_metric(["helpers"], sum(resident(pid, self._proc) for pid in helpers))
-        yield family
-        yield GaugeMetricFamily(
-            "inference_helper_processes", "Helper processes that live", len(helpers)
-        )
-        yield GaugeMetricFamily(
-            "inference_memory_limit_bytes", "Memory that the service may use", self._limit
-        )
-
-
-def resident(pid: int, proc: Path = Path("/proc")) -> int:
-    """Bytes of a process that are in memory; 0 where the system doesn't tell."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int((proc / f"{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
-def children(pid: int, proc: Path = Path("/proc")) -> list[int]:
-    """The processes that a process has started, and theirs; none where the system doesn't tell."""
-    found: list[int] = []
-    left = [pid]
-    while left:
-        for task in (proc / f"{left.pop()}/task").glob("*/children"):
-            with contextlib.suppress(OSError, ValueError):
-                left += (new := [int(word) for word in task.read_text().split()])
-                found += new
-    return found
-
-
 class LoopLag:
     """Measures how late the event loop calls back: what blocks it delays every request.
 
@@ -196,14 +158,11 @@ class LoopLag:
         self._set(loop)
 
 
-def watch_models(registry: CollectorRegistry, engine: Watched) -> None:
-    """Add the gauges of model versions: queues, slots, states."""
-    registry.register(_ModelCollector(engine))
+def watch_models(registry: CollectorRegistry, engine: Watched, proc: Path = PROC) -> None:
+    """Add the gauges of model versions: queues, slots, states, processes of their own."""
+    registry.register(_ModelCollector(engine, proc))
 
 
-def watch_service(
-    registry: CollectorRegistry, admission: Admission, cores: int, memory_limit: int
-) -> None:
-    """Add the gauges of the whole service: what is in flight, cores, memory."""
+def watch_service(registry: CollectorRegistry, admission: Admission, cores: int) -> None:
+    """Add the gauges of the whole service: what is in flight, cores."""
     registry.register(_ServiceCollector(admission, cores))
-    registry.register(_MemoryCollector(memory_limit))

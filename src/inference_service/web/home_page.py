@@ -40,7 +40,8 @@ def _hash(content: bytes) -> str:
 class HomePage:
     """The page and its files."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_guide: bool) -> None:
+        """``has_guide``: a link leads to it."""
         folder = files("inference_service.web").joinpath("home")
         contents = {
             one.name: one.read_bytes()
@@ -50,7 +51,9 @@ class HomePage:
         page = contents.pop(_PAGE)
         self.folder = _hash(b"".join(name.encode() + body for name, body in contents.items()))
         self.page = _file(
-            page.replace(_FOLDER, b"home/" + self.folder.encode()).replace(_GUIDE, b"hidden"),
+            page.replace(_FOLDER, b"home/" + self.folder.encode()).replace(
+                _GUIDE, b"" if has_guide else b"hidden"
+            ),
             "text/html",
         )
         self._files = {
@@ -65,9 +68,9 @@ class HomePage:
         return found
 
 
-def add_home_page(app: FastAPI) -> None:
+def add_home_page(app: FastAPI, *, has_guide: bool = False) -> None:
     """``GET /`` and what it needs."""
-    home = HomePage()
+    home = HomePage(has_guide=has_guide)
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:

@@ -6,8 +6,8 @@ import { parse } from "./timing.js";
 const SECONDS = 8;
 const CLIENTS = 16; // a browser has six connections to a service; the others wait for one
 
-/** The button. `request` gives what is sent, null where nothing has been chosen. */
-export function burst(model, request, place) {
+/** The button. `request` gives what is sent, null where nothing has been chosen; `begun` is called when it begins. */
+export function burst(model, request, place, begun) {
   const button = el("button", { type: "button", className: "second", title: `Sends this request over and over for ${SECONDS} s` }, "Load it");
   let stop = null;
   button.addEventListener("click", async () => {
@@ -24,13 +24,16 @@ export function burst(model, request, place) {
     button.textContent = "Stop";
     const told = { done: 0, errors: 0, times: [], rows: new Map(), begun: performance.now() };
     const box = el("div", { className: "burst" });
+    begun();
     place.replaceChildren(box);
+    box.scrollIntoView({ block: "nearest" });
     const end = setTimeout(() => stop?.abort(), SECONDS * 1000);
     const clock = setInterval(() => summary(box, told, model), 250);
     await Promise.all(Array.from({ length: CLIENTS }, () => client(asked, told, stop.signal)));
     clearTimeout(end);
     clearInterval(clock);
     summary(box, told, model);
+    box.scrollIntoView({ block: "nearest" });
     stop = null;
     button.textContent = "Load it";
   });
@@ -66,7 +69,7 @@ function summary(box, told, model) {
   const at = (share) => (times.length ? times[Math.min(times.length - 1, Math.floor(share * times.length))] : null);
   const facts = [
     [short(told.done), "requests answered"], [`${short(told.done / seconds)}/s`, "throughput"],
-    [duration(at(0.5)), "median in the service"], [duration(at(0.99)), "99 %"],
+    [duration(at(0.5)), "median in the service"], [duration(at(0.99)), "99th percentile"],
   ];
   if (told.errors) facts.push([String(told.errors), `refused (${told.said ?? "no answer"})`]);
   const list = el("dl", { className: "facts" }, ...facts.map(([number, name]) => el("div", {}, el("dd", {}, number), el("dt", {}, name))));

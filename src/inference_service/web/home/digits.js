@@ -7,7 +7,7 @@ const SIZE = 240; // units of the pad
 const PEN = 22; // units
 const INK = 16; // the darkest value of a pixel: how many of 4 x 4 points have ink
 const FINE = 4; // points of a pixel in each direction
-const HIGH = 0.98, WIDE = 0.76; // of the square, at most: digits of the data are higher than wide
+const HIGH = 0.98, WIDE = 0.85; // of the square, at most: digits of the data are higher than wide
 const LEAST_PEN = 5; // points; that of the data is as bold
 
 /**

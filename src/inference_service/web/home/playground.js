@@ -72,7 +72,11 @@ function oneTask(model, task, examples) {
   const row = el("div", { className: "row" }, button);
   const speak = task.streams ? microphone(task, answer) : null;
   if (speak) row.append(speak);
-  row.append(burst(model, () => request(true), answer));
+  row.append(burst(model, request, answer, () => {
+    running += 1; // an answer that is still to come would take the place of what the burst shows
+    ended();
+    more.replaceChildren();
+  }));
 
   const parameters = el("details", { className: "parameters" }, el("summary", {}, "Parameters"), fields);
   parameters.addEventListener("toggle", () => { if (parameters.open && !fields.children.length) fill(fields, task); });
@@ -115,16 +119,22 @@ function oneTask(model, task, examples) {
       if (mine !== running) return;
       if (!response.ok) throw new Error(problem(response, said));
       const shown = await showAnswer(said, asked, model);
+      if (mine !== running) return;
       answer.replaceChildren(...shown, timing(response, took));
       more.replaceChildren(snippets(asked, task), el("details", {}, el("summary", {}, "The answer as JSON"), el("pre", { tabIndex: 0 }, JSON.stringify(said, null, 1))));
     } catch (error) {
+      if (mine !== running) return;
       answer.replaceChildren(failure(error));
       more.replaceChildren();
     } finally {
-      answer.classList.remove("waiting");
-      answer.removeAttribute("aria-busy");
-      button.disabled = false;
+      if (mine === running) ended();
     }
+  }
+
+  function ended() {
+    answer.classList.remove("waiting");
+    answer.removeAttribute("aria-busy");
+    button.disabled = false;
   }
 
   offer(model, task, kind, examples, thumbs, input, run);

@@ -171,7 +171,9 @@ function prediction(row, model) {
 /** One number or word; a share of one as a gauge, too. */
 function single({ name, datatype }, value) {
   if (typeof value !== "number") return el("p", { className: "said" }, String(value));
-  const box = el("div", { className: "single" }, el("p", { className: "big" }, String(Number(value.toPrecision(4)))), el("p", { className: "soft" }, name.replaceAll("_", " ")));
-  if (value >= 0 && value <= 1 && datatype.startsWith("FP")) box.append(bars([{ label: "", score: value }]));
+  const isShare = value >= 0 && value <= 1 && datatype.startsWith("FP");
+  const said = isShare && /prob|share|confidence/.test(name) ? percent(value) : String(Number(value.toPrecision(4)));
+  const box = el("div", { className: "single" }, el("p", { className: "big" }, said), el("p", { className: "soft" }, name.replaceAll("_", " ")));
+  if (isShare) box.append(bars([{ label: "", score: value }]));
   return box;
 }

@@ -3,7 +3,7 @@
 import { duration, el } from "./dom.js";
 
 const PHASES = [
-  ["decode", "decode"], ["queue", "queue"], ["compute", "compute"], ["encode", "encode"], ["rest", "rest"], ["network", "network"],
+  ["decode", "decode"], ["queue", "queue"], ["compute", "compute"], ["encode", "encode"], ["rest", "other"], ["network", "network"],
 ];
 
 /** The phases in milliseconds, and `rows` that shared the run. */

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +22,7 @@ from inference_service.core.errors import (
     TooLarge,
     Unauthorised,
     Unavailable,
+    clipped,
 )
 from inference_service.core.requests import ModelRef
 from inference_service.core.scheduling.entries import Priority
@@ -36,6 +37,7 @@ from inference_service.protocols.oip.rpc import codec
 from inference_service.protocols.oip.rpc.caller import client_of
 from inference_service.protocols.oip.rpc.messages import DESCRIPTOR, SERVICE, message
 from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Call, Codec, Head
+from inference_service.serving.request import Request
 from inference_service.serving.request_ids import HEADER as REQUEST_ID_HEADER
 from inference_service.serving.request_ids import read_id
 from inference_service.web.body import LONGEST_TRACE_HEADER, PRIORITY_HEADER, TRACE_HEADERS
@@ -168,21 +170,27 @@ class InferenceService:
 
     async def _infer(self, data: bytes, context: _Context) -> bytes:
         """One inference; ``data`` is a ModelInferRequest, what is returned a ModelInferResponse."""
-        given = _metadata(context).get(REQUEST_ID_HEADER.lower(), "")
-        if name := read_id(given.encode()):
-            await context.send_initial_metadata(((REQUEST_ID_HEADER.lower(), name),))
-        return await self._inferred(data, context, _CODEC)
+        return await self._inferred(data, context, _CODEC, alone=True)
 
-    async def _inferred(self, data: bytes, context: _Context, codec_: Codec) -> bytes:
+    async def _inferred(
+        self, data: bytes, context: _Context, codec_: Codec, *, alone: bool = False
+    ) -> bytes:
+        """``alone``: it is the only one of its call, whose metadata tell of it."""
         exchange = self._edge.exchange
         request = exchange.open("grpc", codec_)
         try:
+            metadata = _metadata(context)
+            priority = _priority(metadata)
+            head = self._head(context, metadata, priority or Priority.NORMAL)
+            exchange.arrive(request, head)
+            if alone and (told := _told(request)):
+                await context.send_initial_metadata(told)
+            if priority is None:
+                raise _unknown_priority(metadata)  # noqa: TRY301
             exchange.permit(request, len(data))
             request.begun = perf_counter()
-            head = self._head(context)
             sent = await self._read(data, head.timeout)
             request.payload = sent.request
-            exchange.arrive(request, head)
             exchange.resolve(request, _ref(sent.model, sent.version), head.client)
             exchange.admit(request, head)
             del sent, data  # they need not wait in the queue
@@ -208,15 +216,8 @@ class InferenceService:
             decoding.cancel()
             raise
 
-    def _head(self, context: _Context) -> Head:
+    def _head(self, context: _Context, metadata: Mapping[str, str], priority: Priority) -> Head:
         """What the call says beside its message. A client that sets no deadline asks for none."""
-        metadata = _metadata(context)
-        text = metadata.get(PRIORITY_HEADER.lower(), Priority.NORMAL)
-        try:
-            priority = Priority(text.lower())
-        except ValueError:
-            known = ", ".join(f"'{priority}'" for priority in Priority)
-            raise InvalidInput(f"metadata x-priority: expected {known}, got '{text}'") from None
         named = metadata.get(self._edge.client_header.decode("latin-1"), "")
         return Head(
             timeout=context.time_remaining(),
@@ -335,6 +336,28 @@ def _types(method: str) -> tuple[Any, Any]:
 
 def _ref(name: str, version: str) -> ModelRef:
     return parse_version(version or None, name)
+
+
+def _priority(metadata: Mapping[str, str]) -> Priority | None:
+    """The priority that is asked for; None: there is no such one."""
+    try:
+        return Priority(metadata.get(PRIORITY_HEADER.lower(), Priority.NORMAL).lower())
+    except ValueError:
+        return None
+
+
+def _unknown_priority(metadata: Mapping[str, str]) -> InvalidInput:
+    known = ", ".join(f"'{one}'" for one in Priority)
+    given = clipped(metadata[PRIORITY_HEADER.lower()])
+    return InvalidInput(f"metadata x-priority: expected {known}, got '{given}'")
+
+
+def _told(request: Request) -> tuple[tuple[str, str], ...]:
+    """What the metadata of an answer tell: its request's id, and its place in a trace."""
+    told = [(REQUEST_ID_HEADER.lower(), request.id)] if request.id else []
+    if request.trace is not None:
+        told += [(name.decode(), text.decode()) for name, text in request.trace.answer_headers]
+    return tuple(told)
 
 
 def _metadata(context: _Context) -> dict[str, str]:
