@@ -155,6 +155,8 @@ class Traffic:
             head["outputs"] = [{"name": "y", "parameters": {"binary_data": pick.random() < 0.8}}]
         if pick.random() < 0.2:
             head["id"] = pick.choice(("a", "b", ""))
+        if pick.random() < 0.2:
+            head["parameters"] = pick.choice(({"binary_data_output": True}, {"timeout": 500000}))
         text = json.dumps(head).encode()
         length = len(text) + pick.choice((0,) * 20 + (1, -1))
         headers = [(b"Inference-Header-Content-Length", b"%d" % length)]
