@@ -38,7 +38,7 @@ from inference_service.repository_control import (
 from inference_service.runtime.memory import memory_limit
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
-from inference_service.serving.exchange import Teller, Tellers
+from inference_service.serving.tellers import Teller, Tellers
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
 from inference_service.telemetry.feed import Feed, Reader

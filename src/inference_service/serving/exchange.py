@@ -26,7 +26,7 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from inference_service.core.admission import Admission, Permit
 from inference_service.core.decoding import Decoders, Decoding, Here
@@ -41,7 +41,7 @@ from inference_service.engine.interfaces import (
 )
 from inference_service.serving.codec import Call, Codec, Content, Head, encodes_off_loop
 from inference_service.serving.request import Request
-from inference_service.serving.request_ids import new_id
+from inference_service.serving.tellers import Teller
 
 _T = TypeVar("_T")
 OnAnswer = Callable[[Content | Exception], None]
@@ -51,35 +51,6 @@ _NO_TIMING = Timing(0.0, 0.0, 0)
 
 CANCELLED = "cancelled"
 """The outcome of a request whose client has left or has given it up."""
-
-
-class Teller(Protocol):
-    """Tells others of single requests: a log, a tracer. Its methods never raise."""
-
-    def begun(self, request: Request) -> None:
-        """A request has come; its head is there."""
-
-    def ended(self, request: Request) -> None:
-        """It has ended. The answer isn't sent yet."""
-
-
-class Tellers:
-    """Tells each of several, the first one first when a request comes and last when it ends."""
-
-    def __init__(self, tellers: Sequence[Teller]) -> None:
-        self._tellers = tuple(tellers)
-
-    def begun(self, request: Request) -> None:
-        """See `Teller.begun`. A request whose client has not named it gets a name."""
-        if not request.id:
-            request.id = new_id()
-        for teller in self._tellers:
-            teller.begun(request)
-
-    def ended(self, request: Request) -> None:
-        """See `Teller.ended`."""
-        for teller in reversed(self._tellers):
-            teller.ended(request)
 
 
 class Exchange:

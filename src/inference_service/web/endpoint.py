@@ -20,8 +20,9 @@ from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import Engine, ModelInfo, Observer
 from inference_service.serving.codec import DECODE_OFF_LOOP_FROM, Codec, Content, Head
-from inference_service.serving.exchange import Exchange, Teller
+from inference_service.serving.exchange import Exchange
 from inference_service.serving.request import Request
+from inference_service.serving.tellers import Teller
 from inference_service.web.body import BINARY, check_content, check_length, read_body, read_head
 from inference_service.web.charset import as_utf8
 from inference_service.web.compression import (
