@@ -212,9 +212,13 @@ class _Head:
     json_length: int | None = None
 
 
+def usual_writer(request: oip.Infer) -> oip.AnswerWriter:
+    """The protocol's own."""
+    return oip.AnswerWriter("m", 1, request)
+
+
 def test_tensors_are_decoded_as_the_codec_decodes_them() -> None:
-    reply = oip.AnswerWriter("m", 1, oip.Infer({}))
-    decode = oip_decoder(MATRIX, "m", 1, lambda _: reply)
+    decode = oip_decoder(MATRIX, "m", 1, usual_writer)
     assert decode is not None
     pick, found = random.Random(3), 0
     for _ in range(4000):
@@ -243,7 +247,7 @@ def test_tensors_written_together_are_those_written_alone(
 ) -> None:
     decode = oip_decoder(
         MATRIX, 'm "é"', 7,
-        lambda bytes_: oip.AnswerWriter('m "é"', 7, oip.Infer({}, binary=bytes_)),
+        lambda request: oip.AnswerWriter('m "é"', 7, request),
     )  # fmt: skip
     head = _Head()
     head.json_length = 0 if binary else None
@@ -275,6 +279,121 @@ def test_tensors_written_together_are_those_written_alone(
                     for answer in usual
                 ]  # fmt: skip
     assert written > 20
+
+
+TWO = Signature(
+    (TensorSpec("x", DType.FP32, (None, 3)),),
+    (TensorSpec("y", DType.FP32, (None, 2)), TensorSpec("z", DType.FP32, (None,))),
+)
+
+
+def bytes_of_oip(pick: random.Random) -> tuple[bytes, int]:
+    """A request with bytes behind the JSON, most of them nearly right; and how long the JSON is."""
+    rows = pick.choice((1, 1, 2, 5))
+    entry: dict[str, Any] = {
+        "name": pick.choice(("x",) * 20 + ("y",)), "shape": [rows, 3],
+        "datatype": pick.choice(("FP32",) * 20 + ("INT32", "FP64", "BYTES")),
+        "parameters": {"binary_data_size": 12 * rows},
+    }  # fmt: skip
+    value: dict[str, Any] = {"inputs": [entry]}
+    names = pick.choice(((), (), ("y", "z"), ("y", "z"), ("z", "y"), ("y",), ("y", "y"), ("no",)))
+    binary = pick.choice((True, True, False))
+    if names:
+        value["outputs"] = [
+            {"name": name, "parameters": {"binary_data": binary}} if pick.random() < 0.9 else
+            {"name": name, "parameters": {"classification": 1}} if pick.random() < 0.5 else
+            {"name": name}
+            for name in names
+        ]  # fmt: skip
+    if pick.random() < 0.4:
+        value["parameters"] = pick.choice(
+            ({"binary_data_output": True}, {}, {"timeout": 1}, {"priority": 1}, {"other": 1}, [])
+        )
+    if pick.random() < 0.1:
+        value["id"] = pick.choice(("a", "", 1))
+    if pick.random() < 0.05:
+        entry.update(pick.choice(({"data": [1, 2, 3]}, {"shape": [3, rows]}, {"shape": [rows * 3]},
+                                  {"parameters": {}}, {"parameters": {"binary_data_size": 12}})))  # fmt: skip
+    text = orjson.dumps(value)
+    data = np.random.default_rng(pick.randrange(99)).normal(size=3 * rows).astype(np.float32)
+    body = text + b" " * pick.choice((0, 0, 1, 2, 3))
+    length = len(body) + pick.choice((0,) * 20 + (1, -1, 4))
+    return body + data.tobytes() + pick.choice((b"",) * 20 + (b"1234",)), length
+
+
+def test_bytes_are_decoded_and_answered_as_by_the_codec() -> None:
+    decode = oip_decoder(TWO, "m", 1, usual_writer)
+    assert decode is not None
+    pick, found, written = random.Random(4), 0, set()
+    outputs: Tensors = {"y": np.ones((1, 2), np.float32), "z": np.zeros(1, np.float32)}
+    for _ in range(6000):
+        (body, length), head = bytes_of_oip(pick), _Head()
+        head.json_length = length
+        try:
+            quick = decode(body, head)
+        except InvalidInput:
+            quick = None
+        if quick is None:
+            continue
+        found += 1
+        slow = oip.decode(body, TWO, length, null=True)
+        assert (slow.id, slow.priority, slow.timeout) == ("", 0, float("inf"))
+        tensors, rows, writer = quick
+        assert tensors["x"].dtype == slow.inputs["x"].dtype
+        assert tensors["x"].flags.aligned
+        assert tensors["x"].tobytes() == slow.inputs["x"].tobytes(), body
+        assert tensors["x"].shape == slow.inputs["x"].shape == (rows, 3)
+        usual = oip.AnswerWriter("m", 1, slow).write(outputs)
+        together = writer.together([outputs], [1])
+        assert together is not None
+        for content in (*together, writer.alone(outputs, 1)):
+            assert content.body == usual.body, body
+            assert dict(content.headers).get(b"inference-header-content-length") == (
+                None if usual.json_length is None else b"%d" % usual.json_length
+            )
+        written.add(usual.body)
+    assert found > 1000
+    assert len(written) == 4  # JSON, bytes; in both orders
+
+
+def test_what_is_remembered_of_bytes_behind_json_is_bounded() -> None:
+    decode = oip_decoder(TWO, "m", 1, usual_writer)
+    assert decode is not None
+    for space in range(1000):
+        text = b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32",'
+        text += b'"parameters":{"binary_data_size":12}}]}' + b" " * space
+        head = _Head()
+        head.json_length = len(text)
+        assert decode(text + bytes(12), head) is not None
+    assert len(decode._envelopes) <= 256
+    head.json_length = 4000
+    assert decode(text.ljust(4000) + bytes(12), head) is None  # so long a text is not remembered
+
+
+def test_other_bytes_behind_the_same_json_are_other_values() -> None:
+    """The answer to a golden request, twice, with other data."""
+    decode = oip_decoder(MATRIX, "m", 1, usual_writer)
+    assert decode is not None
+    text = (
+        b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32",'
+        b'"parameters":{"binary_data_size":12}}],"parameters":{"binary_data_output":true}}'
+    )
+    head = _Head()
+    head.json_length = len(text)
+    for values in ([1, 2, 3], [4, 5, 6]):
+        quick = decode(text + np.array(values, "<f4").tobytes(), head)
+        assert quick is not None
+        assert quick[0]["x"].tolist() == [values]
+        answer = quick[2].alone({"y": np.array(values[:1], np.float32)}, 1)
+        assert (
+            answer.body
+            == (
+                b'{"model_name":"m","model_version":"1","outputs":[{"name":"y","datatype":"FP32",'
+                b'"shape":[1],"parameters":{"binary_data_size":4}}]}'
+            )
+            + np.array(values[:1], "<f4").tobytes()
+        )
+        assert decode(text + bytes(8), head) is None
 
 
 @pytest.mark.parametrize("shape", [(None, 3), (None, None), (None, 1), (None,), (2, 3)])

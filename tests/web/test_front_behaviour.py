@@ -7,6 +7,7 @@ import pytest
 
 from inference_service.core.requests import ModelRef
 from inference_service.security.hosts import HostRule, OriginRule, Sites
+from inference_service.web.http1.front.table import LARGEST_BODY
 from inference_service.web.http1.limits import MOST_PIPELINED
 from tests.web.test_front import Site, few, site
 from tests.web.wire import HIGH_WATER, Transport, comparable
@@ -97,6 +98,25 @@ async def test_a_body_that_comes_apart_is_put_together(site: Site) -> None:
         sent = await site.quick.ask([HOT[:place], HOT[place:-1], HOT[-1:]])
         assert statuses(sent) == [b"200"]
     assert site.desk.begun == before + len(BODY)
+
+
+@pytest.mark.parametrize(("rows", "hot"), [(100, 1), (3600, 1), (4000, 0)])
+async def test_a_body_of_many_segments_is_put_together(site: Site, rows: int, hot: int) -> None:
+    """Up to what the front takes: more goes on to the parser as it comes."""
+    before = site.desk.begun
+    body = b'{"instances":[%b]}' % b",".join(rows * [b"[1.5,2.0,3.0,4.0]"])
+    head = HOT[: HOT.index(BODY)].replace(b" %d\r" % len(BODY), b" %d\r" % len(body))
+    data = head + body + HOT  # the next request comes with the last segment
+    connection, transport = site.quick.open()
+    for place in range(0, len(data), 1448):
+        transport.protocol.data_received(data[place : place + 1448])
+        assert len(connection._partial) < len(head) + LARGEST_BODY
+        await asyncio.sleep(0)
+    sent = await answered(site, transport, 2)
+    assert statuses(sent) == [b"200", b"200"]
+    assert sent.count(b"[3.0,4.0,6.0,8.0]") == rows
+    assert site.desk.begun == before + 2 * hot
+    assert not connection._partial
 
 
 async def test_a_body_that_does_not_come_is_left_to_the_bounds_of_the_other_way(
@@ -206,6 +226,19 @@ async def test_answers_go_out_even_if_they_can_not_be_counted(
     _, transport = site.quick.open()
     transport.protocol.data_received(3 * HOT)
     assert statuses(await answered(site, transport, 3)) == 3 * [b"200"]
+
+
+async def test_the_name_of_a_request_is_the_last_header_of_its_answer(site: Site) -> None:
+    data = b"\0\0\x80?" * 4
+    head = (
+        b"POST /v2/models/doubler/infer HTTP/1.1\r\nHost: a\r\nX-Request-Id: a-1\r\n"
+        b"Inference-Header-Content-Length: 0\r\nContent-Length: 16\r\n\r\n"
+    )
+    before = site.desk.begun
+    quick, slow = [comparable(await one.ask([head + data])) for one in (site.quick, site.slow)]
+    assert quick == slow
+    assert b"inference-header-content-length: 138\r\nx-request-id: a-1\r\n\r\n" in quick
+    assert site.desk.begun == before + 1
 
 
 async def test_a_batch_that_runs_on_the_event_loop_is_answered_in_the_same_turn(

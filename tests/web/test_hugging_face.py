@@ -122,9 +122,7 @@ def test_sentence_vectors_are_pooled_as_the_folder_says(post: Callable[..., Any]
     assert len(post("/embed", inputs="cat", model="vectors")[0]) == 8
 
 
-def test_the_body_names_one_of_several_models(
-    post: Callable[..., Any], hub: RunningServer
-) -> None:
+def test_the_body_names_one_of_several_models(post: Callable[..., Any], hub: RunningServer) -> None:
     """Clients of text-embeddings-inference: its server has one model, and its bodies no name."""
     told = post("/embed", 400, inputs="cat")["error"]
     assert told == "model: several models make vectors of text: name one of 'pooled', 'vectors'"

@@ -13,6 +13,8 @@ _NUMBERS = (
     "NaN", "Infinity", "0x1", "01", ".5", "1.", "-", "1e", "16777217",
 )  # fmt: skip
 _PLAIN = _NUMBERS[:8]
+_SEGMENT = 1448
+"""Bytes of a body that a packet of Ethernet has room for."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,10 @@ class Traffic:
 
     def _matrix(self, width: int) -> str:
         rows = self._random.choice((0, *(1,) * 24, *(2, 3) * 4, 17, 40))
+        if (
+            self._random.random() < 0.01
+        ):  # of several segments, some of them too large for the front
+            rows = self._random.randrange(200, 4000)
         return "[" + self._space(",").join(self._row(width) for _ in range(rows)) + "]"
 
     def _space(self, text: str) -> str:
@@ -155,6 +161,8 @@ class Traffic:
             head["outputs"] = [{"name": "y", "parameters": {"binary_data": pick.random() < 0.8}}]
         if pick.random() < 0.2:
             head["id"] = pick.choice(("a", "b", ""))
+        if pick.random() < 0.2:
+            head["parameters"] = pick.choice(({"binary_data_output": True}, {"timeout": 500000}))
         text = json.dumps(head).encode()
         length = len(text) + pick.choice((0,) * 20 + (1, -1))
         headers = [(b"Inference-Header-Content-Length", b"%d" % length)]
@@ -238,6 +246,8 @@ class Traffic:
         pick = self._random
         if pick.random() < 0.6 or len(data) < 2:
             return [data] if data else []
+        if len(data) > _SEGMENT and pick.random() < 0.5:
+            return [data[at : at + _SEGMENT] for at in range(0, len(data), _SEGMENT)]
         places = sorted(
             pick.sample(range(1, len(data)), min(pick.choice((1, 1, 2, 5)), len(data) - 1))
         )

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from inference_service.core.errors import (
     DeadlineExceeded,
@@ -234,19 +235,17 @@ class Worker:
 
     def _start(self, batch: Batch[Reply]) -> None:
         cores = self.cores
-        parts = _parts_of(batch)
         first = batch.parts[0].entry.item
-        job = Job(parts, first.outputs, self.layouts.layout.threads, batch.length, first.alone)
+        job = Job(
+            _parts_of(batch), first.outputs, self.layouts.layout.threads, batch.length, first.alone
+        )
         run = _Run(batch, job, cores, self.layouts.index)
         self._running.append(run)
         self._dispatcher.took(cores)
-
-        def done(result: RunResult) -> None:
-            self._completed(run, result)
-
+        done = partial(self._completed, run)
         if self._apart and not first.alone:  # queued before the violation
             mismatch = RowsMismatch("it was queued to share a run")
-            done(RunResult([mismatch] * len(parts), 0.0, runs=0, stopped=True))
+            done(RunResult([mismatch] * len(batch.parts), 0.0, runs=0, stopped=True))
             return
         run.stop = self._runner.start(job, done)
         run.starting = False

@@ -1,4 +1,4 @@
-"""Others that are told of single requests."""
+"""What is told of single requests: the access log, traces."""
 
 from collections.abc import Sequence
 from typing import Protocol

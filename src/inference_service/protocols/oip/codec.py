@@ -24,8 +24,8 @@ from inference_service.core.tensors import (
     TensorSpec,
     element_count,
 )
-from inference_service.protocols import json_large
 from inference_service.faults import invalid_input, noun
+from inference_service.protocols import json_large
 from inference_service.protocols.json_faults import fault
 from inference_service.protocols.json_quick import QuickBody, open_quickly
 from inference_service.protocols.json_tensors import dump, encodable

@@ -42,10 +42,10 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
 
 
 def _quick(info: ModelInfo) -> QuickDecode | None:
-    def alone(binary: bool) -> codec.AnswerWriter:
-        return writer_of(codec.Infer({}, binary=binary), info, NonFinite.NULL)
+    def usual(request: codec.Infer) -> codec.AnswerWriter | None:
+        return None if needed(request, info) else writer_of(request, info, NonFinite.NULL)
 
-    return decoder(info.served, info.name, info.version, alone)
+    return decoder(info.served, info.name, info.version, usual)
 
 
 def call(request: codec.Infer, info: ModelInfo, encode: Encode) -> Call:

@@ -17,8 +17,8 @@ from inference_service.core.errors import InferenceServiceError, InvalidInput, T
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import ModelInfo
-from inference_service.protocols.json_large import parse_few
 from inference_service.faults import invalid_input
+from inference_service.protocols.json_large import parse_few
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.json_tensors import dump
 from inference_service.protocols.tei.schema import (
@@ -149,7 +149,7 @@ def _add_embed(routes: APIRouter, edge: Edge) -> None:
             return None
 
     def named(body: bytes) -> ModelRef:
-        return embedding_model(edge.engine, _read(EmbedBody, parse(body)).model)
+        return embedding_model(edge.engine, _read(EmbedBody, parse_few(body)).model)
 
     binding = HttpBinding(choose, failure=failure, named_in=named)
     endpoint = InferenceEndpoint(edge, binding, Codec("tei", _decode, OFF_LOOP_FROM))
