@@ -73,6 +73,7 @@ def test_the_next_version_is_the_default_and_no_version_is_replaced(tmp_path: Pa
     assert imported(source, tmp_path / "models").version == 2
     with pytest.raises(InvalidModel, match="never replaced"):
         imported(source, tmp_path / "models", version=2)
+    assert imported(source, tmp_path / "models", version=0).version == 0, "given is given"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_the_next_version_is_the_default_and_no_version_is_replaced(tmp_path: Pa
     [
         ("absent.onnx", None, "there is no .*import takes .onnx"),
         ("notes.txt", b"hello", "not a model that can be imported"),
-        ("m.onnx", b"hello", "m.onnx"),
+        ("m.onnx", b"hello", "m.onnx is no ONNX file, or only a part of one"),
         ("m.onnx", b"", "no ONNX file"),
         (".onnx", b"", "model"),
     ],

@@ -54,6 +54,7 @@ def test_a_version_is_promoted_and_rolled_back(
     assert (refused.exit_code, "the admin's token" in refused.output) == (1, True)
     missing = run("promote", "m", "9")
     assert missing.output == "Error: there is no version 9 of 'm'; there are: 1, 2\n"
+    assert "'x' is not a valid integer.\n" in run("promote", "m", "x").output
     assert run("unload", "m").output == "m is unloaded\n"
     assert "m      1        UNAVAILABLE" in run("list").output
     assert run("load", "m").output.endswith("m is loaded\n")

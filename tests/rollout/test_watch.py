@@ -119,7 +119,8 @@ async def test_a_torn_upload_leaves_the_working_version_and_its_reason_is_told(
         await until(lambda: bool(site.reason(2)))
         state, reason = (await site.index())["2"]
         assert state == "UNAVAILABLE"
-        assert "model.onnx" in reason or "ONNX" in reason
+        assert "model.onnx" in reason
+        assert reason.endswith("It is no ONNX file, or only a part of one.")
         assert await site.ask() == ("1", 2)
         metrics = (await site.client.get("/metrics")).text
         assert 'inference_model_ready{model="m",version="2"} 0.0' in metrics

@@ -1,7 +1,9 @@
 """Runs in threads, or on the event loop for models that cost less than the hop."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models
+from tests.support import until
 
 
 def open_runner(model: Any, folder: Path, mode: BatchMode, *, inline: bool) -> OrtRunner:
@@ -133,3 +136,17 @@ def test_the_limit_of_memory_is_the_tightest_of_the_cgroups(tmp_path: Path) -> N
     assert memory.memory_limit(tmp_path, own) == 1_000_000
     (tmp_path / "own" / "memory.max").write_text("max\n")
     assert memory.memory_limit(tmp_path, own) > 1_000_000
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_sessions_are_freed_when_the_runner_is_closed(tmp_path: Path, inline: bool) -> None:
+    """Not when the garbage collector looks: models that come and go would fill the memory."""
+    runner = open_runner(onnx_models.doubler(), tmp_path, BatchMode.MERGE, inline=inline)
+    session = weakref.ref(next(iter(runner._models.values())).session)  # type: ignore[attr-defined]
+    gc.disable()
+    try:
+        await run(runner, {"x": np.ones((1, 3), np.float32)})
+        await runner.aclose()
+        await until(lambda: session() is None)
+    finally:
+        gc.enable()

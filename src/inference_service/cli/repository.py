@@ -151,7 +151,7 @@ def unload(model: str, server: str, token: str | None) -> None:
 
 @click.command()
 @click.argument("model")
-@click.argument("version", type=click.IntRange(min=0))
+@click.argument("version", type=int)
 @_FORCE
 @_server
 def promote(model: str, version: int, server: str, token: str | None, *, force: bool) -> None:

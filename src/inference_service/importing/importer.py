@@ -107,7 +107,7 @@ def import_model(request: ImportRequest, step: Step = lambda _: None) -> Report:
     if not is_name(name):
         raise InvalidModel(f"'{name}' can't be a model's name, which stands in paths: give --name")
     folder = request.models / name
-    version = request.version or next_version(folder)
+    version = next_version(folder) if request.version is None else request.version
     check_free(folder, version)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inference-service-")))
@@ -164,7 +164,9 @@ def _read(path: Path) -> Proto:
                 "into the repository as it is"
             )
         model = onnx.load(path)
-    except (OSError, DecodeError, ValueError) as error:
+    except DecodeError:
+        raise InvalidModel(f"{path.name} is no ONNX file, or only a part of one") from None
+    except (OSError, ValueError) as error:
         raise InvalidModel(f"{path.name} can't be read: {error}") from None
     # onnx's checker has an error class of its own for data files outside the folder.
     except onnx.checker.ValidationError as error:

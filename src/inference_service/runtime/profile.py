@@ -7,6 +7,7 @@ the kernels are ready. Its result can be kept in a file between starts.
 import hashlib
 import json
 import logging
+import os
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -219,7 +220,7 @@ class ProfileCache:
         }
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            part = self._folder / f".{key}.part"
+            part = self._folder / f".{key}.{os.getpid()}.part"
             part.write_text(json.dumps(content, indent=1))
             part.replace(self._folder / f"{key}.json")
         except OSError as error:

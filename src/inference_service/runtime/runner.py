@@ -101,7 +101,6 @@ class OrtRunner:
         self._shaping = shaping
         self._slow_runs = 0
         self._models = dict(models)
-        self._any = next(iter(self._models.values()))
         self._trimmer = trimmer
         self._close = close
         self._instances = instances
@@ -111,8 +110,9 @@ class OrtRunner:
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         """See `Runner.start`."""
+        model = self._model(job)
         if self.inline and not job.alone:
-            result = self._run(job, None)
+            result = self._run(model, job, None)
             self._slow_runs = self._slow_runs + 1 if result.seconds > _SLOW else 0
             self.inline = self._slow_runs < _SLOW_RUNS
             done(result)
@@ -121,20 +121,20 @@ class OrtRunner:
         stop = Stop()
 
         def hop() -> None:
-            result = self._run(job, stop)
+            result = self._run(model, job, stop)
             loop.call_soon_threadsafe(done, result)
             if self._trimmer is not None:
-                self._trimmer.after_run(self._model(job))
+                self._trimmer.after_run(model)
 
         self._pool.submit(hop)
         return stop.set
 
     def compare(self, audit: Audit, done: Callable[[str], None]) -> None:
         """See `Runner.compare`."""
-        loop = asyncio.get_running_loop()
+        loop, model = asyncio.get_running_loop(), self._model(audit.job)
 
         def hop() -> None:
-            run = partial(self._alone, self._model(audit.job), audit.job, None)
+            run = partial(self._alone, model, audit.job, None)
             try:
                 found = audited(audit, self._shaping.rows, run)
             except InferenceServiceError as error:
@@ -152,9 +152,14 @@ class OrtRunner:
         self.shut_down()
 
     def shut_down(self) -> None:
-        """End the threads; runs in progress go on to their end."""
+        """End the threads; runs in progress go on to their end.
+
+        The sessions are freed with the last run: what refers to a runner refers to itself as well,
+        and the garbage collector, which frees such things, hardly ever looks.
+        """
         self._pool.shutdown(wait=False)
         self._audits.shutdown(wait=False)
+        self._models.clear()
         self._close()
 
     def moved(self, move: "Move", kind: type[R]) -> R:
@@ -169,11 +174,11 @@ class OrtRunner:
         return runner
 
     def _model(self, job: Job) -> Model:
-        return self._models.get(job.threads, self._any)
+        model = self._models.get(job.threads)
+        return next(iter(self._models.values())) if model is None else model
 
-    def _run(self, job: Job, stop: Stop | None) -> RunResult:
+    def _run(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
         started = perf_counter()
-        model = self._model(job)
         attempts: list[Exception | None] = []
 
         def run(some: Sequence[Tensors]) -> list[Tensors]:

@@ -67,6 +67,7 @@ _PLAINER = (  # messages that are obscure without onnxruntime's sources
         "it does not know one of the categories",
     ),
 )
+_NO_ONNX = "Protobuf parsing failed"
 _STATUS = re.compile(r"^.*Status Message:\s*", re.DOTALL)
 _SOURCE_PATH = re.compile(  # and the C++ signature behind it, which isn't part of the message
     r"\S*/onnxruntime/\S+:\d+ (?:[^\n]*?\w::[^\n]*?\)(?: const)?(?: \[with [^\]]*\])? )?"
@@ -313,6 +314,8 @@ def _session(
             folder = source.parent if isinstance(source, Path) else data
             return _session(changed, options, folder)
         text = custom_operators.named(_plain(error))
+        if _NO_ONNX in text:
+            text += " It is no ONNX file, or only a part of one."
         raise InvalidModel(f"onnxruntime can't load it: {text}") from error
 
 
