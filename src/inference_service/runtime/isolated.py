@@ -65,31 +65,33 @@ class IsolatedRunner(OrtRunner):
 
     model_process: ModelProcess
 
-    def _run(self, job: Job, stop: Stop | None) -> RunResult:
+    def _run(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
         known = [self.model_process.crashes.has(part) for part in job.parts]
         if not any(known):
-            return self._tried(job, stop)
+            return self._tried(model, job, stop)
         rest = [part for part, crashes in zip(job.parts, known, strict=True) if not crashes]
-        result = self._tried(job._replace(parts=rest), stop) if rest else RunResult([], 0.0, 0)
+        result = (
+            self._tried(model, job._replace(parts=rest), stop) if rest else RunResult([], 0.0, 0)
+        )
         left = iter(result.outcomes)
         refused = crashed(self._name)
         outcomes: list[Outcome] = [refused if crashes else next(left) for crashes in known]
         return result._replace(outcomes=outcomes, stopped=True)  # no run of this size
 
-    def _tried(self, job: Job, stop: Stop | None) -> RunResult:
+    def _tried(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
         started = perf_counter()
-        result = super()._run(job, stop)
+        result = super()._run(model, job, stop)
         if not any(isinstance(outcome, ProcessLost) for outcome in result.outcomes):
             return result
-        outcomes = [self._alone_outcome(job, part, stop) for part in job.parts]
+        outcomes = [self._alone_outcome(model, job, part, stop) for part in job.parts]
         seconds = perf_counter() - started
         return RunResult(outcomes, seconds, result.runs + len(outcomes), stopped=True)
 
-    def _alone_outcome(self, job: Job, part: Tensors, stop: Stop | None) -> Outcome:
+    def _alone_outcome(self, model: Model, job: Job, part: Tensors, stop: Stop | None) -> Outcome:
         if stop is not None and stop.is_set:
             return RunStopped("every request of the run was cancelled")
         with self.model_process.alone():
-            (outcome,) = super()._run(job._replace(parts=[part]), stop).outcomes
+            (outcome,) = super()._run(model, job._replace(parts=[part]), stop).outcomes
         stopped = stop is not None and stop.is_set  # it was ended because it did not stop
         if isinstance(outcome, ProcessLost) and not stopped:
             return self.model_process.guilty(part)
