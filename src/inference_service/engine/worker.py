@@ -134,6 +134,7 @@ class Worker:
     def _withdraw(self, reply: Reply) -> None:
         """It is cancelled."""
         if reply.entry is not None:
+            self.scheduler.abandoned(reply.entry, self._dispatcher.clock())
             self._finish(reply.entry)
         self._check_idle()
 
@@ -234,14 +235,13 @@ class Worker:
         self._finish(entry)
 
     def _start(self, batch: Batch[Reply]) -> None:
-        cores = self.cores
         first = batch.parts[0].entry.item
         job = Job(
             _parts_of(batch), first.outputs, self.layouts.layout.threads, batch.length, first.alone
         )
-        run = _Run(batch, job, cores, self.layouts.index)
+        run = _Run(batch, job, self.cores, self.layouts.index)
         self._running.append(run)
-        self._dispatcher.took(cores)
+        self._dispatcher.took(run.cores)
         done = partial(self._completed, run)
         if self._apart and not first.alone:  # queued before the violation
             mismatch = RowsMismatch("it was queued to share a run")

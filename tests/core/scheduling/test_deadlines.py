@@ -142,7 +142,7 @@ def test_high_priority_is_chosen_first_in_an_overload_of_deadlines() -> None:
     scheduler = make(4, slots=1)
     running = occupy(scheduler)
     for i in range(8):
-        priority = Priority.HIGH if i % 2 else Priority.LOW
+        priority = Priority.HIGH if i >= 4 else Priority.LOW
         offer(scheduler, f"{priority}{i}", deadline=2.5, priority=priority)
     scheduler.ended(running, 1.0, 1.0)
     decisions = scheduler.decide(1.0, 1)
@@ -167,7 +167,7 @@ def test_best_effort_has_half_of_the_service_beside_deadlines_if_it_needs_it() -
 
 
 def test_best_effort_of_another_shape_waits_for_a_full_batch_or_an_eighth_of_its_deadline() -> None:
-    scheduler = make(4, default_deadline=80.0)
+    scheduler = make(4, default_deadline=80.0, safe_end=1.0)
     offer(scheduler, "lone", key="other")
     for i in range(200):
         offer(scheduler, "deadline", deadline=1.0 + i // 4)

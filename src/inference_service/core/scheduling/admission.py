@@ -1,11 +1,17 @@
 """Admission control: a request that could not be answered in time is refused at once.
 
 - A model that is idle refuses nothing: its cost table may be wrong, and only runs correct it.
-- With a deadline: refused only if even the next run would end too late. Which of the others are
-  answered is decided when a run starts (`deadlines`); to refuse more costs 10 to 16 % of all
-  answers in time and starves short deadlines.
+- With a deadline: refused if even the next run would end too late, or if those that are due before
+  it and can still be in time need more runs than there is time for. A client that is refused at
+  once can go elsewhere. Which of the others are answered is
+  decided when a run starts (`deadlines`): to count later deadlines, too, or hopeless ones, costs 10
+  to 16 % of all answers in time and starves short deadlines.
 - Best effort: refused where the wait would exceed a share of the default deadline, which is larger
-  for higher classes. So low is shed first, whatever the order of the queue.
+  for higher classes. So low is shed first, whatever the order of the queue. A client that hangs up
+  earlier than that is refused earlier (`abandonment`).
+
+``Retry-After`` counts the refused requests: each is told a time after those that were told before,
+as if all of them came back. Told the same time, they would be refused again.
 """
 
 import math
@@ -13,6 +19,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
+from inference_service.core.scheduling.abandonment import Abandonment
 from inference_service.core.scheduling.entries import Entry
 from inference_service.core.scheduling.estimates import Estimates
 
@@ -29,13 +36,27 @@ class OverloadState(StrEnum):
 
 
 class Admission(Generic[T]):
-    """Accepts or refuses. It changes nothing."""
+    """Accepts or refuses."""
 
     def __init__(self, estimates: Estimates[T]) -> None:
         self._estimates = estimates
+        self._abandoned = Abandonment()
+        self._booked = 0.0  # until when refused requests that come back keep the model busy
+
+    def refused(self, refusal: Overloaded, entry: Entry[T], row_elements: int, now: float) -> None:
+        """Its client is told to come back after those that were told before."""
+        estimates = self._estimates
+        longest = estimates.policy.longest_retry
+        begin = max(self._booked, now + refusal.retry_after)
+        refusal.retry_after = min(begin - now, longest)
+        work = estimates.terms(entry.rows, row_elements).unit * entry.rows * estimates.cost.speed
+        self._booked = min(begin, now + longest) + work / estimates.slots
 
     def check(self, entry: Entry[T], row_elements: int, now: float, own: float) -> None:
-        """Raise Overloaded where the entry is refused. ``own`` is a best-effort entry's work."""
+        """Raise Overloaded where the entry is refused. ``own`` is a best-effort entry's work.
+
+        It changes nothing.
+        """
         estimates = self._estimates
         limit, queued = estimates.policy.max_queue_rows, estimates.queue.rows
         if not queued and not estimates.running:
@@ -48,12 +69,32 @@ class Admission(Generic[T]):
             )
         if entry.deadline == math.inf:
             bound = estimates.policy.wait_bounds[entry.rank] * (entry.expires_at - now)
+            if self._abandoned.known:
+                limit_of_client = self._abandoned.limit(entry.client, now)
+                bound = min(bound, max(limit_of_client, self._least_wait(row_elements)))
             residual = estimates.residual(now)
             wait = residual + (estimates.queued_seconds + own) / estimates.slots
             if wait > bound:  # it may still get there sooner than others
                 self._check_share(entry, residual, wait, bound)
         else:
             self._check_end(entry.rows, row_elements, now, entry.deadline)
+            most = estimates.max_batch_size
+            if entry.rows <= most < estimates.queue.deadline_rows + entry.rows:
+                self._check_due(entry, row_elements, now)
+
+    def abandoned(self, entry: Entry[T], now: float) -> None:
+        """The client of a best-effort entry has gone before it was answered."""
+        age = now - entry.arrival
+        if age > self._least_wait(entry.row_elements):
+            bound = self._estimates.policy.wait_bounds[entry.rank]
+            bound *= entry.expires_at - entry.arrival
+            self._abandoned.note(entry.client, age, bound, now)
+
+    def _least_wait(self, row_elements: int) -> float:
+        """Seconds, of two full runs: a client that gives up sooner may do so in any load, and with
+        less in the queue batches would not be full."""
+        estimates = self._estimates
+        return 2 * estimates.seconds(estimates.max_batch_size, row_elements)
 
     def refusal(self, now: float, deadline: float, row_elements: int | None) -> Overloaded | None:
         """Why a request with this deadline would be refused now, whatever else it is.
@@ -95,6 +136,30 @@ class Admission(Generic[T]):
             f"the answer would take about {seconds:.3g} s, more than the {left:.3g} s there are",
             reason="deadline",
             retry_after=max(seconds - left, 0.0) + estimates.seconds(estimates.max_batch_size),
+        )
+
+    def _check_due(self, entry: Entry[T], row_elements: int, now: float) -> None:
+        """What is due before an entry of at most one run, and it, must be in time for sure."""
+        estimates = self._estimates
+        group = estimates.queue.groups.get(entry.key)
+        if group is None:
+            return
+        most, residual = estimates.max_batch_size, estimates.residual(now)
+        margin = estimates.cost.margin
+        run = estimates.seconds(min(group.deadline_rows, most), row_elements) * margin
+        due = group.rows_due(entry.rank, now + residual + run, entry.deadline)
+        rows = due + entry.rows
+        if rows <= most:
+            return
+        own = estimates.drain(rows, row_elements) * margin * estimates.policy.safe_end
+        seconds = residual + own
+        if now + seconds <= entry.deadline:
+            return
+        raise Overloaded(
+            f"{due} rows are due before it: the answer could take {seconds:.3g} s, more than the "
+            f"{entry.deadline - now:.3g} s there are",
+            reason="deadline",
+            retry_after=seconds - (entry.deadline - now) + estimates.seconds(most),
         )
 
     def _check_share(self, entry: Entry[T], residual: float, wait: float, bound: float) -> None:

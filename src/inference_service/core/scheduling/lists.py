@@ -5,7 +5,7 @@ less than a heap. What has left in between stays, as a stale record, until it is
 """
 
 import math
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from operator import attrgetter
@@ -74,6 +74,12 @@ class EntryList(Generic[T]):
     def __len__(self) -> int:
         """Records, with the stale ones."""
         return len(self._records) - self._start
+
+    def between(self, low: float, high: float) -> int:
+        """Records with a key above ``low``, up to ``high``, with the stale ones."""
+        records, start = self._records, self._start
+        stop = bisect_right(records, (high, math.inf), start)
+        return max(0, stop - bisect_right(records, (low, math.inf), start))
 
     def __iter__(self) -> Iterator[Entry[T]]:
         """The nearest first."""

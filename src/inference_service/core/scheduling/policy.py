@@ -67,6 +67,7 @@ class BatchPolicy:
     least_deadline: float = _constant(2.0, "s", "of the default deadline: a pause of the machine is no failure")
     deadline_runs: float = _constant(10.0, "S(max)", "of the default deadline")
     deadline_single_runs: float = _constant(50.0, "S(1)", "of the default deadline")
+    longest_retry: float = _constant(15.0, "s", "of Retry-After: clients that were told before come first, but may be gone")
     # Deadlines
     look_ahead: int = _constant(4, "runs", "all in time in these: the nearest deadline goes first; 1 is ruinous (-23 %), 8 the same")
     safe_end: float = _constant(1.15, "S(batch)", "a deadline after it is surely in time: at 1 tight deadlines are lost to noise, 1.5 costs 1 to 2 %")

@@ -77,6 +77,13 @@ class Group(Generic[T]):
         """All that wait: those with deadlines, then best effort."""
         return chain(*self.deadlines, self.fair)
 
+    def rows_due(self, rank: int, low: float, high: float) -> int:
+        """About how many rows with deadlines are due after ``low``, up to ``high``, and are not of
+        a lower class than ``rank``."""
+        records = sum([len(listed) for listed in self.deadlines])
+        due = sum([listed.between(low, high) for listed in self.deadlines[: rank + 1]])
+        return round(self.deadline_rows * due / records) if records else 0
+
     def nearest_deadline(self) -> float:
         """When its first entry is due; inf without deadlines."""
         if not self.deadline_rows:

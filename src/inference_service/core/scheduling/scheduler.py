@@ -7,6 +7,7 @@ as the simulation and the tests, does this and nothing else:
     scheduler.offer(entry, now)               # a request; raises Overloaded
     decisions = scheduler.decide(now, slots)  # after offers and ends, and at decisions.wake_at
     scheduler.ended(batch, seconds, now)      # a batch of decisions.run has run
+    scheduler.abandoned(entry, now)           # its client has gone
     scheduler.finish(entry)                   # a request has failed or was cancelled
 
 All other methods are queries and change nothing.
@@ -92,7 +93,11 @@ class Scheduler(Generic[T]):
             entry.expires_at = now + seconds
         elif large:
             entry.order_key = estimates.due(entry, size)
-        self.admission.check(entry, size, now, own)
+        try:
+            self.admission.check(entry, size, now, own)
+        except Overloaded as refusal:
+            self.admission.refused(refusal, entry, size, now)
+            raise
         group = self.queue.add(entry, large=large)
         if entry.length:
             group.length = quantised(entry.length)
@@ -140,6 +145,11 @@ class Scheduler(Generic[T]):
             rows = self.policy.padded(batch.rows) if self.policy.sizes else batch.rows
             estimates.cost.observe(rows, seconds, batch.row_elements)
         self._expiries.compact(self._live)
+
+    def abandoned(self, entry: Entry[T], now: float) -> None:
+        """The client of a request has gone. `finish` it afterwards."""
+        if not entry.ended and entry.best_effort:
+            self.admission.abandoned(entry, now)
 
     def finish(self, entry: Entry[T]) -> bool:
         """The request has failed or was cancelled: nothing of it is dispatched from now on.

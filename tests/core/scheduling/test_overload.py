@@ -1,0 +1,223 @@
+"""Overloads in virtual time: what is refused, when, and when clients are told to come back."""
+
+import heapq
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from inference_service.core.errors import Overloaded
+from inference_service.core.scheduling.cost import CostModel
+from inference_service.core.scheduling.entries import Batch, Entry
+from inference_service.core.scheduling.policy import BatchPolicy
+from inference_service.core.scheduling.scheduler import Scheduler
+from inference_service.simulation.arrivals import mmpp, poisson
+from inference_service.simulation.server import Arrival, VirtualServer
+from inference_service.simulation.truths import LARGEST, TABLES, capacity, warm_up
+from tests.core.scheduling.make import make, occupy, offer
+
+DEADLINE = 0.25
+SEED = 3
+
+
+class Clients(VirtualServer):
+    """Clients that hang up after ``patience`` seconds, or come back when they are told to."""
+
+    def __init__(
+        self, policy: Scheduler[Any], service: Callable[[Batch[Any]], float],
+        ended: Callable[[Arrival], None], patience: float = math.inf,
+    ) -> None:  # fmt: skip
+        super().__init__(policy, service, 1, ended)
+        self.scheduler = policy
+        self.patience = patience
+        self.retry_after: dict[Arrival, float] = {}
+
+    def _arrive(self, arrival: Arrival) -> None:
+        if arrival.batch_rows < 0:  # stands for the end of the patience with another one
+            self._hang_up(arrival.key)
+            return
+        entry: Entry[Any] = Entry(
+            arrival, 0, arrival.rows, client=arrival.client, deadline=self.now + arrival.timeout
+        )
+        try:
+            self.policy.offer(entry, self.now)
+        except Overloaded as refusal:
+            self.retry_after[arrival] = refusal.retry_after
+            self._end(arrival, "refused")
+            return
+        if self.patience < math.inf:
+            end = Arrival(self.now + self.patience, key=entry)
+            end.batch_rows = -1
+            heapq.heappush(self._events, (end.time, next(self._order), end))
+
+    def _hang_up(self, entry: Any) -> None:
+        if not entry.item.outcome:
+            self._end(entry.item, "hung up")
+            self.scheduler.abandoned(entry, self.now)
+            self.scheduler.finish(entry)
+
+
+def scheduler(table: str, noise: float = 0.0) -> tuple[Scheduler[Any], Callable[[Any], float]]:
+    seconds, rng = TABLES[table], random.Random(SEED)
+    points = warm_up(seconds)
+    policy = BatchPolicy(LARGEST)
+    scheduler: Scheduler[Any] = Scheduler(policy, CostModel(points, 0, policy))
+
+    def service(batch: Batch[Any]) -> float:
+        return seconds(batch.rows) * (rng.lognormvariate(0.0, noise) if noise else 1.0)
+
+    return scheduler, service
+
+
+def run(
+    table: str, times: Sequence[float], *, timeout: float = math.inf, patience: float = math.inf,
+    noise: float = 0.0, rows: int = 4,
+) -> list[Arrival]:  # fmt: skip
+    policy, service = scheduler(table, noise)
+    ended: list[Arrival] = []
+    server = Clients(policy, service, ended.append, patience)
+    for time in times:
+        server.add(Arrival(time, rows=rows, timeout=timeout))
+    server.run()
+    return ended
+
+
+def goodput(ended: Sequence[Arrival], table: str, within: float) -> float:
+    """Answers within so many seconds, of the rows per second that are possible."""
+    good = [one for one in ended if one.outcome == "ok" and one.latency <= within]
+    last = max(one.time for one in ended)
+    return sum(one.rows for one in good) / last / capacity(TABLES[table])
+
+
+def arrivals(table: str, factor: float, kind: str, seconds: float = 3.0) -> list[float]:
+    rate = factor * capacity(TABLES[table]) / 4
+    count = int(rate * seconds)
+    return poisson(rate, count, SEED) if kind == "poisson" else mmpp(rate, count, SEED, 5.0)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "bursts"])
+@pytest.mark.parametrize("factor", [1.5, 3.0, 10.0])
+@pytest.mark.parametrize("table", ["weightbound", "flat"])
+def test_an_overload_of_deadlines_is_refused_at_once_and_keeps_the_goodput(
+    table: str, factor: float, kind: str
+) -> None:
+    times = arrivals(table, factor, kind, 2.0 if factor > 5 else 3.0)
+    ended = run(table, times, timeout=DEADLINE)
+    refused = sorted(one.latency for one in ended if one.outcome in {"refused", "shed"})
+    assert not refused or refused[int(0.97 * len(refused))] == 0.0
+    if kind == "poisson":
+        assert goodput(ended, table, DEADLINE) > 0.9
+
+
+def test_noise_makes_few_answers_late() -> None:
+    ended = run("weightbound", arrivals("weightbound", 3.0, "poisson"), timeout=DEADLINE, noise=0.2)
+    late = [one for one in ended if one.outcome in {"ok", "expired"} and not one.in_time]
+    assert len(late) < 0.03 * sum(one.in_time for one in ended)
+
+
+@pytest.mark.parametrize("factor", [1.5, 3.0])
+@pytest.mark.parametrize("table", ["weightbound", "flat"])
+def test_clients_that_hang_up_are_refused_rather_than_served_too_late(
+    table: str, factor: float
+) -> None:
+    ended = run(table, arrivals(table, factor, "poisson", 6.0), patience=DEADLINE)
+    assert goodput(ended, table, DEADLINE) > 0.85
+
+
+def test_one_that_hangs_up_is_no_reason_to_refuse_others() -> None:
+    policy, service = scheduler("weightbound")
+    ended: list[Arrival] = []
+    server = Clients(policy, service, ended.append, patience=0.06)
+    for time in arrivals("weightbound", 1.5, "poisson"):
+        server.add(Arrival(time, rows=4, client="impatient"))
+    server.run(2.9)
+    impatient = policy.admission._abandoned.limit("impatient", server.now)
+    assert impatient < 0.1
+    assert policy.admission._abandoned.limit("another", server.now) == math.inf
+
+
+def test_a_hang_up_without_an_overload_teaches_nothing() -> None:
+    policy = make(4, one=1.0)
+    occupy(policy)
+    entry = offer(policy, "a", client="user")
+    policy.abandoned(entry, 1.9)
+    assert policy.admission._abandoned.limit("user", 1.9) == math.inf
+
+
+def test_the_bound_of_a_client_that_hung_up_rises_again() -> None:
+    policy = make(4, one=1.0, default_deadline=80.0)
+    occupy(policy)
+    for number in range(30):
+        entry = offer(policy, str(number), client="user")
+        policy.abandoned(entry, 10.0)
+        policy.finish(entry)
+    soon = policy.admission._abandoned.limit("user", 10.0)
+    assert 5.0 < soon < 7.0
+    assert policy.admission._abandoned.limit("user", 30.0) == pytest.approx(4 * soon)
+
+
+@pytest.mark.parametrize("table", ["weightbound", "flat"])
+@pytest.mark.parametrize(
+    ("factor", "seconds", "timeout", "share"),
+    [
+        (15.0, 0.2, math.inf, 0.95),
+        (15.0, 0.2, DEADLINE, 0.75),
+        (3.0, 2.0, math.inf, 0.65),
+        (3.0, 2.0, DEADLINE, 0.65),
+    ],
+)
+def test_clients_that_come_back_when_they_are_told_to_are_served(
+    table: str, factor: float, seconds: float, timeout: float, share: float
+) -> None:
+    """Work for three seconds comes in 0.2 s; or for six in 2 s, so that others come meanwhile.
+
+    Where answers are of use for 0.25 s only, not all that come back within a second can be served.
+    """
+    policy, service = scheduler(table)
+    rng, tries, served = random.Random(SEED), Counter[Arrival](), Counter[int]()
+
+    def over(arrival: Arrival) -> None:
+        if arrival.outcome == "ok":
+            served[tries[arrival]] += 1
+            return
+        wait = max(1, math.ceil(server.retry_after.get(arrival, 1.0))) + 0.5 * rng.random()
+        again = Arrival(server.now + wait, arrival.rows, timeout)
+        tries[again] = tries[arrival] + 1
+        server.add(again)
+
+    server = Clients(policy, service, over)
+    times = arrivals(table, factor, "poisson", seconds)
+    for time in times:
+        server.add(Arrival(time, rows=4, timeout=timeout))
+    server.run()
+    assert served.total() == len(times)
+    assert served[0] + served[1] > share * len(times)
+    assert max(served) <= 4
+    assert max(server.retry_after.values()) < 6.0
+
+
+def test_no_client_is_told_to_come_back_later_than_in_15_seconds() -> None:
+    policy = make(4, one=1.0, default_deadline=8.0)
+    occupy(policy)
+    told = []
+    for number in range(200):
+        try:
+            offer(policy, str(number))
+        except Overloaded as refusal:
+            told.append(refusal.retry_after)
+    assert told == sorted(told)
+    assert told[-1] == 15.0
+
+
+def test_what_could_not_be_in_time_for_sure_is_refused_when_it_comes() -> None:
+    scheduler = make(4, one=1.0)
+    occupy(scheduler)
+    for number in range(4):
+        offer(scheduler, str(number), deadline=3.2)
+    with pytest.raises(Overloaded, match=r"4 rows are due before it: .* than the 3\.2 s there are"):
+        offer(scheduler, "not for sure", deadline=3.2)
+    offer(scheduler, "sooner", deadline=2.5)
+    offer(scheduler, "later", deadline=9.0)
