@@ -99,6 +99,9 @@ class Unused:
     async def asgi(*_: object) -> None:
         raise AssertionError
 
+    def look_at_models(self) -> None:
+        raise AssertionError
+
 
 def test_a_connection_without_a_request_is_given_time_to_bring_it(listener: socket.socket) -> None:
     fresh, used = Connection(None), Connection(object())

@@ -6,6 +6,7 @@ settled: two looks in a row see the same. What is being copied differs from look
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
@@ -14,6 +15,8 @@ from inference_service.core.errors import InferenceServiceError
 from inference_service.daemon import in_daemon
 
 log = logging.getLogger(__name__)
+
+_SETTLES = 0.2  # seconds to the look after one that was asked for
 
 Look = Callable[[], Mapping[str, object]]
 """What each entry of the repository looks like now. Raises OSError."""
@@ -36,6 +39,7 @@ class RepositoryWatch:
         self._known: Mapping[str, object] | None = None
         self._before: Mapping[str, object] = {}
         self._task: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
 
     def start(self) -> None:
         """Begin; needs a running event loop."""
@@ -46,10 +50,25 @@ class RepositoryWatch:
         if self._task is not None:
             self._task.cancel()
 
+    def look_now(self) -> None:
+        """Do not wait for the next look, nor for as long as usual for the one after it."""
+        self._hurry.set()
+
+    async def _wait(self, *, hurried: bool) -> bool:
+        """Until the next look; whether it was asked for."""
+        if hurried:
+            await asyncio.sleep(min(_SETTLES, self._interval))
+            return False
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self._interval)
+        hurried = self._hurry.is_set()
+        self._hurry.clear()
+        return hurried
+
     async def _run(self) -> None:
-        known = await self._seen(self._first)
+        known, hurried = await self._seen(self._first), False
         while True:
-            await asyncio.sleep(self._interval)
+            hurried = await self._wait(hurried=hurried)
             now = await self._seen(in_daemon(self._look, "watch"))
             if now is None:
                 continue

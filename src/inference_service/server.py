@@ -78,6 +78,9 @@ class Served(Protocol):
     def security(self) -> Security:
         """Certificates, and the sites that requests may name."""
 
+    def look_at_models(self) -> None:
+        """Look at the files of the repository at once, where they are watched."""
+
 
 class DrainingServer(uvicorn.Server):
     """uvicorn for a `Service`: ``await DrainingServer(service).serve()`` in a running event loop.
@@ -166,12 +169,14 @@ class DrainingServer(uvicorn.Server):
             signal.signal(signal.SIGHUP, before)
 
     def reload(self) -> None:
-        """Read keys, certificates and the like again, as on SIGHUP.
+        """Read keys, certificates and the like again, and look at models, as on SIGHUP.
 
-        In a thread: a file system may hang.
+        In threads: a file system may hang.
         """
         look = self._service.security.watcher.look
         threading.Thread(target=look, name="reload", daemon=True).start()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._service.look_at_models)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start the application and then accept, by an acceptor instead of uvicorn's servers."""

@@ -193,6 +193,11 @@ class Service:
         finally:
             await self._leave()
 
+    def look_at_models(self) -> None:
+        """Look at the files of the repository at once, where they are watched."""
+        if self._watch is not None:
+            self._watch.look_now()
+
     async def loaded(self) -> None:
         """Return when every model is ready or has failed.
 

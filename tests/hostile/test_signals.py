@@ -74,7 +74,7 @@ def test_sighup_and_a_full_disk_are_no_reason_to_stop(tmp_path: Path) -> None:
         process.wait(timeout=30)
 
 
-async def test_sighup_reads_keys_and_certificates_again(tmp_path: Path) -> None:
+async def test_sighup_reads_keys_certificates_and_models_again(tmp_path: Path) -> None:
     onnx_models.save(onnx_models.doubler(), tmp_path / "m.onnx")
     shutdown = ShutdownSettings(lame_duck=0, grace_period=1)
     service = Service(Settings(models=tmp_path, port=0, shutdown=shutdown))
@@ -82,11 +82,14 @@ async def test_sighup_reads_keys_and_certificates_again(tmp_path: Path) -> None:
     looked = asyncio.Event()
     loop = asyncio.get_running_loop()
     service.security.watcher.look = lambda: loop.call_soon_threadsafe(looked.set)  # type: ignore[method-assign,assignment]
+    models = asyncio.Event()
+    service.look_at_models = models.set  # type: ignore[method-assign]
     before = signal.getsignal(signal.SIGHUP)
     serving = asyncio.create_task(server.serve())
     await until(lambda: server.started)
     os.kill(os.getpid(), signal.SIGHUP)
     await asyncio.wait_for(looked.wait(), 20)
+    await asyncio.wait_for(models.wait(), 20)
     assert not serving.done()
     server.leave()
     await asyncio.wait_for(serving, 30)
