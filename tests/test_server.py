@@ -10,6 +10,7 @@ import pytest
 from inference_service import server as server_module
 from inference_service.acceptor import Acceptor
 from inference_service.listener import ignore_attempts, listen
+from inference_service.repository_watch import NoWatch
 from inference_service.security.setup import security_of
 from inference_service.server import DrainingServer
 from inference_service.settings import Settings
@@ -94,12 +95,10 @@ class Unused:
     settings = Settings()
     health = Health(lambda: None)
     security = security_of(settings)
+    watch = NoWatch()
 
     @staticmethod
     async def asgi(*_: object) -> None:
-        raise AssertionError
-
-    def look_at_models(self) -> None:
         raise AssertionError
 
 

@@ -12,7 +12,7 @@ from inference_service.engine.manager import Manager
 from inference_service.engine.versions import Choice
 from inference_service.protocols.oip.repository import RepositoryControl, Upload
 from inference_service.repository.stamps import stamps
-from inference_service.repository_watch import RepositoryWatch
+from inference_service.repository_watch import NoWatch, RepositoryWatch
 from inference_service.runtime.verdicts import user_cache
 from inference_service.settings import Settings
 from inference_service.sources import model_names, model_sources
@@ -126,11 +126,11 @@ def _upload(settings: Settings) -> Upload | None:
 
 def repository_watch(
     settings: Settings, changes: ModelChanges, refresh: Refresh | None = None
-) -> RepositoryWatch | None:
-    """The watch of the repository; None where the settings want none."""
+) -> NoWatch:
+    """The watch of the repository, where the settings want one."""
     repository = settings.repository
     if not repository.watch:
-        return None
+        return NoWatch()
 
     def look() -> Mapping[str, object]:
         if refresh is not None:

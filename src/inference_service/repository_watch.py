@@ -22,7 +22,20 @@ Look = Callable[[], Mapping[str, object]]
 """What each entry of the repository looks like now. Raises OSError."""
 
 
-class RepositoryWatch:
+class NoWatch:
+    """In place of a watch where none is wanted."""
+
+    def start(self) -> None:
+        """Nothing begins."""
+
+    def stop(self) -> None:
+        """Nothing ends."""
+
+    def look_now(self) -> None:
+        """What is loaded stays."""
+
+
+class RepositoryWatch(NoWatch):
     """Calls ``changed`` with the names of entries that have changed and settled.
 
     ``changed`` may raise InferenceServiceError: it is logged, and the entry waits for its next

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from inference_service.acceptor import Acceptor
 from inference_service.listener import ignore_attempts, listen
+from inference_service.repository_watch import NoWatch
 from inference_service.security.setup import Security
 from inference_service.security.tls import HSTS
 from inference_service.settings import Settings
@@ -78,8 +79,9 @@ class Served(Protocol):
     def security(self) -> Security:
         """Certificates, and the sites that requests may name."""
 
-    def look_at_models(self) -> None:
-        """Look at the files of the repository at once, where they are watched."""
+    @property
+    def watch(self) -> NoWatch:
+        """Looks at the files of the repository, where they are watched."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -176,7 +178,7 @@ class DrainingServer(uvicorn.Server):
         look = self._service.security.watcher.look
         threading.Thread(target=look, name="reload", daemon=True).start()
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._service.look_at_models)
+            self._loop.call_soon_threadsafe(self._service.watch.look_now)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start the application and then accept, by an acceptor instead of uvicorn's servers."""

@@ -114,7 +114,7 @@ class Service:
             rollout=_rollout(settings, self.engine, outcomes),
         )
         changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
-        self._watch = repository_watch(settings, changes, refresh)
+        self.watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
         limits = settings.limits
         self.admission = Admission(
@@ -187,16 +187,10 @@ class Service:
             self._loading = asyncio.create_task(self._load())
             self._loading.add_done_callback(_log_failure)
             self._registration.start()
-            if self._watch is not None:
-                self._watch.start()
+            self.watch.start()
             yield
         finally:
             await self._leave()
-
-    def look_at_models(self) -> None:
-        """Look at the files of the repository at once, where they are watched."""
-        if self._watch is not None:
-            self._watch.look_now()
 
     async def loaded(self) -> None:
         """Return when every model is ready or has failed.
@@ -265,8 +259,7 @@ class Service:
         self.security.watcher.stop()
         self._lag.stop()
         await self._registration.stop()
-        if self._watch is not None:
-            self._watch.stop()
+        self.watch.stop()
         self.manager.rollout.close()
         if self._loading is not None:
             self._loading.cancel()

@@ -83,7 +83,7 @@ async def test_sighup_reads_keys_certificates_and_models_again(tmp_path: Path) -
     loop = asyncio.get_running_loop()
     service.security.watcher.look = lambda: loop.call_soon_threadsafe(looked.set)  # type: ignore[method-assign,assignment]
     models = asyncio.Event()
-    service.look_at_models = models.set  # type: ignore[method-assign]
+    service.watch.look_now = models.set  # type: ignore[method-assign]
     before = signal.getsignal(signal.SIGHUP)
     serving = asyncio.create_task(server.serve())
     await until(lambda: server.started)

@@ -247,10 +247,10 @@ async def test_a_change_counts_once_it_has_settled() -> None:
 async def test_a_look_that_is_asked_for_does_not_wait_for_the_interval(models: Path) -> None:
     async with watched(models, watch_interval=3600.0) as site:
         put(models, 2, 3)
-        site.service.look_at_models()
+        site.service.watch.look_now()
         await until(lambda: site.version() == 2)
         put(models, 3, 4)
-        site.service.look_at_models()
+        site.service.watch.look_now()
         await until(lambda: site.version() == 3)
 
 
