@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from inference_service.core.errors import InvalidInput, InvalidModel, TooLarge
+from inference_service.core.errors import InvalidInput, InvalidModel, TooLarge, Unavailable
 from inference_service.importing.publish import MODEL, Files, check_free, publish
 from inference_service.repository.layout import is_name
+
+_RETRY_AFTER = 60.0  # seconds
 
 
 async def write_version(
@@ -17,8 +19,8 @@ async def write_version(
     """Stream the content to disk, check it, and let it show in one rename; returns its SHA-256.
 
     ``digest`` is the one that is expected ("": any), ``most`` the bytes that are accepted. Raises
-    InvalidInput or TooLarge; nothing is left then, nor after a kill: the file has no name until it
-    is checked.
+    InvalidInput, TooLarge, or Unavailable where the disk takes no more; nothing is left then, nor
+    after a kill: the file has no name until it is checked.
     """
     if not is_name(name):
         raise InvalidInput("this can't be a model's name, which stands in paths")
@@ -27,6 +29,19 @@ async def write_version(
         await asyncio.to_thread(check_free, folder, version)
     except InvalidModel as error:
         raise InvalidInput(str(error).replace(f"{models}/", "")) from None
+    try:
+        return await _written(models, folder, version, chunks, digest=digest, most=most)
+    except OSError as error:  # a full disk, a quota, a repository that is read only
+        raise Unavailable(
+            f"the model can't be stored in the repository: {error.strerror}",
+            reason="repository", retry_after=_RETRY_AFTER,
+        ) from error  # fmt: skip
+
+
+async def _written(
+    models: Path, folder: Path, version: int, chunks: AsyncIterator[bytes], *, digest: str,
+    most: int,
+) -> str:  # fmt: skip
     total, size = hashlib.sha256(), 0
     with tempfile.TemporaryFile(dir=models) as file:
         async for chunk in chunks:
