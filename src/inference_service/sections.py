@@ -143,8 +143,9 @@ class RuntimeSettings(_Section):
     )
     isolation: Isolation = Field(
         Isolation.THREAD,
-        description="where models run: thread (of this process) or process (one for each model, "
-        "which may crash, hang or leak without harm to others)",
+        description="where models run: thread (of this process), process (one for each model, "
+        "which may crash, hang or leak without harm to others) or auto (a process for models whose "
+        "costs do not follow from the shapes of their inputs)",
     )
     max_model_bytes: PositiveInt | None = Field(
         None,

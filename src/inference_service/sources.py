@@ -13,7 +13,6 @@ from inference_service.core.errors import (
     InvalidModel,
     ModelNotFound,
 )
-from inference_service.core.lifecycle import Isolation
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import PayloadPipeline
@@ -172,7 +171,8 @@ def _load(
                 info, runner = apart.load(options, warming, bounds, beside=beside)
             else:
                 info, runner = load(options, warming)
-            if (entry.manifest.runtime.isolation or runtime.isolation) is Isolation.PROCESS:
+            isolation = entry.manifest.runtime.isolation or runtime.isolation
+            if isolation.wants_process(bounded=runner.bounded):
                 runner = isolated(info.name, runner, options.path, _limits(settings))
             return info, runner
 

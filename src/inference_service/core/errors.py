@@ -131,6 +131,10 @@ class ModelNotReady(Unavailable):
         super().__init__(message, reason="model_not_ready", retry_after=retry_after)
 
 
+class ProcessLost(ModelNotReady):
+    """The process of a model has ended in this run: which of its requests did it is not known."""
+
+
 class ShuttingDown(Unavailable):
     """The service drains: what it had accepted is answered, nothing new is."""
 

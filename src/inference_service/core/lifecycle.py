@@ -15,10 +15,19 @@ class State(StrEnum):
 
 
 class Isolation(StrEnum):
-    """Where a model runs: ``THREAD`` of the service's process, or a ``PROCESS`` of its own."""
+    """Where a model runs: ``THREAD`` of the service's process, or a ``PROCESS`` of its own.
+
+    ``AUTO``: in a process unless the analysis proves that what a run costs follows from the shapes
+    of its inputs.
+    """
 
     THREAD = "thread"
     PROCESS = "process"
+    AUTO = "auto"
+
+    def wants_process(self, *, bounded: bool) -> bool:
+        """Whether a model gets a process; ``bounded``: the costs of its runs follow from shapes."""
+        return self is Isolation.PROCESS or (self is Isolation.AUTO and not bounded)
 
 
 class ReadyWhen(StrEnum):

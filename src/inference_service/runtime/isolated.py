@@ -3,12 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
+from inference_service.core.errors import ProcessLost, RunStopped
+from inference_service.core.tensors import Tensors
+from inference_service.engine.interfaces import Job, Outcome, RunResult
 from inference_service.runtime.memory import Trimmer
 from inference_service.runtime.model_process import Opening
-from inference_service.runtime.remote import ModelProcess, Patience, RemoteModel
+from inference_service.runtime.remote import ModelProcess, Patience, RemoteModel, crashed
 from inference_service.runtime.runner import Model, OrtRunner
 from inference_service.runtime.session import OpenModel
+from inference_service.runtime.stopping import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class Limits:
     patience: Patience = field(default_factory=Patience)
 
 
-def isolated(name: str, runner: OrtRunner, source: Path, limits: Limits) -> OrtRunner:
+def isolated(name: str, runner: OrtRunner, source: Path, limits: Limits) -> "IsolatedRunner":
     """The runner with its sessions in a process of its own; those of this process are closed.
 
     Raises InvalidModel where the process can't open the model, OSError where it can't be started.
@@ -41,10 +46,51 @@ def isolated(name: str, runner: OrtRunner, source: Path, limits: Limits) -> OrtR
         )
         # One lane more, for the audits: they run beside everything else.
         process = ModelProcess(name, opening, instances + 1, limits.patience)
-        started.append(process)
+        processes.append(process)
         return {threads: RemoteModel(process, threads) for threads in opened}, process.close
 
-    started: list[ModelProcess] = []
-    moved = runner.moved(move)
-    moved.process = started[0].state
+    processes: list[ModelProcess] = []
+    moved = runner.moved(move, IsolatedRunner)
+    moved.model_process = processes[0]
+    moved.process = processes[0].state
     return moved
+
+
+class IsolatedRunner(OrtRunner):
+    """Finds the request that crashes the process: the others of its run are answered.
+
+    When the process has ended in a run, each of its requests is run again, alone. One that crashes
+    the process then as well fails, and is refused from then on.
+    """
+
+    model_process: ModelProcess
+
+    def _run(self, job: Job, stop: Stop | None) -> RunResult:
+        known = [self.model_process.crashes.has(part) for part in job.parts]
+        if not any(known):
+            return self._tried(job, stop)
+        rest = [part for part, crashes in zip(job.parts, known, strict=True) if not crashes]
+        result = self._tried(job._replace(parts=rest), stop) if rest else RunResult([], 0.0, 0)
+        left = iter(result.outcomes)
+        refused = crashed(self._name)
+        outcomes: list[Outcome] = [refused if crashes else next(left) for crashes in known]
+        return result._replace(outcomes=outcomes, stopped=True)  # no run of this size
+
+    def _tried(self, job: Job, stop: Stop | None) -> RunResult:
+        started = perf_counter()
+        result = super()._run(job, stop)
+        if not any(isinstance(outcome, ProcessLost) for outcome in result.outcomes):
+            return result
+        outcomes = [self._alone_outcome(job, part, stop) for part in job.parts]
+        seconds = perf_counter() - started
+        return RunResult(outcomes, seconds, result.runs + len(outcomes), stopped=True)
+
+    def _alone_outcome(self, job: Job, part: Tensors, stop: Stop | None) -> Outcome:
+        if stop is not None and stop.is_set:
+            return RunStopped("every request of the run was cancelled")
+        with self.model_process.alone():
+            (outcome,) = super()._run(job._replace(parts=[part]), stop).outcomes
+        stopped = stop is not None and stop.is_set  # it was ended because it did not stop
+        if isinstance(outcome, ProcessLost) and not stopped:
+            return self.model_process.guilty(part)
+        return outcome

@@ -214,6 +214,7 @@ def load(options: LoadOptions, warming: Callable[[], None]) -> tuple[ModelInfo, 
     warming()
     info, runner = warmed(loaded, options)
     runner.memory_bytes = max(0, resident() - before)
+    runner.bounded = loaded.analysis.verdict.cost.by_shape
     return info, runner
 
 

@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,6 +112,9 @@ class _Lane:
                 self._run(header)
         except (OSError, ChildLost):
             os._exit(0)
+        except BaseException:  # a pipe that is not served any more would hang the other side
+            traceback.print_exc()
+            os._exit(1)
 
     def _attach(self, descriptors: list[int]) -> None:
         for descriptor in descriptors:
@@ -130,7 +134,10 @@ class _Lane:
         except InvalidInput as error:
             send(self._pipe, {"error": "InvalidInput", "text": str(error), "memory": resident()})
         except (InferenceServiceError, MemoryError) as error:
-            self._tell_failure(model, error)
+            self._tell_failure(model, str(error) or "memory can't be allocated", error)
+        except Exception as error:  # native code may throw anything
+            traceback.print_exc()
+            self._tell_failure(model, "the run failed unexpectedly", error)
         else:
             self._answer(outputs, header["end"])
         finally:
@@ -138,9 +145,8 @@ class _Lane:
         if self._trimmer is not None:
             self._trimmer.after_run(model)
 
-    def _tell_failure(self, model: OpenModel, error: Exception) -> None:
+    def _tell_failure(self, model: OpenModel, text: str, error: Exception) -> None:
         used_up = out_of_memory(error) and not self._recovers(model)
-        text = str(error) or "memory can't be allocated"
         send(
             self._pipe,
             {"error": "ExecutionFailed", "text": text, "memory": resident(), "used_up": used_up},

@@ -2,7 +2,8 @@
 
 A run that does not end when it is stopped is ended with its process: SIGTERM, then SIGKILL. A
 process that has ended, whatever the reason, is replaced at once, and with growing pauses where that
-repeats; meanwhile the model's requests are answered 503 with the time that a start takes.
+repeats; meanwhile the model's requests are answered 503 with the time that a start takes. Pauses
+do not grow while it is known which requests crash it (`crashes`).
 """
 
 import contextlib
@@ -19,18 +20,17 @@ from typing import Any
 
 from inference_service.core.errors import (
     ExecutionFailed,
-    InvalidInput,
     InvalidModel,
     ModelNotReady,
-    RunStopped,
+    ProcessLost,
 )
 from inference_service.core.tensors import Array, Tensors
 from inference_service.engine.interfaces import ProcessState
-from inference_service.processes.blocks import Block
 from inference_service.processes.child import Child
 from inference_service.processes.errors import ChildLost
-from inference_service.processes.values import described, placed, restored
-from inference_service.processes.wire import receive, send
+from inference_service.processes.wire import receive
+from inference_service.runtime.crashes import KnownCrashes, Turns
+from inference_service.runtime.lane import Lane
 from inference_service.runtime.model_process import RUN, Opening
 from inference_service.runtime.stopping import Stop
 
@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 _MODULE = "inference_service.runtime.model_process"
 _STARTS_WELL = 10.0
 """Seconds that a process must last so that the next one is started at once."""
+_PATIENCE = 10.0
+"""Seconds, beyond twice what the last start took, to wait for a process to run requests alone."""
+_MOST_GUILTY = 8
+"""Requests in a row that crash it alone, without one that doesn't: then it is the model's fault."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _USED_UP = 0.8
 """The share of its memory that a process may hold before it is replaced: something leaks."""
@@ -53,78 +57,6 @@ class Patience:
     run: float = 300.0
 
 
-class _Lane:
-    """One socket pair and the memory that is shared over it. One run at a time."""
-
-    def __init__(self, pipe: socket.socket, patience: float) -> None:
-        self._pipe = pipe
-        self._pipe.settimeout(patience)
-        self._block: Block | None = None
-
-    def run(
-        self, number: int, threads: int, inputs: Tensors, outputs: Sequence[str], most: int
-    ) -> dict[str, Any]:
-        """What the process says when the run has ended: for `outputs`.
-
-        Raises OSError and ChildLost where the process is of no use any more.
-        """
-        parts = {name: described(array) for name, array in inputs.items()}
-        offsets, end = placed([flat.nbytes for _, flat in parts.values()])
-        passed = self._with_room(end)
-        block = self._block
-        if block is None:
-            raise ChildLost("there is no memory to share with it")
-        told = []
-        for offset, (name, (about, flat)) in zip(offsets, parts.items(), strict=True):
-            block.memory[offset : offset + flat.nbytes] = flat.data
-            told.append([name, about, offset])
-        header = {
-            "run": number, "threads": threads, "inputs": told, "outputs": list(outputs), "end": end
-        }  # fmt: skip
-        send(self._pipe, header, descriptors=passed)
-        reply, _, _ = receive(self._pipe, 0)
-        if "more" in reply:
-            needed = int(reply["more"])
-            if not 0 <= needed <= most:
-                raise ChildLost(f"its answer takes {needed} bytes")
-            passed = self._with_room(needed, new=True)
-            send(self._pipe, {}, descriptors=passed)
-            reply, _, _ = receive(self._pipe, 0)
-        return reply
-
-    def _with_room(self, needed: int, *, new: bool = False) -> list[int]:
-        """The descriptor of a new block, where there must be one."""
-        if self._block is not None and not new and self._block.fits(needed):
-            return []
-        self.close()
-        self._block = Block(needed)
-        return [self._block.descriptor]
-
-    def outputs(self, reply: dict[str, Any]) -> dict[str, Array]:
-        """The outputs of the last run. Raises InvalidInput, ExecutionFailed and RunStopped, and
-        ChildLost."""
-        kind = reply.get("error")
-        if kind is not None:
-            text = str(reply.get("text", ""))
-            if kind == "RunStopped":
-                raise RunStopped("every request of the run was cancelled")
-            raise InvalidInput(text) if kind == "InvalidInput" else ExecutionFailed(text)
-        told = reply.get("outputs")
-        if not isinstance(told, list) or self._block is None:
-            raise ChildLost("it has sent something odd")
-        # Copied: the memory is that of the next run, and its answers are written later.
-        return {
-            str(name): restored(about, self._block.memory, int(offset)).copy()
-            for name, about, offset in told
-        }
-
-    def close(self) -> None:
-        """Give the memory back."""
-        if self._block is not None:
-            self._block.close()
-            self._block = None
-
-
 class _Generation:
     """One process, from its start to its end."""
 
@@ -133,8 +65,8 @@ class _Generation:
         self.child = Child(_MODULE, opening, lanes + 1)
         self.started = monotonic()
         self._control, *pipes = self.child.pipes
-        self._lanes: queue.LifoQueue[_Lane] = queue.LifoQueue()
-        self._all = [_Lane(pipe, patience.run) for pipe in pipes]
+        self._lanes: queue.LifoQueue[Lane] = queue.LifoQueue()
+        self._all = [Lane(pipe, patience.run) for pipe in pipes]
         self._control.settimeout(patience.start)
         try:
             told, _, _ = receive(self._control, 0)
@@ -156,7 +88,7 @@ class _Generation:
             self._lanes.put(lane)
 
     @contextlib.contextmanager
-    def lane(self) -> Iterator[_Lane]:
+    def lane(self) -> Iterator[Lane]:
         """A free one: there are as many as runs at the same time."""
         lane = self._lanes.get()
         try:
@@ -227,6 +159,10 @@ class ModelProcess:
         self._start_takes = perf_counter() - begun
         self.restarts = 0
         """How often it was replaced."""
+        self.crashes = KnownCrashes()
+        self._turns = Turns()
+        self._guilty = 0  # in a row
+        self._started = threading.Condition(self._lock)
 
     @property
     def pid(self) -> int | None:
@@ -248,9 +184,32 @@ class ModelProcess:
         self, threads: int, inputs: Tensors, outputs: Sequence[str], stop: Stop | None
     ) -> dict[str, Array]:
         """See `OpenModel.run`. Raises also ModelNotReady while there is no process."""
-        live = self._live
-        if live is None:
-            raise self._not_now("is being started again")
+        with self._turns.shared():
+            live = self._live
+            if live is None:
+                raise self._not_now("is being started again")
+            return self._run(live, threads, inputs, outputs, stop)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Runs of this thread beside no other, in a process that is there if that can be."""
+        with self._turns.exclusive():
+            with self._started:
+                patience = 2 * self._start_takes + _PATIENCE
+                self._started.wait_for(lambda: self._live or self._closed.is_set(), patience)
+            yield
+
+    def guilty(self, inputs: Tensors) -> ExecutionFailed:
+        """They have crashed the process alone: remember them. What the client is told."""
+        self.crashes.add(inputs)
+        log.error("a request to model %s has crashed its process, alone as well: it is refused "
+                  "from now on", self._name)  # fmt: skip
+        return crashed(self._name)
+
+    def _run(
+        self, live: _Generation, threads: int, inputs: Tensors, outputs: Sequence[str],
+        stop: Stop | None,
+    ) -> dict[str, Array]:  # fmt: skip
         number = next(self._numbers)
         ended = threading.Event()
         if stop is not None:
@@ -259,10 +218,12 @@ class ModelProcess:
             with live.lane() as lane:
                 reply = lane.run(number, threads, inputs, outputs, self._opening.memory)
                 live.note(reply)
+                self._guilty = 0
                 return lane.outputs(reply)
         except (OSError, ChildLost) as error:
             self._lost(live, str(error) or type(error).__name__)
-            raise self._not_now("has ended in this run") from error
+            words, wait = self._until_then("has ended in this run")
+            raise ProcessLost(words, retry_after=wait) from error
         finally:
             ended.set()
             if live.used_up and live.idle:
@@ -273,14 +234,17 @@ class ModelProcess:
         self._closed.set()
         with self._lock:
             live, self._live = self._live, None
+            self._started.notify_all()
         if live is not None:
             live.end()
 
     def _not_now(self, words: str) -> ModelNotReady:
+        words, wait = self._until_then(words)
+        return ModelNotReady(words, retry_after=wait)
+
+    def _until_then(self, words: str) -> tuple[str, float]:
         wait = max(0.0, self._again - monotonic()) + self._start_takes
-        return ModelNotReady(
-            f"the process of model '{self._name}' {words}", retry_after=max(1.0, wait)
-        )
+        return f"the process of model '{self._name}' {words}", max(1.0, wait)
 
     def _stop(self, live: _Generation, number: int, ended: threading.Event) -> None:
         """Stop a run, and end the process if that does not help."""
@@ -299,7 +263,9 @@ class ModelProcess:
                 return
             self._live = None
             lasted = monotonic() - live.started
-            self._failures = 0 if lasted > _STARTS_WELL else self._failures + 1
+            self._guilty += self._turns.alone
+            known = self._turns.alone and self._guilty < _MOST_GUILTY
+            self._failures = 0 if known or lasted > _STARTS_WELL else self._failures + 1
             self._again = monotonic() + self._pause()
         how = live.end()
         if not self._closed.is_set():
@@ -327,6 +293,7 @@ class ModelProcess:
                 keep = not self._closed.is_set()
                 self._live = live if keep else None
                 self.restarts += keep
+                self._started.notify_all()
             if not keep:
                 live.end()
             else:
@@ -337,6 +304,11 @@ class ModelProcess:
         if _stamp(self._opening) != self._stamp:
             raise InvalidModel("its file has changed since it was loaded: load it again")
         return _Generation(self._opening, self._lanes, self._patience)
+
+
+def crashed(name: str) -> ExecutionFailed:
+    """What the client of a request is told that crashes the process of the model."""
+    return ExecutionFailed(f"the process of model '{name}' crashes in this request")
 
 
 class RemoteModel:

@@ -140,4 +140,5 @@ def restored(
     row = decision.row if found.warm else None
     info, runner = Warm(info, models, row, found.inline, found.usual).served()
     runner.memory_bytes = found.memory
+    runner.bounded = found.analysis.verdict.cost.by_shape
     return info, runner

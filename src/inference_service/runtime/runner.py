@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from inference_service.core.assembly import assemble, split
 from inference_service.core.errors import (
@@ -29,6 +29,9 @@ INLINE_BELOW = 200e-6
 """Seconds. A hop to a thread and back costs about as much, and more under the GIL's contention."""
 _SLOW = 5 * INLINE_BELOW
 _SLOW_RUNS = 8  # in a row; a single slow one is a thread that lost its core
+
+
+R = TypeVar("R", bound="OrtRunner")
 
 
 class Model(Protocol):
@@ -92,6 +95,8 @@ class OrtRunner:
         self.memory_bytes = 0
         self.process: Callable[[], ProcessState | None] = _none
         """See `Runner.process`."""
+        self.bounded = False
+        """Whether it is proven that what a run costs follows from the shapes of its inputs."""
         self._name = name
         self._shaping = shaping
         self._slow_runs = 0
@@ -152,14 +157,14 @@ class OrtRunner:
         self._audits.shutdown(wait=False)
         self._close()
 
-    def moved(self, move: "Move") -> "OrtRunner":
-        """The same with models elsewhere; this one is shut down.
+    def moved(self, move: "Move", kind: type[R]) -> R:
+        """The same, of another kind, with models elsewhere; this one is shut down.
 
         ``move`` is given the sessions, how many runs there are at the same time, and the trimmer.
         """
         models, close = move(self._models, self._instances, self._trimmer)
         self.shut_down()
-        runner = OrtRunner(self._name, models, self._shaping, self._instances, close=close)
+        runner = kind(self._name, models, self._shaping, self._instances, close=close)
         runner.memory_bytes = self.memory_bytes
         return runner
 

@@ -18,6 +18,11 @@ class Stop:
         self.options = ort.RunOptions()
         self._also: Callable[[], None] | None = None
 
+    @property
+    def is_set(self) -> bool:
+        """Whether it has been broken off."""
+        return bool(self.options.terminate)
+
     def set(self) -> None:
         """Break it off, now or as soon as it begins."""
         self.options.terminate = True

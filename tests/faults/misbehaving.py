@@ -1,0 +1,38 @@
+"""The process of a model that does what faulty native code does, where a row has such a value.
+
+Given to `inference_service.runtime.remote` in place of its module: ``remote._MODULE``.
+"""
+
+import os
+import time
+
+from inference_service.core.tensors import Array, Tensors
+from inference_service.runtime import model_process
+from inference_service.runtime.session import OpenModel
+
+MODULE = __name__
+CRASHES, HANGS, RAISES, FAILS_TO_ALLOCATE, LEAKS = 1001.0, 1002.0, 1003.0, 1004.0, 1005.0
+"""Values of rows."""
+
+_leaked: list[bytearray] = []
+_run = OpenModel.run
+
+
+def _misbehaving(self: OpenModel, inputs: Tensors, *arguments: object) -> dict[str, Array]:
+    for array in inputs.values():
+        if (array == CRASHES).any():
+            os.abort()
+        if (array == HANGS).any():
+            time.sleep(3600)  # it does not look at what stops a run
+        if (array == RAISES).any():
+            raise ValueError("native code has thrown")
+        if (array == FAILS_TO_ALLOCATE).any():
+            raise MemoryError("std::bad_alloc")
+        if (array == LEAKS).any():
+            _leaked.append(bytearray(os.urandom(2**20) * 128))
+    return _run(self, inputs, *arguments)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    OpenModel.run = _misbehaving  # type: ignore[assignment,method-assign]
+    model_process.main()
