@@ -1,6 +1,6 @@
 """An overload of a real server: open loops at 1.5, 3 and 10 times its capacity.
 
-``python benchmarks/overload.py [--only NAME ...]`` takes about four minutes. The model is a perceptron of 34 MB
+``python benchmarks/overload.py [--only NAME ...]`` takes about three minutes. The model is a perceptron of 34 MB
 of which a request sends 16 rows, so that a request costs the server many times what it costs the client; the
 clients, the probe of health and the server are processes of their own. Latencies count from the *intended* time.
 Before each scenario the capacity is measured anew: full batches in a closed loop, for two seconds.

@@ -102,3 +102,26 @@ def test_a_servers_answer_is_compared_with_the_models(answer: bytes, fits: bool)
     run = importlib.import_module("run")
 
     assert run.same(answer, np.array([[1.0, 2.0]], np.float32)) is fits
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize("bursty", [False, True])
+def test_an_overload_comes_at_the_rate_that_it_names(*, bursty: bool) -> None:
+    overload = importlib.import_module("overload")
+
+    times = overload._arrivals(500.0, 20.0, bursty=bursty)
+    assert times == sorted(times)
+    assert len(times) == pytest.approx(10_000, rel=0.15)
+    assert (len(set(times)) < len(times) / 10) is bursty
+
+
+@pytest.mark.usefixtures("modules")
+def test_the_client_of_an_overload_counts_each_request_once(zoo_server: RunningServer) -> None:
+    """There is no such model here: each request is answered with 404."""
+    overload = importlib.import_module("overload")
+
+    port = int(zoo_server.url.rsplit(":", 1)[1])
+    load, after = overload.open_loop(port, overload.Scenario("", 1.0, 0.5, deadline=5.0), 100.0)
+    assert len(load.status) == 50
+    assert {*load.status, *after.status} == {404}
+    assert all(sent <= ended for sent, ended in zip(load.sent, load.ended, strict=True))
