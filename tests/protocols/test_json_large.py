@@ -18,10 +18,9 @@ from inference_service.core.tensors import DType, Signature, TensorSpec
 from inference_service.processes.values import packed, unpacked
 from inference_service.protocols.json_large import (
     LARGE_FROM,
-    MOST_HERE,
-    MOST_QUICK,
     MOST_VALUES,
-    has_many_values,
+    QUICK_TO,
+    is_dense,
     parse_few,
     read,
 )
@@ -69,7 +68,6 @@ def test_the_same_is_read_elsewhere(
     decode: Callable[..., Any], arguments: tuple[Any, ...], value: Any
 ) -> None:
     body, elsewhere = orjson.dumps(value), Elsewhere()
-    assert has_many_values(body)
     tensors, *rest = decoding_by(elsewhere, read, body, decode, *arguments)
     assert elsewhere.calls == 1
     wanted, *others = read(body, decode, *arguments)
@@ -114,18 +112,21 @@ def test_a_fault_has_the_same_place_and_words() -> None:
 
 def test_plain_arrays_of_numbers_are_read_here() -> None:
     signature = Signature((TensorSpec("x", DType.FP32, (None, 64)),), PAIR.outputs)
-    body = orjson.dumps({"inputs": [[0.5] * 64] * 2000})
     elsewhere = Elsewhere()
     part = {"name": "x", "shape": [2000, 64], "datatype": "FP32", "data": [[0.5] * 64] * 2000}
     found = decoding_by(elsewhere, oip.decode, orjson.dumps({"inputs": [part]}), signature)
     assert (found.inputs["x"].shape, elsewhere.calls) == ((2000, 64), 0)
-    assert has_many_values(body)
 
 
 def test_short_bodies_and_long_texts_are_read_here() -> None:
-    assert not has_many_values(b"," * (LARGE_FROM - 1))
-    assert not has_many_values(b'{"instances":["' + b"a" * LARGE_FROM + b'"]}')
-    assert not has_many_values(b"[" + b",".join([b"12345678"] * MOST_HERE) + b"]")
+    signature = Signature((TensorSpec("w", DType.BYTES, (None,)),), PAIR.outputs)
+    elsewhere = Elsewhere()
+    for texts in (["a"] * (LARGE_FROM // 4 - 10), ["a" * LARGE_FROM], ["1234567"] * 39_000):
+        body = orjson.dumps({"instances": texts})
+        decoding_by(elsewhere, read, body, decode_predict, signature)
+        assert not is_dense(body)
+    assert elsewhere.calls == 0
+    assert is_dense(b"[" + b"1," * (LARGE_FROM // 2) + b"1]")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,7 @@ def test_short_bodies_and_long_texts_are_read_here() -> None:
         b'{"input":[' + b",".join([b"1"] * MOST_VALUES) + b"]}",
         b'{"input":[' + b",".join([b"[[],1]"] * (MOST_VALUES // 2)) + b"]}",
         b'{"input":{' + b",".join([b'"a":1'] * MOST_VALUES) + b"}}",
+        b'{"input":[' + b",".join([b"1"] * QUICK_TO) + b"]}",
     ],
 )
 def test_a_body_of_texts_holds_a_bounded_number_of_values(body: bytes) -> None:
@@ -149,11 +151,12 @@ def test_commas_of_texts_are_no_values() -> None:
 def test_very_many_numbers_are_read_elsewhere_even_where_they_are_plain() -> None:
     signature = Signature((TensorSpec("x", DType.INT64, (None, 1000)),), PAIR.outputs)
     row = b"[" + b",".join([b"1"] * 1000) + b"]"
-    body = b'{"instances":[' + b",".join([row] * (MOST_QUICK // 1000 + 1)) + b"]}"
+    rows = QUICK_TO // len(row) + 1
+    body = b'{"instances":[' + b",".join([row] * rows) + b"]}"
     elsewhere = Elsewhere()
     reading = partial(read, quick=decode_quickly)
     tensors, by_rows = decoding_by(elsewhere, reading, body, decode_predict, signature)
-    assert (tensors["x"].sum(), by_rows, elsewhere.calls) == (MOST_QUICK + 1000, True, 1)
+    assert (tensors["x"].sum(), by_rows, elsewhere.calls) == (rows * 1000, True, 1)
 
 
 def test_names_and_parameters_of_a_plain_request_are_few() -> None:

@@ -281,7 +281,7 @@ def test_large_requests_take_the_quick_way_and_mean_the_same() -> None:
         assert quick is not None
         tensors, taken, outputs, request_id, *_ = quick
         assert np.array_equal(tensors["x"], array)
-        assert (taken, outputs, request_id) == (0, [Wanted("y")], "q")
+        assert (taken, outputs, request_id) == (0, (Wanted("y"),), "q")
     sent = body(entry(shape=[4, 100], data=[*array.reshape(-1).tolist()[:-1], "x"]))
     with pytest.raises(InvalidInput, match=r"data\[399\]: input 'x': expected float32, got a str"):
         decode(sent, wide)

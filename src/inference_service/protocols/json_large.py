@@ -3,7 +3,7 @@
 A reader of JSON makes a Python object of each value, in one call that holds the interpreter's lock:
 a million values take a good part of a second, in whatever thread. So a body with more than
 `MOST_HERE` of them is read in another process, and only tensors come back. Arrays of numbers that
-can be taken as they are (`json_quick`) may have `MOST_QUICK`. Counting costs 1 ns a byte at most.
+can be taken as they are (`json_quick`) are read here up to `QUICK_TO`.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ LARGE_FROM = 128 * 1024
 """Bytes. What is shorter holds no more values than can be read at once, in some 30 ms."""
 MOST_HERE = 40_000
 """Values that are read in this process."""
-MOST_QUICK = 1_000_000
-"""Values of a body that is read here if it is plain: simdjson takes 20 ns for each."""
+QUICK_TO = 8 * 2**20
+"""Bytes that are read here if they are plain: simdjson takes 9 ns for each at most."""
 MOST_VALUES = 2**18
 """Values of a body that is no tensors: texts, lists of tokens."""
 
@@ -34,12 +34,13 @@ Quick = Callable[..., tuple[Any, ...] | None]
 """The same of the body itself; None where it isn't plain."""
 
 
-def has_many_values(body: bytes, *_: Any) -> bool:
-    """Whether it is to be read in another process. Texts with many commas count as well."""
-    return len(body) >= LARGE_FROM and _separators(body) > MOST_HERE
+def is_dense(body: bytes, *_: Any) -> bool:
+    """Whether a body that is not long holds so many values that a thread is to read it."""
+    return len(body) >= LARGE_FROM and body.count(b",") > MOST_HERE
 
 
 def _separators(body: bytes) -> int:
+    """No fewer than there are values in arrays and objects; commas of texts count as well."""
     return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
@@ -55,15 +56,15 @@ def read(
 
     ``non_finite`` and ``null`` as in `json_values.Rules`. Raises InvalidInput.
     """
-    count = _separators(body) if len(body) >= LARGE_FROM else 0
-    if quick is not None and count <= MOST_QUICK:
+    if quick is not None and len(body) <= QUICK_TO:
         found = quick(body, *arguments)
         if found is not None:
             return found
         quick = None
-    way = _Way(quick, decode, arguments, non_finite, null)
-    if count <= MOST_HERE:
-        return way.read(body)
+    if len(body) < LARGE_FROM or _separators(body) <= MOST_HERE:
+        return _Way(quick, decode, arguments, non_finite, null).read(body)
+    sent = tuple(bytes(one) if isinstance(one, memoryview) else one for one in arguments)
+    way = _Way(quick, decode, sent, non_finite, null)
     names, arrays, *rest = decoded(_flattened, body, way)
     return dict(zip(names, arrays, strict=True)), *rest
 
@@ -103,7 +104,12 @@ def parse_few(body: bytes) -> Any:
 
 
 def _check_few(body: bytes) -> None:
-    """Counts values without making objects of them: commas may be those of texts."""
+    """Counts values without making objects of them: commas may be those of texts.
+
+    A body of more than `QUICK_TO` bytes is not looked into.
+    """
+    if len(body) > QUICK_TO:
+        raise TooLarge(f"the body holds more than {MOST_VALUES} JSON values, or commas in texts")
     try:
         value: Any = simdjson.Parser().parse(body)
     except (ValueError, RuntimeError, MemoryError):

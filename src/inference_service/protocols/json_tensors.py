@@ -250,11 +250,23 @@ def dump(value: Any, non_finite: NonFinite = NonFinite.NULL) -> bytes:
             "the model's answer holds NaN or Infinity, which JSON doesn't have; "
             "send 'X-Non-Finite: null' or 'bare' to get it nevertheless"
         )
-    return _dumped(_in_parts(value))
+    return _dumped(_in_parts(value) if _has_large(value) else value)
 
 
 def _dumped(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _has_large(value: Any) -> bool:
+    kind = type(value)
+    if kind is dict:
+        for one in value.values():  # noqa: SIM110 - a generator takes twice as long
+            if type(one) is not str and _has_large(one):
+                return True
+        return False
+    if kind is list:
+        return len(value) <= _MOST_LOOKED_AT and any(map(_has_large, value))
+    return kind is np.ndarray and value.size > _LARGE_PART
 
 
 def _in_parts(value: Any) -> Any:

@@ -116,10 +116,8 @@ def decode(
         )
     tail = _Tail(memoryview(body)[len(body) if json_length is None else json_length :])
     text = body if json_length in {None, len(body)} else body[:json_length]
-    # Bytes can be sent to another process; here tensors are views of what came.
-    behind = bytes(tail.data) if json_large.has_many_values(text) else tail.data
     tensors, tail.position, *said = json_large.read(
-        text, decode_value, behind, quick=decode_quickly, non_finite=non_finite, null=null
+        text, decode_value, tail.data, quick=decode_quickly, non_finite=non_finite, null=null
     )
     found = whole_again(tensors, *said)
     if tail.position != len(tail.data):
@@ -238,13 +236,13 @@ def decode_value(value: Any, behind: bytes | memoryview, *, rules: Rules) -> tup
 
 def beside_tensors(found: Infer) -> tuple[Any, ...]:
     """What a request says beside its tensors, for `whole_again`."""
-    wanted = [tuple(one) for one in found.outputs or ()]
-    return wanted, found.id, found.binary, found.timeout, found.priority
+    return found.outputs, found.id, found.binary, found.timeout, found.priority
 
 
-def whole_again(tensors: Tensors, wanted: Sequence[Sequence[Any]], *said: Any) -> Infer:
-    """The request of tensors and what `beside_tensors` gave."""
-    return Infer(tensors, tuple(Wanted(*one) for one in wanted) or None, *said)
+def whole_again(tensors: Tensors, outputs: Sequence[Sequence[Any]] | None, *said: Any) -> Infer:
+    """The request of tensors and what `beside_tensors` gave, which may have become plain lists."""
+    wanted = None if outputs is None else tuple(Wanted(*one) for one in outputs)
+    return Infer(tensors, wanted, *said)
 
 
 def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:

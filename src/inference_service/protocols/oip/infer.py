@@ -6,7 +6,7 @@ from inference_service.core.errors import InvalidInput, quoted
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
-from inference_service.protocols.json_large import has_many_values
+from inference_service.protocols.json_large import is_dense
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.oip import codec
 from inference_service.protocols.oip.quick import decoder
@@ -97,9 +97,7 @@ def infer_path(name: str, version: int | None = None) -> str:
 def add_infer(routes: APIRouter, edge: Edge) -> None:
     """The endpoint with and without a version."""
     binding = HttpBinding(by_path, check_tensors)
-    endpoint = InferenceEndpoint(
-        edge, binding, Codec("oip", _decode, heavy=has_many_values, quick=_quick)
-    )
+    endpoint = InferenceEndpoint(edge, binding, Codec("oip", _decode, heavy=is_dense, quick=_quick))
 
     async def infer(model: ModelName) -> None:
         """Tensors by name, as JSON or as bytes behind the JSON (binary tensor data extension)."""

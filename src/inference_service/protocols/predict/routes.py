@@ -64,7 +64,7 @@ def router(
         Codec(
             "predict",
             decode,
-            heavy=json_large.has_many_values,
+            heavy=json_large.is_dense,
             quick=lambda info: decoder(info.served),
         ),
     )

@@ -17,7 +17,7 @@ from inference_service.core.tasks import FileTask
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
 from inference_service.protocols import json_large
-from inference_service.protocols.json_large import has_many_values, parse_few
+from inference_service.protocols.json_large import is_dense, parse_few
 from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.tfserving import codec, examples
 from inference_service.protocols.tfserving.quick import decoder
@@ -55,7 +55,7 @@ def _file_task(body: bytes, info: ModelInfo) -> FileTask | None:
 
 def _takes_long(body: bytes, info: ModelInfo) -> bool:
     """Whether it is to be decoded in a thread, however small it is: files, and many values."""
-    return _file_task(body, info) is not None or has_many_values(body)
+    return _file_task(body, info) is not None or is_dense(body)
 
 
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
