@@ -12,6 +12,7 @@ from inference_service.bench.load import Outcome, Target, closed_loop, open_loop
 from inference_service.cli import main
 from tests import onnx_models
 from tests.conftest import RunningServer
+from tests.ports import free_port
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n"
@@ -137,3 +138,12 @@ def test_predict_and_bench_ask_a_model_by_its_name_path_or_url(
     (tmp_path / "rows.json").write_text("[[4, 5, 6]]")
     code, text = run("predict", str(tmp_path / "doubler"), str(tmp_path / "rows.json"))
     assert json.loads(text[text.index("{") :]) == {"predictions": [[8, 10, 12]]}
+
+
+def test_a_service_that_is_not_there_is_told_with_what_to_do() -> None:
+    unused = f"http://127.0.0.1:{free_port()}"
+    for command in ("predict", "bench"):
+        found = CliRunner().invoke(main, [command, "digits", "x", "--server", unused])
+        assert found.exit_code == 1
+        assert f"no service listens at {unused}" in found.output
+        assert "start one with 'inference-service serve PATH'" in " ".join(found.output.split())

@@ -17,8 +17,8 @@ from inference_service.protocols.oip import routes as oip
 from inference_service.protocols.oip.infer import infer_path
 from inference_service.protocols.openai import routes as openai
 from inference_service.protocols.predict import routes as predict
+from inference_service.protocols.tasks import inference_client, rerank, transcriptions
 from inference_service.protocols.tasks import openapi as tasks_openapi
-from inference_service.protocols.tasks import rerank, transcriptions
 from inference_service.protocols.tasks import routes as tasks
 from inference_service.protocols.tei import routes as tei
 from inference_service.protocols.tfserving import openapi as tfserving_openapi
@@ -68,6 +68,7 @@ def add_predictions(
         tei.router(edge, __version__, health),
         transcriptions.router(edge, pool, openai.failure, openai.FAILURES),
         rerank.router(edge, pool, tei.failure, tei.FAILURES),
+        inference_client.router(edge, pool),
         tasks.router(edge, pool, settings.limits.stream_idle_timeout),
     )
     for router in routers:

@@ -61,7 +61,7 @@ def fetched(url: str) -> Any:
     except HTTPError as error:
         raise click.ClickException(f"{url}: {error.code} {error.read(500).decode()}") from None
     except (URLError, OSError, ValueError) as error:
-        raise click.ClickException(f"{url}: {getattr(error, 'reason', error)}") from None
+        raise _unreached(url, error) from None
 
 
 def target_of(base: str, model: str, task: str | None, given: str | None) -> Target:
@@ -133,4 +133,14 @@ def answer_of(target: Target) -> tuple[int, bytes]:
     except HTTPError as error:
         return error.code, error.read()
     except (URLError, OSError) as error:
-        raise click.ClickException(f"{target.url}: {getattr(error, 'reason', error)}") from None
+        raise _unreached(target.url, error) from None
+
+
+def _unreached(url: str, error: Exception) -> click.ClickException:
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ConnectionRefusedError):
+        return click.ClickException(
+            f"no service listens at {url}: start one with 'inference-service serve PATH', say "
+            "where it is with --server, or name the model's file or folder"
+        )
+    return click.ClickException(f"{url}: {reason}")

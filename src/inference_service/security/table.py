@@ -80,6 +80,7 @@ HTTP: tuple[Row, ...] = (
     Row("POST", "/v1/audio/transcriptions", Scope.INFER),
     Row("POST", "/rerank", Scope.INFER),
     Row("POST", "/v1/rerank", Scope.INFER),
+    Row("POST", "/hf/{}", Scope.INFER),
     Row("POST", "/models/{}/{}", Scope.INFER),
     Row("POST", "/models/{}/versions/{}/{}", Scope.INFER),
     Row("WEBSOCKET", "/models/{}/{}/stream", Scope.INFER),

@@ -1,0 +1,97 @@
+"""Hugging Face's InferenceClient, unmodified."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import BadRequestError
+
+from tests import hugging_face
+from tests.conftest import RunningServer, serving
+from tests.task_models import picture
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with folders of the hub, one of each kind."""
+    with serving(hugging_face.save_all(tmp_path_factory.mktemp("hub"))) as running:
+        yield running
+
+
+def client(hub: RunningServer, model: str) -> InferenceClient:
+    return InferenceClient(f"{hub.url}/hf/{model}")
+
+
+def asked(hub: RunningServer, path: str, **body: Any) -> requests.Response:
+    return requests.post(hub.url + path, json=body, timeout=20)
+
+
+def test_texts_are_classified(hub: RunningServer) -> None:
+    found = client(hub, "mood").text_classification("good cat", top_k=1)
+    assert [one.label for one in found] == ["POSITIVE"]
+    several = asked(hub, "/hf/mood", inputs=["good", "bad"], parameters={"top_k": 1}).json()
+    assert [one[0]["label"] for one in several] == ["POSITIVE", "NEGATIVE"]
+
+
+def test_names_are_found_in_a_text(hub: RunningServer) -> None:
+    found = client(hub, "names").token_classification("Ann London", aggregation_strategy="simple")
+    assert [(one.entity_group, one.word, one.start, one.end) for one in found] == [
+        ("PER", "Ann", 0, 3),
+        ("LOC", "London", 4, 10),
+    ]
+
+
+def test_labels_that_the_client_brings_are_scored(hub: RunningServer) -> None:
+    found = client(hub, "nli").zero_shot_classification(
+        "a cat", ["cat", "mat"], multi_label=True, hypothesis_template="it is a {}"
+    )
+    direct = asked(
+        hub, "/models/nli/zero-shot", text="a cat", labels=["cat", "mat"], several=True,
+        template="it is a {}",
+    ).json()["results"][0]["labels"]  # fmt: skip
+    assert [(one.label, one.score) for one in found] == [
+        (one["label"], one["score"]) for one in direct
+    ]
+
+
+def test_texts_become_vectors_and_similarities(hub: RunningServer) -> None:
+    vectors = client(hub, "vectors")
+    assert vectors.feature_extraction("cat", normalize=False).shape == (1, 8)
+    likeness = vectors.sentence_similarity("the cat", other_sentences=["a dog", "the cat"])
+    assert likeness[1] == pytest.approx(1, abs=1e-6)
+    assert len(likeness) == 2
+
+
+def test_pictures_are_classified(hub: RunningServer) -> None:
+    colours = client(hub, "colours")
+    assert colours.image_classification(picture("green"))[0].label == "green"
+    assert [one.label for one in colours.image_classification(picture("red"), top_k=1)] == ["red"]
+
+
+def test_what_is_wrong_is_told_in_the_client_s_error(hub: RunningServer) -> None:
+    with pytest.raises(BadRequestError, match="no such parameter"):
+        client(hub, "mood").text_classification("good", function_to_apply="softmax")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/hf/mood", {}, 400, "inputs: missing"),
+        ("/hf/mood", {"inputs": ["good", 5]}, 400, "inputs[1]: expected a text, got int"),
+        ("/hf/mood", {"inputs": []}, 400, "inputs: the list is empty"),
+        ("/hf/mood", {"inputs": "x", "parameters": 3}, 400, "parameters: expected an object, got"),
+        ("/hf/mood", {"inputs": "x", "parameters": {"candidate_labels": ["a"]}}, 404,
+         "model 'mood' can't do zero-shot; its tasks: 'classify'"),
+        ("/hf/colours", {"inputs": "%"}, 400, "inputs: not base64"),
+        ("/hf/ranker", {"inputs": "x"}, 404, "has no task for this request; its tasks: 'rerank'"),
+        ("/hf/none", {"inputs": "x"}, 404, "unknown model: 'none'"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_answered_is_told(
+    hub: RunningServer, path: str, body: dict[str, Any], status: int, message: str
+) -> None:
+    answer = asked(hub, path, **body)
+    assert message in answer.json()["error"]
+    assert answer.status_code == status
