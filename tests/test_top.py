@@ -111,7 +111,7 @@ def on_a_terminal(
         yield process, read
     finally:
         process.kill()
-        process.wait()
+        process.wait(timeout=20)
         os.close(ours)
 
 
