@@ -1,15 +1,19 @@
 """CPU time of a request through the front, beside ASGI: what docs/performance.md says of it.
 
     python benchmarks/front.py [--rounds 5] [--seconds 2] [--clients 1,32,128] [--against COMMIT]
+    python benchmarks/front.py --targets --rounds 3     # every figure of the targets, six minutes
 
 All servers are up at once and are asked in turn by wrk; a round is one measurement of each. CPU time
 is that of the server's process (user and system) over the requests that it answered, so that it says
 something on a machine that does other work, too. `raw ASGI` is an empty ASGI callable under uvicorn,
 `ours` the service, `ours, ASGI` the service with ``http.front = false``. With differing heads every
-request has three more headers, one of them different each time, to all servers alike.
+request has three more headers, one of them different each time, to all servers alike. With
+``--targets`` the service is also asked for binary tensors (behind JSON) and over TLS, and the
+weight-bound MLP for its share of what ONNX Runtime makes in a process of its own.
 """
 
 import argparse
+import json
 import re
 import statistics
 import subprocess
@@ -19,7 +23,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import load
+import numpy as np
 import servers
+import workloads
 from run import FOLDER
 from workloads import named
 
@@ -56,32 +63,92 @@ def main() -> None:
     parser.add_argument("--workload", default="tiny")
     parser.add_argument("--binary", action="store_true", help="raw bodies, too")
     parser.add_argument("--against", help="a commit that is served besides")
+    parser.add_argument("--targets", action="store_true", help="every figure of the targets")
     arguments = parser.parse_args()
     with ExitStack() as stack:
-        kinds = _kinds(arguments, stack)
-        workload = named(arguments.workload)
-        row = workload.rows()[0]
+        clients = [int(number) for number in arguments.clients.split(",")]
+        kinds = _kinds(arguments, named(arguments.workload).rows()[0], stack)
+        _compare(arguments, arguments.workload, kinds, clients, (False, True))
+    if arguments.targets:
+        _weight_bound(arguments)
+
+
+def _weight_bound(arguments: argparse.Namespace) -> None:
+    """Rows per second at 128 clients over the ceiling, which is measured before and after."""
+    workload = named("mlp")
+    servers.models.repository(FOLDER, workload.model)
+    tops = [workloads.ceiling(workload, FOLDER).rate]
+    row = workload.rows()[0]
+    kinds = {"ours": servers.OURS, "ours, binary": _binary(row)}
+    rates = _compare(arguments, "mlp", kinds, [128], (False,))
+    tops.append(workloads.ceiling(workload, FOLDER).rate)
+    ceiling = statistics.mean(tops)
+    print("| mlp, 128 clients | req/s | of the ceiling |")
+    print("|---|---|---|")
+    print(f"| ONNX Runtime alone | {tops[0]:.0f}, {tops[1]:.0f} | 1 |")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:.0f} | {rate / ceiling:.2f} |")
+
+
+def _compare(
+    arguments: argparse.Namespace, work: str, kinds: dict[str, servers.Server],
+    all_clients: list[int], heads: tuple[bool, ...],
+) -> dict[str, float]:  # fmt: skip
+    """Measure and print; the rates of the last cell."""
+    workload = named(work)
+    row = workload.rows()[0]
+    with ExitStack() as stack:
         running = {
             name: stack.enter_context(servers.running(server, workload.model, FOLDER, row))
             for name, server in kinds.items()
         }
-        print("| server | heads | clients | CPU, us | req/s | p50 ms | p99 ms | rate / raw ASGI |")
-        print("|---|---|---|---|---|---|---|---|")
-        for differing in (False, True):
-            for clients in map(int, arguments.clients.split(",")):
-                found = {name: [] for name in kinds}
+        print("| server | heads | clients | CPU, us | req/s | p50 ms | p99 ms | rate / first | "
+              "p50 / first | p99 / p50 |")  # fmt: skip
+        print("|---|---|---|---|---|---|---|---|---|---|")
+        for differing in heads:
+            for clients in all_clients:
+                found: dict[str, list[tuple[float, ...]]] = {name: [] for name in kinds}
                 for turn in range(arguments.rounds + 1):
                     for name, server in kinds.items():
-                        request = server.request(workload.model, [row])
                         result = _measured(
-                            running[name], request, clients, arguments.seconds, differing
-                        )
+                            running[name], server, server.request(workload.model, [row]),
+                            (clients, arguments.seconds), differing=differing,
+                        )  # fmt: skip
                         if turn:  # the first one warms up
                             found[name].append(result)
                 _print(found, "differing" if differing else "same", clients)
+    return {name: statistics.median([one[1] for one in found[name]]) for name in kinds}
 
 
-def _kinds(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, servers.Server]:
+def _binary(row: np.ndarray) -> servers.Server:
+    """The service, asked for a tensor in bytes behind JSON, and for bytes."""
+    entry = {"name": "x", "shape": [1, *row.shape], "datatype": "FP32",
+             "parameters": {"binary_data_size": row.nbytes}}  # fmt: skip
+    parameters = {"binary_data_output": True}
+    text = json.dumps({"inputs": [entry], "parameters": parameters}).encode()
+    headers = {**servers.OURS_BINARY.headers, "Inference-Header-Content-Length": str(len(text))}
+    return replace(servers.OURS_BINARY, headers=headers, encode=lambda one: text + one.tobytes())
+
+
+def _encrypted(stack: ExitStack) -> servers.Server:
+    """The service with a certificate of its own."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    files = {"CERTIFICATE": folder / "server.pem", "KEY": folder / "server.key"}
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "1", "-subj", "/CN=localhost", "-out", str(files["CERTIFICATE"]),
+         "-keyout", str(files["KEY"])],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    environment = {
+        f"INFERENCE_SERVICE_SECURITY__TLS__{name}": str(path) for name, path in files.items()
+    }
+    return replace(servers.OURS, environment=environment, scheme="https")
+
+
+def _kinds(
+    arguments: argparse.Namespace, row: np.ndarray, stack: ExitStack
+) -> dict[str, servers.Server]:
     raw = replace(
         servers.RAW,
         command=lambda model, folder, port: [
@@ -89,9 +156,13 @@ def _kinds(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, servers
         ],
     )  # fmt: skip
     slow = replace(servers.OURS, environment={"INFERENCE_SERVICE_HTTP__FRONT": "false"})
-    kinds = {"raw ASGI": raw, "ours": servers.OURS, "ours, ASGI": slow}
+    kinds = {"raw ASGI": raw, "ours": servers.OURS}
+    if arguments.targets:
+        kinds |= {"ours, binary": _binary(row), "ours, TLS": _encrypted(stack)}
+    else:
+        kinds["ours, ASGI"] = slow
     if arguments.binary:
-        kinds["ours, binary"] = servers.OURS_BINARY
+        kinds["ours, raw body"] = servers.OURS_BINARY
     if arguments.against:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         old = Path(folder) / "tree"
@@ -107,9 +178,12 @@ def _kinds(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, servers
 
 
 def _measured(
-    running: servers.Running, request: object, clients: int, seconds: int, differing: bool
-) -> tuple[float, float, float, float]:
-    """CPU in microseconds a request, requests a second, p50 and p99 in milliseconds."""
+    running: servers.Running, server: servers.Server, request: load.Request,
+    effort: tuple[int, int], *, differing: bool,
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """CPU in microseconds a request, requests a second, p50 and p99 in milliseconds. ``effort`` is
+    the number of clients, and how many seconds they ask."""
+    clients, seconds = effort
     with tempfile.TemporaryDirectory() as folder:
         body = Path(folder) / "body"
         body.write_bytes(request.bodies[0])
@@ -122,7 +196,7 @@ def _measured(
         before = running.cpu()
         run = subprocess.run(
             ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "--latency",
-             "-s", str(script), f"http://127.0.0.1:{running.port}"],
+             "-s", str(script), f"{server.scheme}://127.0.0.1:{running.port}"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         out = run.stdout
@@ -142,14 +216,18 @@ def _quantile(out: str, name: str) -> float:
 
 
 def _print(found: dict[str, list[tuple[float, ...]]], heads: str, clients: int) -> None:
+    first = next(iter(found.values()))
     for name, results in found.items():
         cpu, rate, p50, p99 = (statistics.median(column) for column in zip(*results, strict=True))
-        ratio = statistics.median(
-            [mine[1] / raw[1] for mine, raw in zip(results, found["raw ASGI"], strict=True)]
+        rates, waits = (
+            statistics.median(
+                [mine[at] / its[at] for mine, its in zip(results, first, strict=True)]
+            )
+            for at in (1, 2)
         )
         print(
             f"| {name} | {heads} | {clients} | {cpu:.0f} | {rate:.0f} | {p50:.2f} | {p99:.1f} "
-            f"| {ratio:.2f} |",
+            f"| {rates:.2f} | {waits:.2f} | {p99 / p50:.1f} |",
             flush=True,
         )
 
