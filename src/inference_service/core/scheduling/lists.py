@@ -141,7 +141,10 @@ class Expiries(Generic[T]):
 
     def compact(self, live: int) -> None:
         """Forget what has ended once that is the most; ``live`` have not ended."""
-        if len(self._records) > _COMPACT_AT + 2 * live:
+        if not live:  # as often after each batch
+            self._records.clear()
+            self._start = 0
+        elif len(self._records) > _COMPACT_AT + 2 * live:
             ended = EntryState.ENDED
             self._records = [r for r in self._records[self._start :] if r[2].state is not ended]
             self._start = 0

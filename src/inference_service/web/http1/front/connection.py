@@ -265,13 +265,12 @@ class FrontConnection(HttpConnection):
         while waiting and (content := waiting[0].content) is not None:
             request = waiting.popleft()
             last = not waiting
-            close = last and not turn.keep_alive and not self.pipeline
-            parts.append(self._answer_heads.render(request, content, last=last, close=close))
-            parts.append(content.body)
+            close = last and not (turn.keep_alive or self.pipeline)
+            parts += self._answer_heads.render(request, content, last=last, close=close), content[0]
             request.connection = None
-            self.server_state.total_requests += 1
         if not parts:
             return
+        self.server_state.total_requests += len(parts) // 2
         turn.response_started = True
         self.transport.write(b"".join(parts))
         if not waiting:
