@@ -36,9 +36,9 @@ class AnswerHeads:
         if self._state.default_headers is not self._rendered:
             self._render_defaults()
         body, content_type, more = content
-        extra = b"".join([b"%b: %b\r\n" % header for header in more]) if more else b""
-        if request.id:
-            extra += b"x-request-id: %b\r\n" % request.id.encode()
+        extra = b"x-request-id: %b\r\n" % request.id.encode() if request.id else b""
+        if more:
+            extra += b"".join([b"%b: %b\r\n" % header for header in more])
         timing = request.timing
         if timing is not None and request.status == 200 and not (close or self.closing):
             queue, compute, rows = timing
