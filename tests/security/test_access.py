@@ -88,7 +88,7 @@ def routes_of(routes: Any) -> Iterator[tuple[str, str]]:
 def example(path: str) -> str:
     for name, value in {
         "{model}": "doubler", "{version}": "1", "{label}": "stable", "{task}": "x",
-        "{repository}": "r", "{rest:path}": "a/b:predict", "{folder}": "x", "{name}": "x.js",
+        "{repository}": "r", "{rest:path}": "a/b:predict", "{folder}": "x", "{name}": "x.js", "{name:path}": "index.html",
         "{file}": "x.png",
     }.items():  # fmt: skip
         path = path.replace(name, value)
@@ -96,8 +96,13 @@ def example(path: str) -> str:
     return path
 
 
-async def test_every_route_is_in_the_table_and_answers_its_scope_alone(zoo: Path) -> None:
-    settings = KEYS.settings(zoo / "doubler", platforms={"actuator": True})
+async def test_every_route_is_in_the_table_and_answers_its_scope_alone(
+    zoo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text("<p>The guide")
+    settings = KEYS.settings(
+        zoo / "doubler", platforms={"actuator": True}, http={"guide": tmp_path}
+    )
     async with running(settings) as (client, service):
         walked = list(routes_of(service.fastapi.routes))
         assert len(walked) > 50
