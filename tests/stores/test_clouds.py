@@ -73,6 +73,8 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Azurite with the container "models"."""
     pytest.importorskip("obstore")
     program = TOOLS / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+    if (TOOLS / "azurite" / "unavailable").exists():
+        pytest.skip("not run: npm could not install Azurite")
     need_file(program)
     port = free_port()
     folder = tmp_path_factory.mktemp("azurite")
