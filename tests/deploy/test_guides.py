@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,9 @@ import yaml
 from inference_service import Service
 from inference_service.settings import Settings
 from tests.conftest import ROOT
+from tests.deploy.charts import answers_of_helm
 from tests.support import running
-from tests.tools import TOOLS, need_file
 
-CHART = ROOT / "deploy" / "helm" / "inference-service"
-PYTHON = TOOLS / "deploy" / "bin" / "python"
 GUIDES = {page.stem: page.read_text() for page in (ROOT / "docs" / "clouds").glob("*.md")}
 DIGEST = "sha256:" + "a" * 64
 BY_TERRAFORM: dict[str, Any] = {
@@ -38,19 +35,11 @@ def block(guide: str, kind: str, mark: str) -> str:
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, Any]:
-    need_file(PYTHON)
     sets = {
         guide: yaml.safe_load(block(guide, "yaml", "# values.yaml"))
         for guide in ("aws", "google", "azure", "alibaba")
     }
-    run = subprocess.run(
-        [PYTHON, Path(__file__).with_name("render_chart.py"), CHART],
-        input=json.dumps(sets | {"terraform": BY_TERRAFORM}),
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    found: dict[str, Any] = json.loads(run.stdout)
-    return found
+    return answers_of_helm(sets | {"terraform": BY_TERRAFORM})
 
 
 @pytest.mark.parametrize(
