@@ -127,9 +127,13 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
-    """The shipped models, served for the whole session."""
+    """The shipped models, served for the whole session.
+
+    Requests may wait for a minute: what they claim does not depend on how busy the machine is.
+    """
     processes = dict.fromkeys(("HELPER_PROCESS", "DECODER_PROCESSES"), "true")
     environment = {"GRPC__PORT": "0"} | {f"RUNTIME__{name}": on for name, on in processes.items()}
+    environment["BATCHING__DEFAULT_DEADLINE"] = "60"
     given = {f"INFERENCE_SERVICE_{name}": value for name, value in environment.items()}
     with serving(MODELS, **given) as running:
         yield running

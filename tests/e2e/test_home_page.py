@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 from inference_service.security.keys import create
 from tests.conftest import MODELS, RunningServer
@@ -137,8 +145,7 @@ def test_one_click_on_an_example_is_answered(
 
 def test_models_without_examples_have_a_body_to_send(home: Page) -> None:
     panel = chosen(home, "ocr-direction")
-    panel.locator("textarea").filter(has_not_text="^$").wait_for()
-    home.wait_for_function("document.querySelector('.model textarea').value !== ''")
+    expect(panel.locator("textarea")).not_to_have_value("")
     panel.get_by_role("button", name="Predict").click()
     assert re.search(r"scores\s+2", answered(panel))
 
