@@ -224,6 +224,14 @@ def test_what_is_being_written_differs_from_look_to_look(models: Path) -> None:
     assert list(stamps(models / "m" / "1" / "model.onnx")) == [""], "a file"
 
 
+def test_files_beside_the_models_are_no_models(models: Path) -> None:
+    before = stamps(models)
+    (models / "service.log").write_text("the files of service.log have changed")
+    assert stamps(models) == before
+    shutil.copy(models / "m" / "1" / "model.onnx", models / "other.onnx")
+    assert stamps(models).keys() - before.keys() == {"other.onnx"}
+
+
 async def test_a_change_counts_once_it_has_settled() -> None:
     seen: list[str] = []
 

@@ -20,13 +20,15 @@ _DEEPEST = 8
 
 
 def stamps(path: Path) -> Mapping[str, Stamp]:
-    """The stamp of each entry of a repository, by the name of the entry's file or folder.
+    """The stamp of each entry of a repository that may be a model, by its file's or folder's name.
 
-    Where ``path`` is a model itself, its name is "". Raises OSError.
+    Other files may change as they like: a log, what is cloned beside the models. Where ``path`` is
+    a model itself, its name is "". Raises OSError.
     """
     if path.is_file():
         return {"": (_stamp(path.name, path.stat()),)}
     found: dict[str, Stamp] = {}
+    others: set[str] = set()
     with os.scandir(path) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith((".", "_")))
     for name in names:
@@ -36,11 +38,13 @@ def stamps(path: Path) -> Mapping[str, Stamp]:
                 found[name] = tuple(_below(child, name, 0))
             else:
                 found[name] = (_stamp(name, child.stat()),)
+                if child.suffix != ".onnx":
+                    others.add(name)
         except OSError:  # it is gone again, or a link that leads nowhere
             found[name] = ((name, 0, 0, 0),)
     if any(_is_of_a_model(path, name) for name in found):
         return {"": tuple(stamp for each in found.values() for stamp in each)}
-    return found
+    return {name: stamp for name, stamp in found.items() if name not in others}
 
 
 def _is_of_a_model(path: Path, name: str) -> bool:
