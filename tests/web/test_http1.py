@@ -189,6 +189,7 @@ async def test_requests_follow_each_other_after_an_ignored_upgrade() -> None:
         (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", b"400", b"not a host"),
         (b"GET / HTTP/1.1\r\nHost: user@a\r\n\r\n", b"400", b"not a host"),
         (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400", b"HTTP/1.0 has no Transfer-Encoding"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", b"501", b"expected 'chunked'"),
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", b"505", b"HTTP/2.0"),
         (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", b"405", b"CONNECT"),
         (b"GARBAGE\r\n\r\n", b"400", b"not valid HTTP"),

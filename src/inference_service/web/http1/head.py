@@ -27,8 +27,8 @@ def check_head(version: str, url: bytes, headers: Headers, known_host: bytes, li
         size += len(name) + len(value) + _LINE
         if name == b"host":
             hosts.append(value)
-        elif name == b"transfer-encoding" and version == "1.0":
-            raise Refused(400, "HTTP/1.0 has no Transfer-Encoding")
+        elif name == b"transfer-encoding":
+            _check_transfer(version, value)
     if size > limit:
         raise too_large(limit)
     if len(hosts) != 1:
@@ -38,6 +38,17 @@ def check_head(version: str, url: bytes, headers: Headers, known_host: bytes, li
     if hosts[0] != known_host and not is_host(hosts[0]):
         raise Refused(400, "the Host header is not a host")
     return hosts[0]
+
+
+def _check_transfer(version: str, value: bytes) -> None:
+    """RFC 9112, 6.1. An empty value says nothing."""
+    if version == "1.0":
+        raise Refused(400, "HTTP/1.0 has no Transfer-Encoding")
+    if value.strip().lower() not in {b"chunked", b""}:
+        raise Refused(
+            501,
+            "Transfer-Encoding: expected 'chunked'; send compressed bodies with Content-Encoding",
+        )
 
 
 def check_site(sites: Sites | None, method: bytes, host: bytes, headers: Headers) -> None:
