@@ -143,8 +143,8 @@ def test_a_hang_up_without_an_overload_teaches_nothing() -> None:
     policy = make(4, one=1.0)
     occupy(policy)
     entry = offer(policy, "a", client="user")
-    policy.abandoned(entry, 1.9)
-    assert policy.admission._abandoned.limit("user", 1.9) == math.inf
+    policy.abandoned(entry, 0.9)
+    assert policy.admission._abandoned.limit("user", 0.9) == math.inf
 
 
 def test_the_bound_of_a_client_that_hung_up_rises_again() -> None:

@@ -91,10 +91,14 @@ class Admission(Generic[T]):
             self._abandoned.note(entry.client, age, bound, now)
 
     def _least_wait(self, row_elements: int) -> float:
-        """Seconds, of two full runs: a client that gives up sooner may do so in any load, and with
-        less in the queue batches would not be full."""
+        """Seconds, of a full run: a client that gives up sooner may do so in any load, and with
+        less in the queue batches would not be full.
+
+        Two runs would be too much: costs are overestimated for a while after a larger overload, and
+        clients that wait for little more than two runs would all be answered too late.
+        """
         estimates = self._estimates
-        return 2 * estimates.seconds(estimates.max_batch_size, row_elements)
+        return estimates.seconds(estimates.max_batch_size, row_elements)
 
     def refusal(self, now: float, deadline: float, row_elements: int | None) -> Overloaded | None:
         """Why a request with this deadline would be refused now, whatever else it is.
