@@ -43,7 +43,7 @@ class Result:
 
 
 def closed(port: int, request: Request, clients: int, seconds: float) -> Result:
-    """So many clients, each waiting for its answer, for so long."""
+    """That number of clients, each waiting for its answer, for so long."""
     with tempfile.TemporaryDirectory() as folder:
         lua = [
             f'wrk.method = "POST"\nwrk.path = "{request.path}"\nlocal bodies = {{}}\n'

@@ -3,7 +3,7 @@
 ``python benchmarks/overload.py [--only NAME ...]`` takes about three minutes. The model is a perceptron of 34 MB
 of which a request sends 16 rows, so that a request costs the server many times what it costs the client; the
 clients, the probe of health and the server are processes of their own. Latencies count from the *intended* time.
-Before each scenario the capacity is measured anew: full batches in a closed loop, for two seconds.
+Before each scenario the capacity is measured again: full batches in a closed loop, for two seconds.
 """
 
 import argparse
@@ -266,7 +266,7 @@ def _arrivals(rate: float, seconds: float, *, bursty: bool) -> list[float]:
 
 
 def closed_loop(port: int, clients: int, seconds: float, pause: float = 0.0) -> Load:
-    """So many clients, each waiting for its answer, and for ``pause`` after it."""
+    """That number of clients, each waiting for its answer, and for ``pause`` after it."""
 
     async def run() -> Load:
         client = _Client(port, _message(0.0), 0.0, 0)

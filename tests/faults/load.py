@@ -39,7 +39,7 @@ class Load:
 
     @contextmanager
     def running(self, clients: int = 4) -> Iterator[None]:
-        """So many clients for as long as the block takes."""
+        """That number of clients for as long as the block takes."""
         threads = [threading.Thread(target=self._client, args=(one,)) for one in range(clients)]
         for thread in threads:
             thread.start()

@@ -75,13 +75,13 @@ variable "memory" {
 }
 
 variable "min_replicas" {
-  description = "At least so many: two survive the loss of a zone."
+  description = "The least number: two survive the loss of a zone."
   type        = number
   default     = 2
 }
 
 variable "max_replicas" {
-  description = "At most so many: the limit of the bill."
+  description = "The greatest number: the limit of the bill."
   type        = number
   default     = 10
 }

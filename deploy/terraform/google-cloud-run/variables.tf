@@ -60,13 +60,13 @@ variable "concurrency" {
 }
 
 variable "min_replicas" {
-  description = "At least so many; 0: the first request waits for a start."
+  description = "The least number; 0: the first request waits for a start."
   type        = number
   default     = 1
 }
 
 variable "max_replicas" {
-  description = "At most so many: the limit of the bill."
+  description = "The greatest number: the limit of the bill."
   type        = number
   default     = 10
 }

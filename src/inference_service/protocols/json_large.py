@@ -1,4 +1,4 @@
-"""JSON of so many values that reading it would stall all other requests.
+"""JSON with more values than can be read without stalling other requests.
 
 A reader of JSON makes a Python object of each value, in one call that holds the interpreter's lock:
 a million values take a good part of a second, in whatever thread. So a body with more than
@@ -35,7 +35,7 @@ Quick = Callable[..., tuple[Any, ...] | None]
 
 
 def is_dense(body: bytes, *_: Any) -> bool:
-    """Whether a body that is not long holds so many values that a thread is to read it."""
+    """Whether a short body holds more values than are read on the event loop."""
     return len(body) >= LARGE_FROM and body.count(b",") > MOST_HERE
 
 

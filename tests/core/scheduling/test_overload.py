@@ -86,7 +86,7 @@ def run(
 
 
 def goodput(ended: Sequence[Arrival], table: str, within: float) -> float:
-    """Answers within so many seconds, of the rows per second that are possible."""
+    """Answers within ``within`` seconds, of the rows per second that are possible."""
     good = [one for one in ended if one.outcome == "ok" and one.latency <= within]
     last = max(one.time for one in ended)
     return sum(one.rows for one in good) / last / capacity(TABLES[table])

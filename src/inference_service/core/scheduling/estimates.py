@@ -19,7 +19,7 @@ _MOST_TERMS = 1024
 
 
 class Terms(NamedTuple):
-    """What best-effort requests of so many rows are queued with. Times are in seconds.
+    """What best-effort requests of a number of rows are queued with. Times are in seconds.
 
     ``deadline``: that they have by default, from now. ``unit``: service that a row is charged with
     in the fair queue. ``work``: service that all rows need; those of one request larger than a
@@ -104,7 +104,7 @@ class Estimates(Generic[T]):
         return entry.deadline - max(self.drain(entry.left, row_elements) - first, 0.0)
 
     def terms(self, rows: int, row_elements: int = 0) -> Terms:
-        """The terms of best-effort requests of so many rows, at the usual speed."""
+        """The terms of best-effort requests of ``rows`` rows, at the usual speed."""
         if self._version != self.cost.version:
             self._renew()
         terms = self._terms.get((rows, row_elements))

@@ -52,7 +52,7 @@ class Hold:
         return self._trial is not None
 
     def arrived(self, fresh: int, now: float, present: int) -> None:
-        """So many requests have come since the last decision; ``present`` are queued or running."""
+        """``fresh`` requests came since the last decision; ``present`` are queued or running."""
         self._population.came(fresh, present)
         self.returns.came(fresh, now)
 
