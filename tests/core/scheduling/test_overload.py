@@ -12,6 +12,7 @@ import pytest
 from inference_service.core.errors import Overloaded
 from inference_service.core.scheduling.cost import CostModel
 from inference_service.core.scheduling.entries import Batch, Entry
+from inference_service.core.scheduling.hang_ups import HangUps
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.simulation.arrivals import mmpp, poisson
@@ -127,6 +128,54 @@ def test_clients_that_hang_up_are_refused_rather_than_served_too_late(
     assert goodput(ended, table, DEADLINE) > 0.85
 
 
+@pytest.mark.parametrize("run_seconds", [0.05, 0.15, 0.24, 0.3])
+def test_clients_that_hang_up_are_served_however_long_a_full_run_is(run_seconds: float) -> None:
+    """Their patience is 0.25 s; smaller runs than the full one have as many rows per second."""
+    policy = BatchPolicy(LARGEST)
+    fixed, row = 0.02 * run_seconds, 0.98 * run_seconds / LARGEST
+    points = [(1 << power, fixed + row * (1 << power)) for power in range(LARGEST.bit_length())]
+    one: Scheduler[Any] = Scheduler(policy, CostModel(points, 0, policy))
+    ended: list[Arrival] = []
+    server = Clients(one, lambda batch: fixed + row * batch.rows, ended.append, patience=DEADLINE)
+    rate = 3.0 * LARGEST / run_seconds
+    for time in poisson(rate, int(8.0 * rate), SEED):
+        server.add(Arrival(time))
+    server.run()
+    good = [e for e in ended if e.outcome == "ok" and 2.0 < e.time < 8.0]
+    assert len(good) / 6.0 * run_seconds / LARGEST > 0.9
+
+
+def of_two_kinds(share: float, factor: float, patience: float) -> dict[float, Counter[str]]:
+    """What became of requests of one address, of which a share hangs up; by patience."""
+    policy, service = scheduler("weightbound")
+    rng = random.Random(SEED)
+    outcomes: dict[float, Counter[str]] = {math.inf: Counter(), patience: Counter()}
+
+    class Two(Clients):
+        def _arrive(self, arrival: Arrival) -> None:
+            if arrival.batch_rows >= 0:
+                self.patience = patience if arrival.client == "hurries" else math.inf
+                arrival.client = None
+            super()._arrive(arrival)
+
+    kinds: dict[Arrival, float] = {}
+    server = Two(policy, service, lambda one: outcomes[kinds[one]].update([one.outcome]))
+    for time in arrivals("weightbound", factor, "poisson"):
+        hurries = rng.random() < share
+        one = Arrival(time, rows=4, client="hurries" if hurries else "waits")
+        kinds[one] = patience if hurries else math.inf
+        server.add(one)
+    server.run()
+    return outcomes
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.5])
+def test_clients_that_wait_are_not_refused_for_others_of_their_address(share: float) -> None:
+    patience = 2 * warm_up(TABLES["weightbound"])[0][1]
+    waits = of_two_kinds(share, 0.9, patience)[math.inf]
+    assert waits["ok"] > 0.99 * waits.total()
+
+
 def test_one_that_hangs_up_is_no_reason_to_refuse_others() -> None:
     policy, service = scheduler("weightbound")
     ended: list[Arrival] = []
@@ -134,29 +183,67 @@ def test_one_that_hangs_up_is_no_reason_to_refuse_others() -> None:
     for time in arrivals("weightbound", 1.5, "poisson"):
         server.add(Arrival(time, rows=4, client="impatient"))
     server.run(2.9)
-    impatient = policy.admission._abandoned.limit("impatient", server.now)
-    assert impatient < 0.1
-    assert policy.admission._abandoned.limit("another", server.now) == math.inf
+    assert policy.admission.hang_ups.limit("impatient", server.now) < 0.1
+    assert policy.admission.hang_ups.limit("another", server.now) == math.inf
 
 
-def test_a_hang_up_without_an_overload_teaches_nothing() -> None:
+def test_giving_up_before_a_request_could_be_answered_teaches_nothing() -> None:
     policy = make(4, one=1.0)
-    occupy(policy)
-    entry = offer(policy, "a", client="user")
-    policy.abandoned(entry, 0.9)
-    assert policy.admission._abandoned.limit("user", 0.9) == math.inf
-
-
-def test_the_bound_of_a_client_that_hung_up_rises_again() -> None:
-    policy = make(4, one=1.0, default_deadline=80.0)
     occupy(policy)
     for number in range(30):
         entry = offer(policy, str(number), client="user")
-        policy.abandoned(entry, 10.0)
+        policy.abandoned(entry, 0.9)
         policy.finish(entry)
-    soon = policy.admission._abandoned.limit("user", 10.0)
-    assert 5.0 < soon < 7.0
-    assert policy.admission._abandoned.limit("user", 30.0) == pytest.approx(4 * soon)
+    assert policy.admission.hang_ups.limit("user", 0.9) == math.inf
+
+
+def test_a_few_that_are_given_up_teach_nothing() -> None:
+    hang_ups = HangUps()
+    for _ in range(7):
+        hang_ups.gave_up("user", 1.0, 0.0)
+    assert hang_ups.limit("user", 0.0) == math.inf
+    hang_ups.gave_up("user", 1.0, 0.0)
+    hang_ups.gave_up("user", 1.0, 0.0)
+    assert hang_ups.limit("user", 0.0) == pytest.approx(0.9)
+
+
+def test_answers_at_a_higher_age_are_evidence_against_it() -> None:
+    hang_ups = HangUps()
+    for _ in range(12):
+        hang_ups.gave_up("user", 1.0, 0.0)
+    for _ in range(4):
+        hang_ups.answered("user", 0.9)
+    assert hang_ups.limit("user", 0.0) == pytest.approx(0.9)
+    for _ in range(8):
+        hang_ups.answered("user", 1.1)
+    assert hang_ups.limit("user", 0.0) == math.inf
+
+
+def test_the_learned_deadline_grows_again_with_time() -> None:
+    hang_ups = HangUps()
+    for _ in range(12):
+        hang_ups.gave_up("user", 5.0, 10.0)
+    assert hang_ups.limit("user", 30.0) == pytest.approx(4 * hang_ups.limit("user", 10.0))
+
+
+def test_no_more_than_1024_clients_are_known() -> None:
+    hang_ups = HangUps()
+    for client in range(3000):
+        hang_ups.gave_up(client, 1.0, 0.0)
+    assert len(hang_ups.known) == 1024
+    assert 2999 in hang_ups.known
+
+
+def test_a_request_larger_than_a_batch_has_a_learned_deadline_too() -> None:
+    policy = make(4, one=1.0)
+    occupy(policy)
+    for number in range(30):
+        entry = offer(policy, str(number), client="user", rows=1)
+        policy.abandoned(entry, 18.0)
+        policy.finish(entry)
+    large = offer(policy, "large", client="user", rows=8)
+    assert not large.best_effort
+    assert large.order_key == pytest.approx(large.deadline - 1.0)
 
 
 @pytest.mark.parametrize("table", ["weightbound", "flat"])

@@ -7,8 +7,8 @@
   decided when a run starts (`deadlines`): to count later deadlines, too, or hopeless ones, costs 10
   to 16 % of all answers in time and starves short deadlines.
 - Best effort: refused where the wait would exceed a share of the default deadline, which is larger
-  for higher classes. So low is shed first, whatever the order of the queue. A client that hangs up
-  earlier than that is refused earlier (`abandonment`).
+  for higher classes. So low is shed first, whatever the order of the queue. Requests of a client
+  that hangs up earlier than that are judged as if they had deadlines (`hang_ups`).
 
 ``Retry-After`` counts the refused requests: each is told a time after those that were told before,
 as if all of them came back. Told the same time, they would be refused again.
@@ -19,9 +19,9 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
-from inference_service.core.scheduling.abandonment import Abandonment
 from inference_service.core.scheduling.entries import Entry
 from inference_service.core.scheduling.estimates import Estimates
+from inference_service.core.scheduling.hang_ups import HangUps
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Admission(Generic[T]):
 
     def __init__(self, estimates: Estimates[T]) -> None:
         self._estimates = estimates
-        self._abandoned = Abandonment()
+        self.hang_ups = HangUps()
         self._booked = 0.0  # until when refused requests that come back keep the model busy
 
     def refused(self, refusal: Overloaded, entry: Entry[T], row_elements: int, now: float) -> None:
@@ -69,9 +69,6 @@ class Admission(Generic[T]):
             )
         if entry.deadline == math.inf:
             bound = estimates.policy.wait_bounds[entry.rank] * (entry.expires_at - now)
-            if self._abandoned.known:
-                limit_of_client = self._abandoned.limit(entry.client, now)
-                bound = min(bound, max(limit_of_client, self._least_wait(row_elements)))
             residual = estimates.residual(now)
             wait = residual + (estimates.queued_seconds + own) / estimates.slots
             if wait > bound:  # it may still get there sooner than others
@@ -83,22 +80,19 @@ class Admission(Generic[T]):
                 self._check_due(entry, row_elements, now)
 
     def abandoned(self, entry: Entry[T], now: float) -> None:
-        """The client of a best-effort entry has gone before it was answered."""
-        age = now - entry.arrival
-        if age > self._least_wait(entry.row_elements):
-            bound = self._estimates.policy.wait_bounds[entry.rank]
-            bound *= entry.expires_at - entry.arrival
-            self._abandoned.note(entry.client, age, bound, now)
+        """The client of an entry without a deadline of its own has gone before it was answered.
 
-    def _least_wait(self, row_elements: int) -> float:
-        """Seconds, of a full run: a client that gives up sooner may do so in any load, and with
-        less in the queue batches would not be full.
-
-        Two runs would be too much: costs are overestimated for a while after a larger overload, and
-        clients that wait for little more than two runs would all be answered too late.
+        One that gives up sooner than its request would take alone does so in any load.
         """
-        estimates = self._estimates
-        return estimates.seconds(estimates.max_batch_size, row_elements)
+        age, rows = now - entry.arrival, min(entry.rows, self._estimates.max_batch_size)
+        if age > self._estimates.seconds(rows, entry.row_elements):
+            self.hang_ups.gave_up(entry.client, age, now)
+
+    def learned_deadline(self, entry: Entry[T], now: float) -> float:
+        """Until when the client of an entry without a deadline waits; inf: as long as it may."""
+        seconds = self.hang_ups.limit(entry.client, now)
+        bound = self._estimates.policy.wait_bounds[entry.rank] * (entry.expires_at - now)
+        return now + seconds if seconds < bound else math.inf
 
     def refusal(self, now: float, deadline: float, row_elements: int | None) -> Overloaded | None:
         """Why a request with this deadline would be refused now, whatever else it is.

@@ -66,9 +66,10 @@ class Entry(Generic[T]):
     """A request, and its place in the queue.
 
     The first arguments describe the request: entries of one ``key`` may share a batch, ``deadline``
-    is the client's own (absolute, in seconds; inf: it gave none, and the entry is *best effort*),
-    ``row_elements`` chooses the cost table, per unit of ``length`` where rows have one (elements
-    along the padded axis). Raises ValueError for a request without rows or sense.
+    is the client's own (absolute, in seconds; inf: it gave none, and the entry is *best effort*
+    unless the scheduler has learned how long its client waits), ``row_elements`` chooses the cost
+    table, per unit of ``length`` where rows have one (elements along the padded axis). Raises
+    ValueError for a request without rows or sense.
 
     The rest is the scheduler's. ``expires_at`` is the deadline or the derived default. With a
     deadline ``order_key`` is when the next run of its rows is *due* (has to end): the deadline,
@@ -79,8 +80,9 @@ class Entry(Generic[T]):
     """
 
     __slots__ = (
-        "arrival", "client", "deadline", "done", "expires_at", "flow", "item", "key", "left",
-        "length", "order_key", "rank", "row_elements", "rows", "state", "taken", "unit",
+        "arrival", "client", "deadline", "deadline_given", "done", "expires_at", "flow", "item",
+        "key", "left", "length", "order_key", "rank", "row_elements", "rows", "state", "taken",
+        "unit",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +100,7 @@ class Entry(Generic[T]):
         self.client = client
         self.rank = RANK[priority]
         self.deadline = self.order_key = self.expires_at = deadline
+        self.deadline_given = deadline < math.inf
         self.row_elements = row_elements
         self.length = length
         self.arrival = self.unit = 0.0
@@ -112,7 +115,7 @@ class Entry(Generic[T]):
 
     @property
     def best_effort(self) -> bool:
-        """Whether the client gave no deadline."""
+        """Whether it has no deadline, neither its client's nor one that was learned."""
         return self.deadline == math.inf
 
     def dispatch(self, rows: int) -> "Part[T]":

@@ -91,7 +91,9 @@ class Scheduler(Generic[T]):
         if entry.deadline == math.inf:
             seconds, entry.unit, own = estimates.terms(rows, size)
             entry.expires_at = now + seconds
-        elif large:
+            if self.admission.hang_ups.known:
+                entry.deadline = entry.order_key = self.admission.learned_deadline(entry, now)
+        if large and entry.deadline < math.inf:
             entry.order_key = estimates.due(entry, size)
         try:
             self.admission.check(entry, size, now, own)
@@ -132,12 +134,15 @@ class Scheduler(Generic[T]):
         ``learn``: its time tells what such a batch costs.
         """
         latencies, running, end = [], EntryState.RUNNING, EntryState.ENDED
+        hang_ups = self.admission.hang_ups
         for entry, start, stop in batch.parts:
             latencies.append(now - entry.arrival)
             entry.done += stop - start
             if entry.done == entry.rows and entry.state is running:
                 entry.state = end
                 self._live -= 1
+                if hang_ups.known and not entry.deadline_given:
+                    hang_ups.answered(entry.client, now - entry.arrival)
         estimates = self.estimates
         estimates.ended(batch, seconds)
         self.hold.ended(latencies, now, self._live, estimates.seconds)
@@ -148,7 +153,7 @@ class Scheduler(Generic[T]):
 
     def abandoned(self, entry: Entry[T], now: float) -> None:
         """The client of a request has gone. `finish` it afterwards."""
-        if not entry.ended and entry.best_effort:
+        if not entry.ended and not entry.deadline_given:
             self.admission.abandoned(entry, now)
 
     def finish(self, entry: Entry[T]) -> bool:
