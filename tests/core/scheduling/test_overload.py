@@ -113,6 +113,27 @@ def test_an_overload_of_deadlines_is_refused_at_once_and_keeps_the_goodput(
         assert goodput(ended, table, DEADLINE) > 0.9
 
 
+@pytest.mark.parametrize("factor", [1.5, 3.0, 10.0])
+def test_refusals_are_immediate_where_a_deadline_is_only_a_few_runs_away(factor: float) -> None:
+    """Runs of 0.1 s and deadlines of 0.25 s: which run a request gets into decides."""
+    policy = BatchPolicy(LARGEST)
+    points = [(1 << power, 0.002 + 0.098 / LARGEST * (1 << power)) for power in range(9)]
+    one: Scheduler[Any] = Scheduler(policy, CostModel(points, 0, policy))
+    rng, ended = random.Random(SEED), list[Arrival]()
+
+    def service(batch: Batch[Any]) -> float:
+        return (0.002 + 0.098 / LARGEST * batch.rows) * rng.lognormvariate(0.0, 0.1)
+
+    server = VirtualServer(one, service, 1, ended.append)
+    rate = factor * LARGEST / 0.1 / 16
+    for time in poisson(rate, int(6.0 * rate), SEED):
+        server.add(Arrival(time, rows=16, timeout=DEADLINE))
+    server.run()
+    refused = [arrival.latency for arrival in ended if arrival.outcome in {"refused", "shed"}]
+    assert sum(latency > 0.02 for latency in refused) < 0.01 * len(refused)
+    assert sum(one.rows for one in ended if one.in_time) / 6.0 * 0.1 / LARGEST > 0.95
+
+
 def test_noise_makes_few_answers_late() -> None:
     ended = run("weightbound", arrivals("weightbound", 3.0, "poisson"), timeout=DEADLINE, noise=0.2)
     late = [one for one in ended if one.outcome in {"ok", "expired"} and not one.in_time]

@@ -137,7 +137,10 @@ class Admission(Generic[T]):
         )
 
     def _check_due(self, entry: Entry[T], row_elements: int, now: float) -> None:
-        """What is due before an entry of at most one run, and it, must be in time for sure."""
+        """What is due before an entry of at most one run, and it, must be in time for sure.
+
+        Counted in full runs: a run that isn't full yet is filled by later requests.
+        """
         estimates = self._estimates
         group = estimates.queue.groups.get(entry.key)
         if group is None:
@@ -149,7 +152,8 @@ class Admission(Generic[T]):
         rows = due + entry.rows
         if rows <= most:
             return
-        own = estimates.drain(rows, row_elements) * margin * estimates.policy.safe_end
+        runs = -(-rows // (most * estimates.slots))
+        own = runs * estimates.seconds(most, row_elements) * margin * estimates.policy.safe_end
         seconds = residual + own
         if now + seconds <= entry.deadline:
             return
