@@ -25,6 +25,7 @@ because of a deadline that it never gave.
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ from inference_service.core.admission import Admission, Permit
 from inference_service.core.decoding import Decoders, Decoding, Here
 from inference_service.core.errors import DeadlineExceeded, Unavailable
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
+from inference_service.engine.awaiting import awaited
 from inference_service.engine.interfaces import (
     AnsweredRequests,
     Engine,
@@ -154,22 +156,7 @@ class Exchange:
 
         Cancelling it withdraws the request, which has not ended then: see `fail`, `cancelled`.
         """
-        future: asyncio.Future[Content] = asyncio.get_running_loop().create_future()
-
-        def done(answer: Content | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
-
-        flight = self.begin(request, done)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            flight.withdraw()
-            raise
+        return await awaited(partial(self.begin, request), Flight.withdraw)
 
     async def converse(self, request: Request, work: Coroutine[Any, Any, _T]) -> _T:
         """Await ``work``, the whole of a task, within the time that the request may take.
