@@ -17,7 +17,7 @@ from inference_service.cli import main
 from inference_service.core.errors import InvalidModel
 from inference_service.importing.extras import PACKAGES
 from inference_service.importing.importer import ImportRequest, Report, import_model
-from inference_service.repository.layout import scan
+from inference_service.repository.contents import scan
 from inference_service.repository.manifest import read_manifest
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import hugging_face
