@@ -1,11 +1,14 @@
 """What the command tells while it starts."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 import inference_service.cli  # noqa: F401
 from inference_service.core.errors import InvalidModel
+from inference_service.core.lifecycle import State
+from inference_service.engine.interfaces import ModelStatus
 from inference_service.engine.versions import VersionSource
 from inference_service.progress import Loaded, watched
 
@@ -35,6 +38,19 @@ def test_each_model_is_told_when_it_is_loaded_or_has_failed() -> None:
         ("b", 2, 2, True),
     ]
     assert all(one.seconds >= 0 for one in told)
+    first.load(lambda: None)
+    assert len(told) == 2, "it was unloaded to make room, and is loaded again"
+
+
+def test_a_model_that_makes_room_at_the_start_has_not_failed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    statuses = [
+        ModelStatus("asleep", 1, State.READY, "unloaded to make room for other models"),
+        ModelStatus("broken", 2, State.FAILED, "its file is empty"),
+    ]
+    serve._report_failures(SimpleNamespace(engine=SimpleNamespace(statuses=lambda: statuses)))
+    assert capsys.readouterr().err == "  broken version 2 FAILED: its file is empty\n"
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,11 @@ Tell = Callable[[Loaded], None]
 
 
 def watched(sources: Sequence[VersionSource], tell: Tell) -> list[VersionSource]:
-    """The same sources, which tell when each has been loaded."""
-    done: list[VersionSource] = []
+    """The same sources, which tell when each is loaded for the first time.
+
+    Later loads of one belong to no start: it has been unloaded to make room, or rolled back to.
+    """
+    done: set[tuple[str, int]] = set()
 
     def load(source: VersionSource, warming: Callable[[], None]) -> tuple[ModelInfo, Runner]:
         started, failed = perf_counter(), True
@@ -36,8 +39,10 @@ def watched(sources: Sequence[VersionSource], tell: Tell) -> list[VersionSource]
             failed = False
             return found
         finally:
-            done.append(source)
-            seconds = perf_counter() - started
-            tell(Loaded(source.name, source.version, seconds, len(done), len(sources), failed))
+            key = source.name, source.version
+            if key not in done:
+                done.add(key)
+                seconds = perf_counter() - started
+                tell(Loaded(*key, seconds, len(done), len(sources), failed))
 
     return [replace(source, load=partial(load, source)) for source in sources]

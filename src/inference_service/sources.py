@@ -22,10 +22,10 @@ from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.versions import Loader, VersionSource
 from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
+from inference_service.repository.contents import ModelEntry, names, scan
 from inference_service.repository.examples import example_file, example_files
 from inference_service.repository.files import without_paths
 from inference_service.repository.golden import read_golden
-from inference_service.repository.layout import ModelEntry, names, scan
 from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart
@@ -41,7 +41,6 @@ from inference_service.runtime.options import (
     Machine,
     RowOptions,
 )
-from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.remote import Patience
 from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.session import Frame
@@ -308,7 +307,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
             Frame(batching.axes, manifest.runtime.constants),
         ),
         machine=_machine(settings, entry),
-        kept=Kept(ProfileCache(runtime.profile_cache), VerdictCache(kept), FindingsCache(kept)),
+        kept=Kept(VerdictCache(kept), FindingsCache(kept)),
         about=_description(entry, version),
     )
 

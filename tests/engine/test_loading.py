@@ -62,7 +62,7 @@ async def test_a_load_that_hangs_does_not_hold_up_the_others(
     manager = Manager(engine, Notebook(), time_limit=FOREVER, patience=0.05, ready_when=ready_when)
     sources = [VersionSource("h", 1, hanging(pipe)), VersionSource("m", 1, fine)]
     loading = asyncio.create_task(manager.load_all(sources))
-    await until(lambda: manager.finished)
+    await until(lambda: manager.readiness.finished)
     assert engine.state("m", 1) is State.READY
     problem = "model 'h' version 1 is loading"
     assert manager.problem() == (problem if ready_when is ReadyWhen.ALL else None)
@@ -121,7 +121,7 @@ async def test_nothing_is_ready_before_all_have_been_tried() -> None:
 
     await manager.load_all([VersionSource("m", 1, fine), VersionSource("n", 1, second)])
     assert seen == ["model 'n' version 1 is loading"]
-    assert manager.ready
+    assert manager.problem() is None
 
 
 async def test_a_service_without_any_model_is_not_ready() -> None:

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.core.errors import DeadlineExceeded, ModelNotReady, Overloaded
+from inference_service.core.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelNotReady,
+    Overloaded,
+)
 from inference_service.core.lifecycle import State
 from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.engine.awaiting import infer
@@ -16,7 +21,7 @@ from inference_service.engine.budget import Budget, Resident, to_evict
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Job, ModelInfo, Runner, RunResult
 from inference_service.engine.manager import Manager
-from inference_service.engine.versions import Loader, VersionSource
+from inference_service.engine.versions import AS_USUAL, Choice, Loader, VersionSource
 from tests.engine.puppets import Notebook, PuppetRunner, rows
 from tests.engine.test_worker import info
 from tests.support import until
@@ -60,7 +65,13 @@ class Bench:
 
     async def start(self) -> None:
         for name in self.names:
-            await self.manager.load_all([VersionSource(name, 1, self.loader(name))])
+            await self.manager.load_all([self.source(name)])
+
+    def source(self, name: str, files: str = "as they were") -> VersionSource:
+        return VersionSource(name, 1, self.loader(name), files)
+
+    async def load(self, name: str, choice: Choice = AS_USUAL, files: str = "as they were") -> None:
+        await self.manager.load(name, [self.source(name, files)], choice)
 
     async def ask(self, name: str, deadline: float = 5.0) -> float:
         model = self.engine.resolve(ModelRef(name))
@@ -77,7 +88,7 @@ async def test_the_longest_unused_goes_and_comes_back_with_its_next_request() ->
     await bench.start()
     assert bench.awake() == "ab"
     assert await bench.ask("a") == 6.0
-    await bench.manager.load("c", [VersionSource("c", 1, bench.loader("c"))])
+    await bench.load("c")
     assert bench.awake() == "ac"
     assert bench.runners["b"].closed
     status = next(one for one in bench.engine.statuses() if one.name == "b")
@@ -155,8 +166,54 @@ async def test_a_model_that_can_not_come_back_has_failed() -> None:
     assert bench.engine.state("a", 1) is State.FAILED
     assert await bench.ask("b") == 6.0
     bench.broken.clear()
-    await bench.manager.load("a", [VersionSource("a", 1, bench.loader("a"))])
+    await bench.load("a")
     assert await bench.ask("a") == 6.0
+
+
+async def test_an_admins_load_wakes_a_model_and_ends_when_it_is_there() -> None:
+    bench = Bench(10, "a", "b")
+    await bench.start()
+    await bench.load("a")
+    assert bench.awake() == "a"
+    assert bench.loads == ["a", "b", "a"]
+    await bench.load("a")
+    assert bench.loads == ["a", "b", "a"], "what is awake stays as it is"
+
+
+async def test_a_look_at_the_repository_wakes_nothing() -> None:
+    bench = Bench(10, "a", "b")
+    await bench.start()
+    await bench.load("a", Choice(watched=True))
+    assert bench.awake() == "b"
+
+
+async def test_an_admin_is_told_why_a_model_can_not_be_woken() -> None:
+    bench = Bench(10, "a", "b")
+    await bench.start()
+    bench.broken.add("a")
+    with pytest.raises(InvalidInput, match="model 'a': version 1: its file is gone"):
+        await bench.load("a")
+    assert bench.engine.state("a", 1) is State.FAILED
+    assert bench.awake() == ""
+
+
+async def test_requests_and_an_admin_wake_a_model_once() -> None:
+    bench = Bench(10, "a", "b")
+    await bench.start()
+    answer, _, other = await asyncio.gather(bench.ask("a"), bench.load("a"), bench.ask("a"))
+    assert (answer, other) == (6.0, 6.0)
+    assert bench.loads == ["a", "b", "a"]
+
+
+async def test_a_model_whose_files_changed_while_it_slept_is_loaded_once() -> None:
+    bench = Bench(10, "a", "b")
+    await bench.start()
+    waiting = asyncio.create_task(bench.ask("a"))
+    await bench.load("a", files="changed")
+    assert await waiting == 6.0
+    loads = len(bench.loads)
+    await bench.load("a", files="changed")
+    assert len(bench.loads) == loads
 
 
 async def test_a_model_that_sleeps_can_be_unloaded() -> None:

@@ -135,7 +135,7 @@ async def test_a_version_that_fails_at_the_start_leaves_its_place_to_the_one_bef
     torn = replace(bench.source(2, error="torn"), earlier=first)
     await bench.manager.load_all([replace(bench.source(3, error="cut"), earlier=torn)])
     assert await bench.ask() == 1
-    assert bench.manager.ready, "the model answers"
+    assert bench.manager.problem() is None, "the model answers"
     assert (bench.state(3), bench.reason(3)) == (State.FAILED, "ValueError: cut")
     await bench.manager.load("m", [bench.source(3, "b")], Choice(watched=True))
     assert await bench.ask() == 3

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inference_service.core.admission import Admission, Limits
+from inference_service.core.in_flight import InFlight, Limits
 from inference_service.core.lifecycle import State
 from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.scheduling.entries import Release
@@ -44,6 +44,7 @@ from inference_service.telemetry.statistics import Observers
 from tests import onnx_models
 from tests.conftest import ROOT
 from tests.engine.puppets import Notebook, PuppetRunner, rows
+from tests.support import running
 from tests.virtual_time import run_virtual
 
 REF = ModelRef("m", 1)
@@ -149,9 +150,9 @@ def test_the_state_of_a_model_version_is_told() -> None:
 
 
 def test_the_whole_service_is_told() -> None:
-    registry, admission = CollectorRegistry(), Admission(Limits(10, 1000))
-    watch_service(registry, admission, cores=3)
-    with admission.permit(7):
+    registry, in_flight = CollectorRegistry(), InFlight(Limits(10, 1000))
+    watch_service(registry, in_flight, cores=3)
+    with in_flight.permit(7):
         for name, value in {
             "in_flight_requests": 1, "in_flight_bytes": 7, "in_flight_limit_requests": 10,
             "cores": 3,
@@ -323,3 +324,22 @@ def test_every_metric_is_documented(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(inference_\w+?)(?:_total|_info)?`", text, re.MULTILINE))
     assert told == documented
+
+
+async def test_version_0_is_counted_like_any_other(tmp_path: Path) -> None:
+    """The only one: a client that names it asks for it, and one that doesn't gets it, too."""
+    onnx_models.save(onnx_models.doubler(), tmp_path / "doubler" / "0" / "model.onnx")
+    rows = {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}
+    telemetry = {"triton_metrics": True}
+    async with running(Service(Settings(models=tmp_path, telemetry=telemetry))) as client:
+        for path in ("doubler", "doubler/versions/0"):
+            answer = await client.post(f"/v2/models/{path}/infer", json={"inputs": [rows]})
+            assert answer.json()["model_version"] == "0"
+        for path in ("stats", "doubler/stats", "doubler/versions/0/stats"):
+            (entry,) = (await client.get(f"/v2/models/{path}")).json()["model_stats"]
+            assert (entry["version"], entry["inference_count"]) == ("0", 4)
+            assert entry["inference_stats"]["success"]["count"] == 2
+        assert (
+            'nv_inference_request_success{model="doubler",version="0"} 2.0'
+            in (await client.get("/metrics")).text
+        )

@@ -13,6 +13,7 @@ import click
 from inference_service.cli.ending import end, end_within
 from inference_service.cli.signals import signals_first
 from inference_service.core.errors import InferenceServiceError
+from inference_service.core.lifecycle import State
 from inference_service.progress import Loaded
 
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -158,6 +159,6 @@ def _batching(info: Any) -> str:
 
 def _report_failures(service: Any) -> None:
     for status in service.engine.statuses():
-        if status.error:
+        if status.state is State.FAILED:
             message = f"  {status.name} version {status.version} FAILED: {status.error}"
             _say(message, fg="red", err=True)

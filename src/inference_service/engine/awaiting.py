@@ -1,19 +1,28 @@
-"""The coroutine on top of `ModelHandle.submit`: the only code of the engine that makes a future."""
+"""Coroutines on top of callbacks: the only code that makes a future of an answer."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from inference_service.core.requests import InferenceRequest, InferenceResponse
 from inference_service.engine.interfaces import ModelHandle
 
+_T = TypeVar("_T")
+_Begun = TypeVar("_Begun")
 
-async def infer(model: ModelHandle, request: InferenceRequest) -> InferenceResponse:
-    """Submit the request and wait for its answer; cancelling withdraws it.
 
-    Raises what `ModelHandle.submit` raises, and the error that it ends with.
+async def awaited(
+    begin: Callable[[Callable[[_T | Exception], None]], _Begun], withdraw: Callable[[_Begun], None]
+) -> _T:
+    """Call ``begin`` with what it is to call with the answer, and wait for that.
+
+    Raises what ``begin`` raises, and an answer that is an error. Cancelling calls ``withdraw`` with
+    what ``begin`` has returned.
     """
-    future: asyncio.Future[InferenceResponse] = asyncio.get_running_loop().create_future()
+    future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 
-    def done(answer: InferenceResponse | Exception) -> None:
+    def done(answer: _T | Exception) -> None:
         if future.done():
             return
         if isinstance(answer, Exception):
@@ -21,9 +30,17 @@ async def infer(model: ModelHandle, request: InferenceRequest) -> InferenceRespo
         else:
             future.set_result(answer)
 
-    ticket = model.submit(request, done)
+    begun = begin(done)
     try:
         return await future
     except asyncio.CancelledError:
-        ticket.cancel()
+        withdraw(begun)
         raise
+
+
+async def infer(model: ModelHandle, request: InferenceRequest) -> InferenceResponse:
+    """Submit the request and wait for its answer; cancelling withdraws it.
+
+    Raises what `ModelHandle.submit` raises, and the error that it ends with.
+    """
+    return await awaited(partial(model.submit, request), lambda ticket: ticket.cancel())

@@ -67,8 +67,9 @@ class LocalEngine:
     def _current(self, status: ModelStatus) -> ModelStatus:
         """The status with what has been learned of the model since it was loaded."""
         worker = self._workers.get(status.name, {}).get(status.version)
-        if status.version in self._sleeping.get(status.name, {}):
-            return replace(status, error=ASLEEP)
+        sleeping = self.asleep(status.name, status.version)
+        if sleeping is not None:
+            return replace(status, error=ASLEEP, info=sleeping.info)
         if worker is None:
             return status
         info = worker.info
@@ -120,9 +121,7 @@ class LocalEngine:
         known = versions.get(version)
         if known is not None:
             move(known.state, state)
-        worker = self._workers.get(name, {}).get(version)
-        info = worker.info if worker is not None else None
-        versions[version] = ModelStatus(name, version, state, error, info)
+        versions[version] = ModelStatus(name, version, state, error)
 
     def add(self, worker: Worker) -> None:
         """Let requests reach this worker; it is warm."""
@@ -149,8 +148,7 @@ class LocalEngine:
         self._workers.setdefault(info.name, {})[info.version] = worker
         sleeping = self._sleeping.get(info.name, {}).pop(info.version, None)
         self._found.clear()
-        status = self._statuses[info.name][info.version]
-        self._statuses[info.name][info.version] = replace(status, info=info, error="")
+        self.note(info.name, info.version, "")
         if worker in self._aside:
             self._aside.remove(worker)
         if sleeping is not None:
@@ -215,6 +213,10 @@ class LocalEngine:
         self._found.clear()
         await worker.drain()
         await worker.aclose()
+
+    def asleep(self, name: str, version: int) -> Sleeping | None:
+        """The handle of a version that sleeps; None where it does not."""
+        return self._sleeping.get(name, {}).get(version)
 
     def lost(self, sleeping: Sleeping, error: str) -> None:
         """A version that sleeps can't be loaded any more."""

@@ -15,7 +15,7 @@ from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.interfaces import Observer
 from inference_service.engine.loading import in_turn
-from inference_service.engine.readiness import problem_of
+from inference_service.engine.readiness import Readiness
 from inference_service.engine.residence import Residence
 from inference_service.engine.rollout import Rollout, RolloutRules, Standby
 from inference_service.engine.staging import Candidate, Staging, warming_of
@@ -50,9 +50,7 @@ class Manager:
     ) -> None:
         self._engine = engine
         self._patience = patience
-        self._ready_when = ready_when
-        self.finished = False
-        self._expected: set[tuple[str, int]] = set()
+        self.readiness = Readiness(ready_when)
         self._loaded: dict[tuple[str, int], VersionSource] = {}
         self._changing = asyncio.Lock()
         self._residence = Residence(engine, budget, self._woken)
@@ -62,30 +60,21 @@ class Manager:
         self._refused: dict[tuple[str, int], object] = {}  # fingerprints that were rolled back
         self._earlier: dict[str, VersionSource] = {}
 
-    @property
-    def ready(self) -> bool:
-        """Whether everything that should be served is warm."""
-        return self.problem() is None
-
     def problem(self) -> str | None:
-        """Why the service is not ready, in words; None when it is.
-
-        What is loaded later, on request, doesn't count: other models go on being served.
-        """
-        served = bool(self._engine.models())
-        statuses = [s for s in self._engine.statuses() if (s.name, s.version) in self._expected]
-        return problem_of(statuses, self._ready_when, finished=self.finished, served=served)
+        """Why the service is not ready, in words; None when it is."""
+        engine = self._engine
+        return self.readiness.problem(engine.statuses(), served=bool(engine.models()))
 
     async def load_all(self, sources: Sequence[VersionSource]) -> None:
         """Load every source. A version that fails is reported and fails alone."""
-        self._expected.update((source.name, source.version) for source in sources)
+        self.readiness.expect((source.name, source.version) for source in sources)
         slow: list[asyncio.Task[None]] = []
         try:
             async with self._changing:
                 for source in sources:
                     self._engine.report(source.name, source.version, State.LOADING)
                 await in_turn(sources, self._load_first, self._patience, slow)
-            self.finished = True
+            self.readiness.finished = True
             await asyncio.gather(*slow)
         finally:
             for loading in slow:
@@ -100,7 +89,7 @@ class Manager:
         self._engine.report(earlier.name, earlier.version, State.LOADING)
         await self._load_first(earlier)
         if self._engine.current(source.name) is not None:
-            self._expected.discard((source.name, source.version))
+            self.readiness.forget(source.name, source.version)
 
     async def load(
         self, name: str, sources: Sequence[VersionSource], choice: Choice = AS_USUAL
@@ -208,7 +197,7 @@ class Manager:
             if known is None or known != source.fingerprint:
                 return await self._exchange(source, choice)
             self._engine.note(*key, "")
-            return None
+            return None if choice.watched else await self._wake(key)
         if state is State.DRAINING:
             if self.rollout.restore(*key, source.fingerprint):
                 return None
@@ -237,30 +226,34 @@ class Manager:
             version = worker.info.version
             if worker.info.name != name or version in keep or current is None:
                 continue
-            self._expected.discard((name, version))
+            self.readiness.forget(name, version)
             self.rollout.retire(self._loaded[name, version], max(keep))
         await self._unload(name, keep)
 
     async def _woken(self, key: tuple[str, int]) -> None:
         async with self._changing:
-            sleeping = self._residence.asleep.pop(key, None)
-            if sleeping is None or self._engine.state(*key) is not State.READY:
-                return
-            source = self._loaded[key]
-            await self._residence.make_room(key, sleeping.info.ref)
-            try:
-                candidate = await self.prepare(source)
-            except Exception as error:
-                log.error("model %s version %d failed to load again: %s", *key, error)
-                self._engine.lost(sleeping, str(error))
-                return
-            await self.activate(candidate)
+            await self._wake(key)
+
+    async def _wake(self, key: tuple[str, int]) -> str | None:
+        """Load a version again that sleeps; another one stays as it is. Returns what went wrong."""
+        sleeping = self._engine.asleep(*key)
+        if sleeping is None:
+            return None
+        source = self._loaded[key]
+        await self._residence.make_room(key, sleeping.info.ref)
+        try:
+            candidate = await self.prepare(source)
+        except Exception as error:
+            log.error("model %s version %d failed to load again: %s", *key, error)
+            self._engine.lost(sleeping, str(error))
+            return str(error)
+        await self.activate(candidate)
+        return None
 
     async def _unload(self, name: str, keep: Collection[int]) -> None:
         for status in self._engine.statuses():
             if status.name == name and status.version not in keep:
-                self._expected.discard((name, status.version))
-                self._residence.asleep.pop((name, status.version), None)
+                self.readiness.forget(name, status.version)
                 if status.state is State.READY:
                     await self._engine.remove(name, status.version)
                 elif status.state is State.FAILED:

@@ -20,7 +20,7 @@ Key = tuple[str, int]
 class Residence:
     """Puts versions to sleep where the budget is exceeded. ``load`` is to wake one.
 
-    ``sizes`` and ``seconds`` are what loads have taken, ``asleep`` the versions that sleep.
+    ``sizes`` and ``seconds`` are what loads have taken.
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class Residence:
         self._load = load
         self.sizes: dict[Key, int] = {}
         self.seconds: dict[Key, float] = {}
-        self.asleep: dict[Key, Sleeping] = {}
         self._waking: dict[Key, asyncio.Task[None]] = {}
 
     async def make_room(self, coming: Key | None, keep: ModelRef) -> None:
@@ -50,11 +49,10 @@ class Residence:
             wake = partial(self._wake, key)
             info, seconds = workers[ref].info, self.seconds.get(key, 1.0)
             log.info("model %s version %d is unloaded to make room", *key)
-            sleeping = self.asleep[key] = Sleeping(info, seconds, wake, self._engine.clock)
-            await self._engine.put_to_sleep(sleeping)
+            await self._engine.put_to_sleep(Sleeping(info, seconds, wake, self._engine.clock))
 
     def _wake(self, key: Key) -> None:
         """Load a version that sleeps, unless that has begun."""
-        if key not in self._waking and key in self.asleep:
+        if key not in self._waking and self._engine.asleep(*key) is not None:
             task = self._waking[key] = asyncio.create_task(self._load(key))
             task.add_done_callback(lambda _: self._waking.pop(key, None))

@@ -24,7 +24,7 @@ from inference_service.importing.helper import Helper
 from inference_service.importing.publish import Files, Step, check_free, next_version, publish
 from inference_service.importing.shrink import Shrunk, shrunk
 from inference_service.importing.source import Source, recognised
-from inference_service.repository.layout import is_name
+from inference_service.repository.contents import is_name
 from inference_service.runtime.batching import layout_of
 from inference_service.runtime.comparison import identical
 from inference_service.runtime.session import OpenModel, RuntimeOptions, open_model
@@ -121,10 +121,9 @@ def _converted(source: Source, request: ImportRequest, work: Path, stack: ExitSt
     if not source.framework:
         if source.format == "huggingface":
             folder = huggingface.read(source.path)
-            return _Found(
-                _read(folder.model), None, classes=folder.labels, pipeline=folder.pipeline,
-                files=folder.files, notes=list(folder.notes), description=folder.description,
-            )  # fmt: skip
+            found = _Found(_read(folder.model), None, description=folder.description)
+            _say_of_folder(found, folder)
+            return found
         return _Found(_read(source.path), None)
     helper = stack.enter_context(Helper(source, work, request.python, request.seconds))
     got = helper.convert(
@@ -145,10 +144,15 @@ def _converted(source: Source, request: ImportRequest, work: Path, stack: ExitSt
         description=got["description"],
     )
     if source.framework == "huggingface":
-        about = huggingface.read(source.path, exported=True)
-        found.pipeline, found.files, found.classes = about.pipeline, about.files, about.labels
-        found.notes += about.notes
+        _say_of_folder(found, huggingface.read(source.path, exported=True))
     return found
+
+
+def _say_of_folder(found: _Found, folder: huggingface.Folder) -> None:
+    """Note what a folder of Hugging Face says about the graph."""
+    folder = huggingface.pooled(folder, [one.name for one in found.model.graph.output])
+    found.pipeline, found.files, found.classes = folder.pipeline, folder.files, folder.labels
+    found.notes += folder.notes
 
 
 def _read(path: Path) -> Proto:
