@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from socket import SHUT_RDWR
 from threading import Thread
@@ -293,6 +293,19 @@ def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) ->
     assert told.usage.seconds == told.duration
     assert create(prompt="cards").usage.type == "duration"
     assert create(temperature=0.2, language="en-GB", chunking_strategy="auto").text == wanted
+    assert create(language="EN", keywords=["cards", "clubs"]).text == wanted
+    assert create(extra_body={"timestamp_granularities": "segment"}).text == wanted
+    for with_response in (
+        client.audio.transcriptions.with_streaming_response,
+        client.audio.transcriptions.with_raw_response,
+    ):
+        made: Any = with_response.create(file=SHORT.read_bytes(), model="transcription")
+        with made if hasattr(made, "__enter__") else nullcontext(made) as response:
+            assert response.parse().text == wanted
+    with client.audio.transcriptions.with_streaming_response.create(
+        file=SHORT.read_bytes(), model="transcription", stream=True
+    ) as response:
+        assert [one.type for one in response.parse()][-1] == "transcript.text.done"
     events = list(create(stream=True))
     assert [one.type for one in events] == ["transcript.text.delta", "transcript.text.done"]
     assert "".join(one.delta for one in events[:-1]) == events[-1].text == wanted
@@ -310,11 +323,26 @@ def test_openai_s_client_gets_text_times_and_subtitles(server: RunningServer) ->
         ({"stream": "perhaps"}, "stream: "),
         ({"user": "me"}, "user: not supported; fields besides 'file' are 'model'"),
         ({"language": "fr"}, "the model's language is 'en'"),
+        ({"language": "english"}, "language: the model's language is 'en', got 'english'"),
         ({"response_format": "xml"}, "response_format: "),
+        ({"response_format": "diarized_json"}, "response_format: expected 'json', 'text', 'srt'"),
+        ({"include[]": "logprobs"}, "include[]: the models tell no probabilities of tokens"),
+        ({"include": "logprobs"}, "include: the models tell no probabilities of tokens"),
+        ({"timestamp_granularities[]": ["segment", "word"]},
+         "timestamp_granularities[]: expected 'segment', got 'word': there are no times of words"),
+        ({"timestamp_granularities": "word"},
+         "timestamp_granularities[]: expected 'segment', got 'word': there are no times of words"),
+        ({"languages[]": ["en", "de"]}, "languages[]: a model has one language"),
+        ({"known_speaker_names[]": "Ann"}, "known_speaker_names[]: the models don't tell speakers"),
+        ({"known_speaker_references[]": "data:"}, "known_speaker_references[]: the models don't"),
+        ({"chunking_strategy[type]": "server_vad"}, "chunking_strategy[type]: sound is cut at its"),
+        ({"chunking_strategy": "none"}, "chunking_strategy: expected 'auto', got 'none'"),
+        ({"stream": "true", "response_format": "srt"},
+         "response_format: expected 'json' or 'text' with stream, got 'srt'"),
     ],
-)
+)  # fmt: skip
 def test_what_a_model_can_not_do_is_refused_in_openai_s_shape(
-    server: RunningServer, fields: dict[str, str], message: str
+    server: RunningServer, fields: dict[str, Any], message: str
 ) -> None:
     response = requests.post(
         f"{server.url}/v1/audio/transcriptions",
