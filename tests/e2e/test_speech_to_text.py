@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.conftest import MODELS, RunningServer, serving, start_server
+from tests.support import LONGEST_WAIT
 
 EXAMPLES = MODELS / "transcription" / "examples"
 TRANSCRIPTS: dict[str, str] = json.loads((EXAMPLES / "transcripts.json").read_text())
@@ -86,12 +87,12 @@ def test_clients_share_runs_and_get_the_answers_that_they_would_get_alone(
     assert runs <= rows / 2
 
 
-def rows_and_runs(server: RunningServer) -> tuple[float, float]:
+def rows_and_runs(server: RunningServer, model: str = "transcription") -> tuple[float, float]:
     text = requests.get(server.url + "/metrics", timeout=20).text
 
     def value(part: str) -> float:
         found = re.search(
-            rf'^inference_batch_rows_{part}{{model="transcription".*}} (\S+)', text, re.MULTILINE
+            rf'^inference_batch_rows_{part}{{model="{model}".*}} (\S+)', text, re.MULTILINE
         )
         return float(found[1]) if found else 0.0
 
@@ -399,16 +400,22 @@ def test_events_come_while_the_rest_is_still_in_work(server: RunningServer) -> N
     assert "".join(one["delta"] for one in events[:-1]) == events[-1]["text"]
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """On machines however busy: what is claimed is counted in rows, which a second has few of."""
+    end = monotonic() + LONGEST_WAIT
+    while not condition():
+        assert monotonic() < end
+        sleep(0.02)
+
+
 def test_nothing_more_is_written_down_for_a_client_that_has_left(server: RunningServer) -> None:
+    """The row that was in work, and one that had begun when it was noticed, of twenty."""
     before = requests_of(server, "cancelled")
-    rows, _ = rows_and_runs(server)
     with asked_for_events(server, spoken_often(20)) as response:
         next(response.iter_lines(chunk_size=1))
-    until = monotonic() + 5
-    while requests_of(server, "cancelled") == before and monotonic() < until:
-        sleep(0.05)
-    assert requests_of(server, "cancelled") == before + 1
-    assert rows_and_runs(server)[0] - rows < 20
+    rows, _ = rows_and_runs(server)
+    wait_until(lambda: requests_of(server, "cancelled") == before + 1)
+    assert rows_and_runs(server)[0] - rows <= 2
 
 
 def test_what_is_wrong_before_the_first_event_is_an_ordinary_error(server: RunningServer) -> None:
@@ -426,7 +433,7 @@ def open_streams(server: RunningServer) -> float:
 def test_nothing_is_computed_for_streams_whose_clients_have_left(
     server: RunningServer, way: str
 ) -> None:
-    """Far more is sent than can be computed by then; places are free within a second or two."""
+    """Far more is sent than is heard by then: 31 rows of the detector for each second."""
     second = bytes(2 * 16_000)
     with ExitStack() as stack:
         sockets = [
@@ -443,10 +450,9 @@ def test_nothing_is_computed_for_streams_whose_clients_have_left(
                 Thread(target=socket.close).start()
             else:
                 socket.socket.shutdown(SHUT_RDWR)
-        started = monotonic()
-        while open_streams(server) and monotonic() - started < 20:
-            sleep(0.05)
-        assert monotonic() - started < 4
+        rows, _ = rows_and_runs(server, "speech")
+        wait_until(lambda: not open_streams(server))
+        assert rows_and_runs(server, "speech")[0] - rows <= 3 * 31, "the second in work, of each"
 
 
 def test_streams_of_many_clients_share_the_detector_s_runs(server: RunningServer) -> None:
