@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import BadRequestError
 
 from tests import hugging_face
-from tests.conftest import RunningServer, serving
+from tests.conftest import MODELS, RunningServer, serving
 from tests.task_models import picture
 
 
@@ -43,6 +44,16 @@ def test_names_are_found_in_a_text(hub: RunningServer) -> None:
     ]
 
 
+def test_words_are_told_where_no_names_are_put_together(hub: RunningServer) -> None:
+    found = client(hub, "names").token_classification("the new London", aggregation_strategy="none")
+    assert [(one.entity, one.entity_group, one.word) for one in found] == [
+        ("B-LOC", None, "new"),
+        ("I-LOC", None, "London"),
+    ]
+    with pytest.raises(BadRequestError, match="aggregation_strategy: expected one of 'none', 'sim"):
+        client(hub, "names").token_classification("London", aggregation_strategy="max")
+
+
 def test_labels_that_the_client_brings_are_scored(hub: RunningServer) -> None:
     found = client(hub, "nli").zero_shot_classification(
         "a cat", ["cat", "mat"], multi_label=True, hypothesis_template="it is a {}"
@@ -59,9 +70,46 @@ def test_labels_that_the_client_brings_are_scored(hub: RunningServer) -> None:
 def test_texts_become_vectors_and_similarities(hub: RunningServer) -> None:
     vectors = client(hub, "vectors")
     assert vectors.feature_extraction("cat", normalize=False).shape == (1, 8)
+    whole = vectors.feature_extraction("cat", normalize=False, encoding_format="float")
+    short = vectors.feature_extraction("cat", dimensions=3, truncation_direction="right")
+    assert short == pytest.approx(whole[:, :3] / np.linalg.norm(whole[0, :3]), abs=1e-6)
     likeness = vectors.sentence_similarity("the cat", other_sentences=["a dog", "the cat"])
     assert likeness[1] == pytest.approx(1, abs=1e-6)
     assert len(likeness) == 2
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ({"dimensions": 9}, "dimensions: expected a whole number from 1 to 8"),
+        ({"prompt_name": "query"}, "prompt_name: no such parameter"),
+        ({"truncation_direction": "left"}, "truncation_direction: expected 'right', got"),
+        ({"encoding_format": "base64"}, "encoding_format: expected 'float', got a string 'base64'"),
+    ],
+)
+def test_what_stands_beside_the_inputs_is_never_passed_over(
+    hub: RunningServer, beside: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadRequestError, match=message):
+        client(hub, "vectors").feature_extraction("cat", **beside)
+
+
+def test_speech_is_written_down(server: RunningServer) -> None:
+    transcription = client(server, "transcription")
+    sound = MODELS / "transcription" / "examples" / "cards-001.flac"
+    told = transcription.automatic_speech_recognition(sound)
+    assert told.text
+    assert told.chunks is None
+    assert transcription.automatic_speech_recognition(sound.read_bytes()).text == told.text
+    timed = transcription.automatic_speech_recognition(
+        sound, extra_body={"return_timestamps": True, "language": "en"}
+    )
+    assert timed.text == told.text
+    assert timed.chunks is not None
+    assert " ".join(one.text for one in timed.chunks) == told.text
+    assert [0 <= one.timestamp[0] < one.timestamp[1] < 2 for one in timed.chunks] == [True]
+    with pytest.raises(BadRequestError, match="return_timestamps: expected true or false, got a"):
+        transcription.automatic_speech_recognition(sound, extra_body={"return_timestamps": "word"})
 
 
 def test_pictures_are_classified(hub: RunningServer) -> None:
@@ -79,6 +127,11 @@ def test_what_is_wrong_is_told_in_the_client_s_error(hub: RunningServer) -> None
     ("path", "body", "status", "message"),
     [
         ("/hf/mood", {}, 400, "inputs: missing"),
+        ("/hf/mood", {"inputs": "good", "return_timestamps": True}, 400,
+         "return_timestamps: classify has no such parameter"),
+        ("/hf/mood", {"inputs": "good", "question": "how?"}, 400, "question: no such parameter"),
+        ("/hf/mood", {"inputs": "good", "top_k": 1, "parameters": {"top_k": 2}}, 400,
+         "top_k: given twice: beside the inputs and in the parameters"),
         ("/hf/mood", {"inputs": ["good", 5]}, 400, "inputs[1]: expected a text, got int"),
         ("/hf/mood", {"inputs": []}, 400, "inputs: the list is empty"),
         ("/hf/mood", {"inputs": "x", "parameters": 3}, 400, "parameters: expected an object, got"),

@@ -19,7 +19,7 @@ from inference_service.core.in_flight import InFlight, Limits
 from inference_service.core.isolation import run_isolated
 from inference_service.core.lifecycle import MOVES, State, move
 from inference_service.core.tensors import BatchMode, DType, Signature, TensorSpec
-from inference_service.core.versions import All, Latest, Specific
+from inference_service.core.versions import All, Latest, Specific, version_number
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=8))
@@ -161,3 +161,25 @@ def test_a_request_that_runs_whole_must_fit_the_graph_exactly_and_counts_as_one(
     assert fixed.check({"x": X}) == 1
     with pytest.raises(InvalidInput):
         fixed.check({"x": X[:2]})
+
+
+@given(st.integers(0, 10**19 - 1))
+def test_a_version_is_read_as_it_is_written(number: int) -> None:
+    assert version_number(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "is not a whole number"),
+        ("1\n", "is not a whole number"),
+        ("-1", "is not a whole number"),
+        ("1.0", "is not a whole number"),
+        ("٣", "is not a whole number"),
+        ("00", "begins with 0"),
+        (str(10**19), "has 20 digits, and versions have at most 19"),
+    ],
+)
+def test_what_is_no_version_is_told_why(name: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        version_number(name)

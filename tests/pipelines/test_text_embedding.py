@@ -84,6 +84,28 @@ def test_the_vectors_of_tokens_become_one(
     assert np.linalg.norm(unit, axis=1) == pytest.approx([1, 1])
 
 
+@pytest.mark.parametrize("wanted", [1, 2, 3])
+def test_vectors_are_cut_before_they_are_made_one_long(file: Path, wanted: int) -> None:
+    embedding = load_text_embedding(file, pooling="none")
+    tokens = embedding.tokenize(["cat", "dog"])
+    vectors = {"v": np.array([[3, 4, 12], [0, 0, 5]], np.float32)}
+    raw = embedding.vectors(vectors, tokens, normalise=False, dimensions=wanted)
+    assert raw.tolist() == vectors["v"][:, :wanted].tolist()
+    unit = embedding.vectors(vectors, tokens, normalise=True, dimensions=wanted)
+    assert unit[0] == pytest.approx(raw[0] / np.linalg.norm(raw[0]))
+    assert np.linalg.norm(unit[1]) == (1 if wanted == 3 else 0), "zeros stay zeros"
+
+
+@pytest.mark.parametrize("wanted", [0, -1, 3])
+def test_vectors_have_no_other_lengths_than_up_to_their_own(file: Path, wanted: int) -> None:
+    """Also where the graph does not say how long they are."""
+    embedding = load_text_embedding(file, pooling="none")
+    tokens = embedding.tokenize(["cat"])
+    message = f"dimensions: expected a whole number from 1 to 2, .*got {wanted}"
+    with pytest.raises(InvalidInput, match=message):
+        embedding.vectors({"v": np.ones((1, 2))}, tokens, normalise=True, dimensions=wanted)
+
+
 def test_a_text_without_tokens_has_no_vector(tmp_path: Path) -> None:
     made = text_models.tokenizer()
     made.post_processor = None

@@ -18,6 +18,7 @@ from inference_service.protocols.oip.rpc import codec as rpc
 from inference_service.protocols.oip.rpc.messages import message
 from inference_service.protocols.openai import codec as openai
 from inference_service.protocols.predict import codec as predict
+from inference_service.protocols.text import texts_of
 from inference_service.protocols.tfserving import codec as tfserving
 from inference_service.protocols.tfserving.schema import body_model
 
@@ -218,7 +219,7 @@ def test_golden_answers_of_openai() -> None:
     ],
 )
 def test_openais_four_forms_of_input(given: Any, texts: list[Any]) -> None:
-    assert openai.texts_of(openai.decode({"input": given})) == texts
+    assert texts_of(openai.decode({"input": given}).input) == texts
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_openais_four_forms_of_input(given: Any, texts: list[Any]) -> None:
             {"input": "a", "encoding_format": "hex"},
             "encoding_format: expected 'float' or 'base64', got 'hex'",
         ),
-        ({"input": "a", "dimensions": 0}, "dimensions: expected a number above 0, got 0"),
+        ({"input": "a", "dimensions": 0}, "dimensions: expected a number of at least 1, got 0"),
     ],
 )
 def test_a_wrong_request_for_embeddings_is_told(body: Any, complaint: str) -> None:

@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from inference_service.web.http1.connection import HttpConnection
 from inference_service.web.http1.limits import MOST_PIPELINED, ConnectionLimits
+from inference_service.web.watches import COMMENT
 from tests.support import until
 
 H2C = (
@@ -40,6 +41,9 @@ class Site:
                 pass
             self.events.append("gone")
             return
+        if scope["path"] == "/events":
+            await self.tell_events(scope, receive, send)
+            return
         if scope["path"] != "/unread":
             more = True
             while more:
@@ -57,6 +61,25 @@ class Site:
         length = (b"content-length", b"%d" % len(answer))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": answer})
+
+    async def tell_events(self, scope: Any, receive: Any, send: Any) -> None:
+        """One event, and another one when it is released; what comes between is told to wait."""
+        scope["state"][COMMENT] = b":\n\n"
+        kind = (b"content-type", b"text/event-stream")
+        await send({"type": "http.response.start", "status": 200, "headers": [kind]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        self.events.append("asked")
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.events.append("gone")
+
+        watching = asyncio.create_task(watch())
+        await self.release.wait()
+        if "gone" not in self.events:
+            await send({"type": "http.response.body", "body": b"data: 2\n\n"})
+        watching.cancel()
 
     async def ask(self, *pieces: bytes, shut: bool = False) -> bytes:
         """Send the pieces apart; all that comes back until the server closes or goes quiet."""
@@ -303,6 +326,38 @@ async def test_a_client_that_is_gone_is_noticed_by_the_request_that_is_being_ans
         await until(lambda: one.events == ["asked"])
         writer.transport.abort()
         await until(lambda: one.events == ["asked", "gone"])
+
+
+@pytest.mark.parametrize("http", [b"1.0", b"1.1"])
+async def test_a_client_that_leaves_a_stream_of_events_is_noticed_within_a_second(
+    http: bytes,
+) -> None:
+    """Though nothing is to be told to it. The second is the server's: its own loop counts it."""
+    async with site() as one:
+        reader, writer = await asyncio.open_connection(*one.address)
+        writer.write(b"GET /events HTTP/" + http + b"\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"data: 1\n\n")
+        await until(lambda: one.events == ["asked"])
+        writer.close()
+        asyncio.get_running_loop().call_later(1, one.events.append, "a second")
+        await until(lambda: len(one.events) == 3)
+        assert one.events == ["asked", "gone", "a second"]
+
+
+@pytest.mark.parametrize("http", [b"1.0", b"1.1"])
+async def test_a_client_that_closes_its_side_gets_the_rest_of_a_stream(http: bytes) -> None:
+    async with site() as one:
+        waiting = asyncio.create_task(
+            one.ask(b"GET /events HTTP/" + http + b"\r\nHost: a\r\n\r\n", shut=True)
+        )
+        await until(lambda: one.events == ["asked"])
+        await asyncio.sleep(0.5)
+        one.release.set()
+        answer = await waiting
+        told = [line for line in answer.split(b"\n") if line.startswith(b"data:")]
+        assert told == [b"data: 1", b"data: 2"]
+        assert b"\n:\n\n" in answer
+        assert "gone" not in one.events
 
 
 async def test_heads_are_bounded_however_they_come() -> None:

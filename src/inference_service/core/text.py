@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from inference_service.core.errors import InvalidInput
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tensors import Array, Signature, Tensors
 
@@ -65,5 +66,26 @@ class TextEmbedder(Protocol):
     def tensors(self, tokens: Tokens, signature: Signature) -> Tensors:
         """The model's inputs, padded to the longest text."""
 
-    def vectors(self, outputs: Tensors, tokens: Tokens, *, normalise: bool) -> Array:
-        """One float32 vector for each text."""
+    def vectors(
+        self,
+        outputs: Tensors,
+        tokens: Tokens,
+        *,
+        normalise: bool,
+        dimensions: int | None = None,
+    ) -> Array:
+        """One float32 vector for each text.
+
+        Of its first ``dimensions`` numbers alone, where that is given: they are cut before they
+        are made 1 long. Raises InvalidInput as `check_dimensions` does.
+        """
+
+
+def check_dimensions(wanted: int | None, size: int | None) -> None:
+    """Raises InvalidInput for a length to which vectors of ``size`` numbers can't be cut.
+
+    ``size`` is None where only the run will tell it.
+    """
+    if wanted is not None and (wanted < 1 or (size is not None and wanted > size)):
+        most = "on" if size is None else f"to {size}, the numbers of the model's vectors"
+        raise InvalidInput(f"expected a whole number from 1 {most}, got {wanted}", ("dimensions",))

@@ -5,7 +5,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-VERSION_FOLDER = re.compile(r"^(0|[1-9][0-9]{0,18})$")
+_MOST_DIGITS = 19
+VERSION_FOLDER = re.compile(rf"(0|[1-9][0-9]{{0,{_MOST_DIGITS - 1}}})\Z")
+
+
+def version_number(name: str) -> int:
+    """The version that folders and paths name so. Raises ValueError that says why it is none."""
+    if VERSION_FOLDER.match(name):
+        return int(name)
+    if not (name.isascii() and name.isdigit()):
+        raise ValueError("is not a whole number")
+    if name.startswith("0"):
+        raise ValueError("begins with 0: versions are written without leading zeros")
+    raise ValueError(f"has {len(name)} digits, and versions have at most {_MOST_DIGITS}")
 
 
 @dataclass(frozen=True, slots=True)

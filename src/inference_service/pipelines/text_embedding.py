@@ -12,7 +12,7 @@ from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Array, Signature, Tensors, TensorSpec
-from inference_service.core.text import TextEmbedder, Token, Tokens
+from inference_service.core.text import TextEmbedder, Token, Tokens, check_dimensions
 from inference_service.pipelines.registry import Amount, Options, Place, read
 from inference_service.pipelines.text_tasks import Embed, Search
 from inference_service.pipelines.tokens import (
@@ -182,8 +182,24 @@ class TextEmbedding:
             return outputs[self.output]
         return next(one for one in outputs.values() if one.ndim == self._rank)
 
-    def vectors(self, outputs: Tensors, tokens: Tokens, *, normalise: bool) -> Array:
+    def vectors(
+        self,
+        outputs: Tensors,
+        tokens: Tokens,
+        *,
+        normalise: bool,
+        dimensions: int | None = None,
+    ) -> Array:
         """See `TextEmbedder.vectors`."""
+        found = self._pooled(outputs, tokens)
+        check_dimensions(dimensions, found.shape[1])
+        found = found[:, :dimensions]
+        if normalise:
+            norms = np.linalg.norm(found, axis=1, keepdims=True).astype(np.float32)
+            found = np.divide(found, np.maximum(norms, _SMALLEST_NORM))
+        return np.ascontiguousarray(found, np.float32)
+
+    def _pooled(self, outputs: Tensors, tokens: Tokens) -> Array:
         states = self._states(outputs).astype(np.float32, copy=False)
         lengths = np.array([len(ids) for ids in tokens.ids])
         found: Array
@@ -196,10 +212,7 @@ class TextEmbedding:
         else:
             mask = (np.arange(states.shape[1]) < lengths[:, None])[:, :, None]
             found = np.sum(states * mask, axis=1) / lengths[:, None].astype(np.float32)
-        if normalise:
-            norms = np.linalg.norm(found, axis=1, keepdims=True).astype(np.float32)
-            found = np.divide(found, np.maximum(norms, _SMALLEST_NORM))
-        return np.ascontiguousarray(found, np.float32)
+        return found
 
 
 def load(declared: Mapping[str, Any], place: Place) -> TextEmbedding:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
-from inference_service.core.text import TextEmbedder, Tokens
+from inference_service.core.text import TextEmbedder, Tokens, check_dimensions
 
 _OFF_LOOP_FROM = 4096  # bytes
 _MOST_DOCUMENTS = 1024
@@ -21,6 +21,9 @@ class EmbedParameters(BaseModel):
 
     normalise: bool = Field(True, description="make every vector 1 long")
     truncate: bool = Field(False, description="cut a text that is too long, and say so")
+    dimensions: PositiveInt | None = Field(
+        None, description="of the vector, its first numbers alone; none: all of them"
+    )
 
 
 class Embedding(BaseModel):
@@ -48,9 +51,13 @@ class Embed:
 
     def run(self, payload: Payload, parameters: EmbedParameters) -> Steps:
         """One row."""
+        wanted = parameters.dimensions
+        check_dimensions(wanted, self._embedder.dimensions(self._signature))
         tokens = tokenized(self._embedder, [text_of(payload)], truncate=parameters.truncate)
         outputs = yield [Inference(self._embedder.tensors(tokens, self._signature))]
-        vectors = self._embedder.vectors(outputs[0], tokens, normalise=parameters.normalise)
+        vectors = self._embedder.vectors(
+            outputs[0], tokens, normalise=parameters.normalise, dimensions=wanted
+        )
         return Embedding(
             vector=vectors[0].tolist(), tokens=tokens.count, truncated=tokens.truncated[0]
         )

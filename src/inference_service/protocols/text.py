@@ -1,5 +1,8 @@
 """What the protocols for text share: which model, and how long its inputs may be."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from inference_service.core.errors import InvalidInput, ModelNotFound, quoted
 from inference_service.core.requests import ModelRef
 from inference_service.core.text import TextEmbedder
@@ -34,6 +37,12 @@ def embedding_model(engine: Engine, name: str | None) -> ModelRef:
     raise InvalidInput(
         f"several models make vectors of text: name one of {quoted(names)}", ("model",)
     )
+
+
+def texts_of(given: str | Sequence[Any]) -> Sequence[str | Sequence[int]]:
+    """The texts one by one: a text, texts, the tokens of one, or of several."""
+    alone = isinstance(given, str) or (given and isinstance(given[0], int))
+    return [given] if alone else given
 
 
 def check_count(texts: int) -> None:

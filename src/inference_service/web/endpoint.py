@@ -32,9 +32,10 @@ from inference_service.web.compression import (
     wanted,
 )
 from inference_service.web.errors import ErrorAnswer, answer, outcome
-from inference_service.web.watches import ClientDisconnected, DisconnectWatch, Rounds
+from inference_service.web.watches import COMMENT, ClientDisconnected, DisconnectWatch, Rounds
 
 EVENTS = b"text/event-stream; charset=utf-8"
+_EVENT_COMMENT = b":\n\n"  # https://html.spec.whatwg.org/multipage/server-sent-events.html
 _PLAIN = (b"", b"identity")
 _MARK = b"\xef"  # byte order marks begin with it or with what is more; JSON never does
 _COMPRESS_OFF_LOOP_FROM = 16 * 1024
@@ -77,17 +78,20 @@ class Reply:
     Once it has begun, a failure is told as the last event: the status has been sent.
     """
 
-    __slots__ = ("_request", "_send", "begun")
+    __slots__ = ("_request", "_send", "_state", "begun")
 
-    def __init__(self, send: Send, request: Request) -> None:
+    def __init__(self, send: Send, request: Request, state: dict[str, Any] | None = None) -> None:
         self._send = send
         self._request = request
+        self._state = state
         self.begun = False
 
     async def event(self, data: bytes) -> None:
         """Send a server-sent event of this data, which has no line breaks."""
         if not self.begun:
             self.begun = True
+            if self._state is not None:
+                self._state[COMMENT] = _EVENT_COMMENT
             head = [(b"content-type", EVENTS), *self._named(), (b"cache-control", b"no-store")]
             head.append((b"x-accel-buffering", b"no"))  # nginx would hold the events back
             await self._send({"type": "http.response.start", "status": 200, "headers": head})
@@ -190,7 +194,7 @@ class _Endpoint(ABC):
         """Answer one request."""
         exchange = self._edge.exchange
         request = exchange.open(self._protocol, self._codec)
-        reply = Reply(send, request)
+        reply = Reply(send, request, scope.get("state"))
         headers: dict[str, str] = {}
         status = 200
         try:

@@ -11,22 +11,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference_service.core.errors import ModelNotFound
 from inference_service.core.requests import ModelRef
-from inference_service.core.versions import VERSION_FOLDER
+from inference_service.core.versions import version_number
 
 ModelName = Annotated[str, Path(description="name of a loaded model")]
 Version = Annotated[str, Path(description="version, a whole number")]
 Label = Annotated[str, Path(description="label of a version, from model.toml")]
+_LONGEST = 40  # characters of a version that are repeated to its author
 TaskName = Annotated[str, Path(description="what it is asked for: classify, embed, …")]
 
 
 @lru_cache(maxsize=1024)
 def parse_version(text: str | None, model: str) -> ModelRef:
-    """A model reference from a path. Raises ModelNotFound for a version that is no number."""
+    """A model reference from a path. Raises ModelNotFound for what is no version."""
     if text is None:
         return ModelRef(model)
-    if not VERSION_FOLDER.match(text):
-        raise ModelNotFound(f"version '{text}' of model '{model}' is not a whole number")
-    return ModelRef(model, int(text))
+    try:
+        return ModelRef(model, version_number(text))
+    except ValueError as error:
+        shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        raise ModelNotFound(f"version '{shown}' of model '{model}' {error}") from None
 
 
 def by_path(path_params: dict[str, Any]) -> ModelRef:

@@ -15,6 +15,10 @@ ROUND = 0.005
 """Seconds. Who has waited for one to two rounds gets a listener."""
 
 
+COMMENT = "http_comment"
+"""The key in a request's ``scope["state"]`` of bytes that may stand between any two parts of its
+answer, and that the client passes over: they show whether it is still there."""
+
 GONE = "websocket_gone"
 """The key in a WebSocket's ``scope["state"]`` of an event that is set once its client has left."""
 

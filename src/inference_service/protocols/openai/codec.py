@@ -1,7 +1,6 @@
 """OpenAI's embeddings requests to texts, and vectors to answers. Pure."""
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,19 +28,8 @@ def decode(value: Any) -> EmbeddingsBody:
         raise invalid_input(error) from None
 
 
-def texts_of(body: EmbeddingsBody) -> Sequence[str | Sequence[int]]:
-    """The texts one by one."""
-    if isinstance(body.input, str):
-        return [body.input]
-    if body.input and isinstance(body.input[0], int):
-        ids: Any = body.input
-        return [ids]
-    texts: Any = body.input
-    return list(texts)
-
-
 def encode(
-    vectors: Array, tokens: Tokens, model: str, encoding: str, non_finite: NonFinite
+    vectors: Array, tokens: Tokens, model: str, encoding: str | None, non_finite: NonFinite
 ) -> bytes:
     """The answer."""
     if encoding == "base64":

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from inference_service.core.errors import InvalidInput, ModelNotFound
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
+from inference_service.core.text import check_dimensions
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.protocols.json_large import parse_few
 from inference_service.protocols.json_schema import inlined
@@ -20,6 +21,7 @@ from inference_service.protocols.text import (
     check_count,
     embedder_of,
     embedding_model,
+    texts_of,
 )
 from inference_service.serving.codec import Call, Codec, Head
 from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
@@ -37,20 +39,16 @@ _KINDS = {503: "overloaded_error"}
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     embedder = embedder_of(info)
     request = codec.decode(parse_few(body))
-    texts = codec.texts_of(request)
+    texts = texts_of(request.input)
     check_count(len(texts))
-    size = embedder.dimensions(info.signature)
-    if request.dimensions not in {None, size}:
-        raise InvalidInput(
-            f"the vectors of model '{info.name}' have {size} dimensions", ("dimensions",)
-        )
+    check_dimensions(request.dimensions, embedder.dimensions(info.signature))
     try:
         tokens = embedder.tokenize(texts)
     except InvalidInput as error:
         raise error.within("input") from None
 
     def encode(outputs: Tensors) -> bytes:
-        vectors = embedder.vectors(outputs, tokens, normalise=True)
+        vectors = embedder.vectors(outputs, tokens, normalise=True, dimensions=request.dimensions)
         return codec.encode(vectors, tokens, info.name, request.encoding_format, head.non_finite)
 
     return Call(embedder.tensors(tokens, info.signature), encode)

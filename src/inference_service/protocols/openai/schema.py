@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/embeddings/create.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from inference_service.protocols.first_fault import FirstFault
 
@@ -21,9 +21,11 @@ class EmbeddingsBody(BaseModel):
 
     input: str | _Texts | _Tokens | Annotated[list[_Tokens], FirstFault()]
     model: str | None = Field(None, description="none: the only one that there is")
-    encoding_format: Literal["float", "base64"] = "float"
-    dimensions: PositiveInt | None = Field(None, description="only what the model's vectors have")
-    user: str | None = None
+    encoding_format: Literal["float", "base64"] | None = Field("float", description="null: float")
+    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        None, description="the first numbers of each vector alone"
+    )
+    user: str | None = Field(None, description="no part of the answer depends on it")
 
 
 class EmbeddingItem(BaseModel):

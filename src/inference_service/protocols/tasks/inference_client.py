@@ -8,6 +8,7 @@ inference/_client.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -30,8 +31,8 @@ from inference_service.web.errors import ERRORS
 from inference_service.web.routing import ModelName, add_lean_routes, by_path
 
 TAG = "Tasks"
-_ZERO_SHOT, _SEARCH = "zero-shot", "search"
-_ALONE = ("classify", "tag", "embed", "transcribe")
+_ZERO_SHOT, _SEARCH, _TRANSCRIBE = "zero-shot", "search", "transcribe"
+_ALONE = ("classify", "tag", "embed", _TRANSCRIBE)
 """The task of a request that says nothing more: the first of these that the model has."""
 _RENAMED = {
     "candidate_labels": "labels",
@@ -39,7 +40,16 @@ _RENAMED = {
     "multi_label": "several",
     "normalize": "normalise",
 }
-_PAYLOAD = "inputs"
+_PAYLOAD, _PARAMETERS = "inputs", "parameters"
+_NOT_PARAMETERS = {_PAYLOAD, _PARAMETERS, "options"}
+"""Fields of a body. ``options`` told the hub's own servers how long to wait, and are passed over.
+
+The rest are parameters as well: text-embeddings-inference has them there.
+"""
+_SOLE = {"truncation_direction": "right", "encoding_format": "float"}
+"""Parameters that have one value here, which needs no mention."""
+_GROUPS = {"none": "words", "simple": "entities", "first": "entities"}
+_WORDS, _TIMES = "tag words", "transcribe with times"
 
 
 class _Asked(NamedTuple):
@@ -49,6 +59,7 @@ class _Asked(NamedTuple):
     payloads: Sequence[Any]
     parameters: Mapping[str, Any]
     several: bool = False
+    form: str = ""  # of the answer, where it isn't the task's usual one
 
 
 def _read(body: bytes, head: Head, info: ModelInfo) -> _Asked:
@@ -59,14 +70,14 @@ def _read(body: bytes, head: Head, info: ModelInfo) -> _Asked:
     value = parse(text)
     if _PAYLOAD not in value:
         raise InvalidInput("missing", (_PAYLOAD,))
-    inputs, parameters = value[_PAYLOAD], value.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise InvalidInput(f"expected an object, got {noun(parameters)}", ("parameters",))
-    # TEI has them beside the inputs.
-    beside = {key: value[key] for key in ("normalize", "truncate") if key in value}
-    renamed = {_RENAMED.get(key, key): item for key, item in (beside | parameters).items()}
-    if (strategy := renamed.pop("aggregation_strategy", None)) is not None:
-        renamed["group"] = "words" if strategy == "none" else "entities"
+    inputs, (renamed, form) = value[_PAYLOAD], _parameters(value)
+    asked = _of_inputs(inputs, renamed, info)
+    if form == _TIMES and asked.task != _TRANSCRIBE:
+        raise InvalidInput(f"{asked.task} has no such parameter", ("return_timestamps",))
+    return asked._replace(form=form)
+
+
+def _of_inputs(inputs: Any, renamed: Mapping[str, Any], info: ModelInfo) -> _Asked:
     if "labels" in renamed:
         return _Asked(_ZERO_SHOT, [inputs], renamed)
     if isinstance(inputs, dict) and "source_sentence" in inputs:
@@ -76,6 +87,37 @@ def _read(body: bytes, head: Head, info: ModelInfo) -> _Asked:
         return _Asked(_SEARCH, [inputs["source_sentence"]], asked)
     several = isinstance(inputs, list)
     return _Asked(_alone(info), inputs if several else [inputs], renamed, several)
+
+
+def _parameters(value: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """What the body says besides its inputs, in the task's words, and the form of the answer."""
+    given = value.get(_PARAMETERS) or {}
+    if not isinstance(given, dict):
+        raise InvalidInput(f"expected an object, got {noun(given)}", (_PARAMETERS,))
+    beside = {key: item for key, item in value.items() if key not in _NOT_PARAMETERS}
+    if twice := given.keys() & beside.keys():
+        message = "given twice: beside the inputs and in the parameters"
+        raise InvalidInput(message, (min(twice),))
+    said = {key: item for key, item in (beside | given).items() if item is not None}
+    for key, sole in _SOLE.items():
+        _one_of((sole,), said.pop(key, sole), key)
+    form = ""
+    if (strategy := said.pop("aggregation_strategy", None)) is not None:
+        said["group"] = _GROUPS[_one_of(tuple(_GROUPS), strategy, "aggregation_strategy")]
+        form = _WORDS if said["group"] == "words" else ""
+    times = said.pop("return_timestamps", False)
+    if not isinstance(times, bool):
+        message = f"expected true or false, got {noun(times)}: there are no times of words"
+        raise InvalidInput(message, ("return_timestamps",))
+    return {_RENAMED.get(key, key): item for key, item in said.items()}, _TIMES if times else form
+
+
+def _one_of(values: Sequence[str], given: Any, name: str) -> str:
+    for known in values:
+        if isinstance(given, str) and given.lower() == known:
+            return known
+    expected = quoted(values) if len(values) == 1 else f"one of {quoted(values)}"
+    raise InvalidInput(f"expected {expected}, got {noun(given)}", (name,))
 
 
 def _alone(info: ModelInfo) -> str:
@@ -110,12 +152,20 @@ def _labels(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"label": one["label"], "score": one["score"]} for one in result["labels"]]
 
 
-def _pieces(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _pieces(result: Mapping[str, Any], kind: str = "entity_group") -> list[dict[str, Any]]:
     return [
-        {"entity_group": one["label"], "score": one["score"], "word": one["text"],
+        {kind: one["label"], "score": one["score"], "word": one["text"],
          "start": one["start"], "end": one["end"]}
         for one in result["pieces"]
     ]  # fmt: skip
+
+
+def _timed(result: Mapping[str, Any]) -> dict[str, Any]:
+    chunks = [
+        {"text": one["text"], "timestamp": [one["start"], one["end"]]}
+        for one in result["segments"]
+    ]  # fmt: skip
+    return {"text": result["text"], "chunks": chunks}
 
 
 def _similarities(result: Mapping[str, Any]) -> list[float]:
@@ -126,11 +176,13 @@ _TOLD: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
     "classify": ("labels", _labels),
     _ZERO_SHOT: ("labels", _labels),
     "tag": ("pieces", _pieces),
+    _WORDS: ("pieces", partial(_pieces, kind="entity")),
     "embed": ("vector", lambda result: result["vector"]),
-    "transcribe": ("text", lambda result: {"text": result["text"]}),
+    _TRANSCRIBE: ("text", lambda result: {"text": result["text"]}),
+    _TIMES: ("segments", _timed),
     _SEARCH: ("hits", _similarities),
 }
-"""By task: the field by which its usual result is known, and how that is told."""
+"""By task or form: the field by which its usual result is known, and how that is told."""
 
 
 def _one(name: str, result: Any) -> Any:
@@ -142,7 +194,7 @@ def _one(name: str, result: Any) -> Any:
 
 def _told(asked: _Asked, task: Task, results: Sequence[Any]) -> Any:
     """One input's answer is bare, but for what the client expects in a list of inputs."""
-    found = [_one(asked.task, result) for result in results]
+    found = [_one(asked.form or asked.task, result) for result in results]
     text = any(media.startswith("text/") for media in task.media)
     listed = asked.several or asked.task == "embed" or (asked.task == "classify" and text)
     return found if listed else found[0]

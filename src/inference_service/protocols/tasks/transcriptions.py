@@ -43,12 +43,27 @@ TAG = "Transcriptions"
 TASK = "transcribe"
 _NOUN = "file"
 _LIST = "timestamp_granularities[]"
+_SPEAKERS = "the models don't tell speakers apart"
+_REFUSED = {
+    "include": "the models tell no probabilities of tokens",
+    "languages": "a model has one language: ask for it with 'language'",
+    "known_speaker_names": _SPEAKERS,
+    "known_speaker_references": _SPEAKERS,
+    "chunking_strategy": "sound is cut at its pauses: 'auto', and nothing else, can be asked for",
+}
+"""OpenAI's fields that no model here can honour, and why. ``[...]`` may stand behind a name."""
 _FRAMES = 100  # a second: Whisper's unit of ``seek``
 _PLAIN, _JSON = b"text/plain; charset=utf-8", b"application/json"
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _of_segments(value: Any) -> Any:
+    if "word" in _listed(value):
+        raise ValueError("expected 'segment', got 'word': there are no times of words")
+    return _listed(value)
 
 
 class TranscriptionForm(BaseModel):
@@ -75,12 +90,15 @@ class TranscriptionForm(BaseModel):
     stream: bool = Field(
         False, description="answer with server-sent events, a piece of text for each segment"
     )
-    granularities: Annotated[list[Literal["segment"]], BeforeValidator(_listed)] = Field(
+    granularities: Annotated[list[Literal["segment"]], BeforeValidator(_of_segments)] = Field(
         ["segment"], alias=_LIST, description="there are no times of words"
     )
 
 
-_FIELDS = TranscriptionForm.model_fields
+_FIELDS = [field.alias or name for name, field in TranscriptionForm.model_fields.items()]
+_BRACKETS = "[]"  # behind the names of lists, where some clients have none
+_LISTS = {name.removesuffix(_BRACKETS): name for name in _FIELDS if name.endswith(_BRACKETS)}
+_STREAMABLE = ("json", "text")
 
 
 class SoundUsage(BaseModel):
@@ -101,16 +119,26 @@ def _asked(body: bytes, content_type: bytes) -> tuple[codec.Asked, Transcription
     asked = codec.from_form(body, content_type, _NOUN, binary=True)
     if len(asked.payloads) != 1:
         raise InvalidInput(f"expected one file, got {len(asked.payloads)}", (_NOUN,))
+    fields = {_LISTS.get(name, name): value for name, value in asked.parameters.items()}
     try:
-        return asked, TranscriptionForm.model_validate(asked.parameters)
+        form = TranscriptionForm.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "extra_forbidden":
-            known = quoted(field.alias or name for name, field in _FIELDS.items())
-            raise InvalidInput(
-                f"not supported; fields besides '{_NOUN}' are {known}", tuple(first["loc"])
-            ) from None
+            place = tuple(first["loc"])
+            raise InvalidInput(_why_not(str(place[0])), place) from None
         raise invalid_input(error) from None
+    if form.stream and form.response_format not in _STREAMABLE:
+        raise InvalidInput(
+            f"expected 'json' or 'text' with stream, got '{form.response_format}'",
+            ("response_format",),
+        )
+    return asked, form
+
+
+def _why_not(name: str) -> str:
+    unknown = f"not supported; fields besides '{_NOUN}' are {quoted(_FIELDS)}"
+    return _REFUSED.get(name.partition("[")[0], unknown)
 
 
 def _named_in(engine: Engine, body: bytes) -> ModelRef:
@@ -125,6 +153,13 @@ def _named_in(engine: Engine, body: bytes) -> ModelRef:
     if not names:
         raise ModelNotFound("no model that transcribes is loaded")
     raise InvalidInput(f"several models transcribe: name one of {quoted(names)}", ("model",))
+
+
+def _language(form: TranscriptionForm) -> Mapping[str, Any]:
+    """ISO 639-1 is asked for; "en-GB" and "en_US" are English, too, and so is "EN"."""
+    if form.language is None:
+        return {}
+    return {"language": form.language.replace("_", "-").partition("-")[0].lower()}
 
 
 def _task_of(info: ModelInfo) -> Task:
@@ -246,9 +281,7 @@ def router(
         task = _task_of(given.info)
         talk = Conversation(edge.engine, given.request, pool)
         asked, form = await talk.taken_apart(_asked, given.body, given.head.full_type)
-        # "en-GB" (BCP 47) is English, too.
-        wanted = {} if form.language is None else {"language": form.language.partition("-")[0]}
-        parameters = codec.read_parameters(task.parameters, {}, wanted)
+        parameters = codec.read_parameters(task.parameters, {}, _language(form))
         if form.stream:
             return await _told_in_events(talk, task, asked, parameters, given.reply)
         (result,) = await talk.results(task, asked, parameters)

@@ -5,7 +5,6 @@ model; where several make vectors of text here, ``model`` names one of them.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from inference_service.core.errors import InferenceServiceError, InvalidInput, TooLarge
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
+from inference_service.core.text import check_dimensions
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.faults import invalid_input
 from inference_service.protocols.json_large import parse_few
@@ -35,6 +35,7 @@ from inference_service.protocols.text import (
     check_count,
     embedder_of,
     embedding_model,
+    texts_of,
 )
 from inference_service.serving.codec import Call, Codec, Content, Head
 from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
@@ -54,18 +55,19 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     embedder = embedder_of(info)
     request = _read(EmbedBody, parse_few(body))
-    texts: Sequence[str | list[int]] = (
-        [request.inputs] if isinstance(request.inputs, str) else request.inputs
-    )
+    texts = texts_of(request.inputs)
     check_count(len(texts))
+    check_dimensions(request.dimensions, embedder.dimensions(info.signature))
     try:
-        tokens = embedder.tokenize(texts, truncate=request.truncate)
+        tokens = embedder.tokenize(texts, truncate=bool(request.truncate))
     except InvalidInput as error:
         raise error.within("inputs") from None
     characters = sum(len(text) for text in texts if isinstance(text, str))
 
     def encode(outputs: Tensors) -> Content:
-        vectors = embedder.vectors(outputs, tokens, normalise=request.normalize)
+        vectors = embedder.vectors(
+            outputs, tokens, normalise=request.normalize, dimensions=request.dimensions
+        )
         headers = [
             (b"x-compute-type", b"cpu"),
             (b"x-compute-characters", str(characters).encode()),

@@ -11,7 +11,7 @@ from inference_service.protocols.first_fault import FirstFault
 
 _Id = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 _Tokens = Annotated[list[_Id], FirstFault()]
-_Inputs = str | Annotated[list[str | _Tokens], FirstFault()]
+_Inputs = str | _Tokens | Annotated[list[str | _Tokens], FirstFault()]
 
 
 _Model = Annotated[str, Field(description="where several make vectors: one of them")]
@@ -21,15 +21,26 @@ def _capital(value: Any) -> Any:
     return value.capitalize() if value == "right" else value
 
 
+def _no_prompt(value: Any) -> None:
+    if value is not None:
+        raise ValueError("the models have no prompts: put it before each text")
+
+
 class EmbedBody(BaseModel):
     """One text or several; a text may be given by its tokens."""
 
     model_config = ConfigDict(extra="ignore")
 
     inputs: _Inputs
-    truncate: bool = Field(False, description="cut what is too long instead of refusing it")
+    truncate: bool | None = Field(
+        False, description="cut what is too long instead of refusing it; null: false"
+    )
     truncation_direction: Annotated[Literal["Right"], BeforeValidator(_capital)] = "Right"
     normalize: bool = True
+    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        None, description="the first numbers of each vector alone"
+    )
+    prompt_name: Annotated[None, BeforeValidator(_no_prompt)] = None
     model: _Model = ""
 
 
