@@ -78,6 +78,48 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) 
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("HTTP__CORS_ORIGINS", "http://a.example, http://b.example",
+         'expected JSON, such as ["http://a.example", "http://b.example"], got \'http://a.example,'),
+        ("HTTP__CORS_ORIGINS", "['http://a.example']", "expected JSON, got '['http://a.example']'"),
+        ("BATCHING", "a=64", "expected JSON, an object of the keys in it, got 'a=64'"),
+    ],
+)  # fmt: skip
+def test_a_variable_of_several_values_that_is_not_json_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(f"INFERENCE_SERVICE_{name}", value)
+    with pytest.raises(InvalidSettings) as error:
+        load_settings()
+    assert f"INFERENCE_SERVICE_{name}: {message}" in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "::1", "fe80::1%eth0", "", "db", "a.example"])
+def test_a_host_is_an_address_or_a_name(host: str) -> None:
+    assert load_settings(host=host).host == host
+
+
+@pytest.mark.parametrize(
+    "host", ["300.1.2.3", "http://localhost", "localhost:8000", "127.0.0.1:8000", "1:2"]
+)
+def test_what_can_be_no_host_is_told_before_anything_else_is_said_of_it(host: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"setting 'host': '{host}' is .*the port is apart"):
+        load_settings(host=host)
+
+
+@pytest.mark.parametrize(
+    "origin", ["localhost:3000", "app.example", "http://a.example/", "http://a.example/page"]
+)
+def test_what_no_browser_sends_as_an_origin_is_told(
+    monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    monkeypatch.setenv("INFERENCE_SERVICE_HTTP__CORS_ORIGINS", f'["*", "{origin}"]')
+    with pytest.raises(InvalidSettings, match=f"cors_origins.*expected an origin.*'{origin}'"):
+        load_settings()
+
+
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(InvalidSettings, match=r"can't read nowhere\.toml: No such file"):
         load_settings(Path("nowhere.toml"))
