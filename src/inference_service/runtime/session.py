@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import onnxruntime as ort
 
+from inference_service.core.contents import HEAD, seems
 from inference_service.core.errors import (
     ExecutionFailed,
     InvalidInput,
@@ -315,8 +316,16 @@ def _session(
             return _session(changed, options, folder)
         text = custom_operators.named(_plain(error))
         if _NO_ONNX in text:
-            text += " It is no ONNX file, or only a part of one."
+            text += f" It is no ONNX file, or only a part of one{_seems(source)}."
         raise InvalidModel(f"onnxruntime can't load it: {text}") from error
+
+
+def _seems(source: Path | bytes) -> str:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            source = file.read(HEAD)
+    what = seems(source) if source else "empty"
+    return f"; it seems to be {what}" if what else ""
 
 
 def _declared(source: Path | bytes, session: ort.InferenceSession) -> Declared:
