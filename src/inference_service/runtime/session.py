@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 import onnxruntime as ort
 
-from inference_service.core.contents import HEAD, seems
 from inference_service.core.errors import (
     ExecutionFailed,
     InvalidInput,
@@ -36,6 +35,7 @@ from inference_service.runtime.locales import (
 )
 from inference_service.runtime.stopping import Stop
 from inference_service.runtime.training_mode import MERGING, is_in_training
+from inference_service.runtime.unreadable import with_contents
 
 ort.set_default_logger_severity(4)  # what goes wrong is in our own errors and in our own log
 
@@ -68,7 +68,6 @@ _PLAINER = (  # messages that are obscure without onnxruntime's sources
         "it does not know one of the categories",
     ),
 )
-_NO_ONNX = "Protobuf parsing failed"
 _STATUS = re.compile(r"^.*Status Message:\s*", re.DOTALL)
 _SOURCE_PATH = re.compile(  # and the C++ signature behind it, which isn't part of the message
     r"\S*/onnxruntime/\S+:\d+ (?:[^\n]*?\w::[^\n]*?\)(?: const)?(?: \[with [^\]]*\])? )?"
@@ -314,18 +313,8 @@ def _session(
                 raise InvalidModel(how_to_install(locale)) from error
             folder = source.parent if isinstance(source, Path) else data
             return _session(changed, options, folder)
-        text = custom_operators.named(_plain(error))
-        if _NO_ONNX in text:
-            text += f" It is no ONNX file, or only a part of one{_seems(source)}."
+        text = with_contents(custom_operators.named(_plain(error)), source)
         raise InvalidModel(f"onnxruntime can't load it: {text}") from error
-
-
-def _seems(source: Path | bytes) -> str:
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            source = file.read(HEAD)
-    what = seems(source) if source else "empty"
-    return f"; it seems to be {what}" if what else ""
 
 
 def _declared(source: Path | bytes, session: ort.InferenceSession) -> Declared:
