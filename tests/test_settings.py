@@ -69,6 +69,8 @@ def test_a_setting_that_does_not_exist_is_told_with_the_nearest(
 def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("INFERENCE_SERVICE_SERVICE_HOST", "INFERENCE_SERVICE_PORT_8000_TCP_ADDR"):
         monkeypatch.setenv(name, "Kubernetes")
+    for name in ("INFERENCE_SERVICE_URL", "INFERENCE_SERVICE_TOKEN"):
+        monkeypatch.setenv(name, "of other commands")
     assert load_settings().port == 8000
     monkeypatch.setenv("INFERENCE_SERVICE_PROT", "1")
     message = (

@@ -52,6 +52,8 @@ from inference_service.security.settings import SecuritySettings
 from inference_service.tracing.settings import TracingSettings
 
 PREFIX = "INFERENCE_SERVICE_"
+_OF_COMMANDS = {f"{PREFIX}URL", f"{PREFIX}TOKEN"}
+"""Of the commands that ask a running service."""
 _LONGEST = 60  # characters of a value that are repeated
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_|$)")
 
@@ -233,7 +235,7 @@ def check_environment(names: Iterable[str]) -> None:
 
     Kubernetes writes variables of its own for a Service that is called inference-service.
     """
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | _OF_COMMANDS
     for name in sorted(_ours(names)):
         own = name.upper().partition("__")[0]
         if own not in known:
