@@ -9,10 +9,23 @@ from typing import Any
 import pytest
 import requests
 from openapi_spec_validator import validate
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.conftest import RunningServer
 
 PREDICT = "/v1/models/doubler/versions/1:predict"
+
+
+def test_a_websocket_where_there_is_none_is_refused_in_words(zoo_server: RunningServer) -> None:
+    url = zoo_server.url.replace("http:", "ws:")
+    for path in ("/", "/models/doubler/classify", "/v1/realtime"):
+        with pytest.raises(InvalidStatus) as refused, connect(url + path):
+            pass
+        answer = refused.value.response
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
+        said = json.loads(answer.body or b"")["error"]
+        assert said == f"no such stream: {path}; streams are at /models/MODEL/TASK/stream"
 
 
 def post(server: RunningServer, path: str, body: Any, **headers: str) -> requests.Response:
