@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from inference_service.bench import report
@@ -122,6 +123,11 @@ def test_predict_and_bench_ask_a_model_by_its_name_path_or_url(
 
     code, text = run("predict", "doubler", "[[1, 2, 3]]", "--server", url)
     assert (code, json.loads(text)) == (0, {"predictions": [[2, 4, 6]]})
+    bare = url.removeprefix("http://") + "/"
+    assert run("predict", "doubler", "[[1, 2, 3]]", "--server", bare)[0] == 0
+    assert run("predict", f"{url}/", "[[1, 2, 3]]")[0] == 0
+    code, text = run("predict", "doubler", "rows.json", "--server", url)
+    assert (code, "there is no file rows.json: it is sent as a text" in text) == (1, True)
     path = f"{url}/v1/models/doubler:predict"
     assert run("predict", path, '{"instances": [[1, 2, 3]]}')[0] == 0
     code, text = run("predict", "doubler", "[[1]]", "--server", url)
@@ -138,6 +144,24 @@ def test_predict_and_bench_ask_a_model_by_its_name_path_or_url(
     (tmp_path / "rows.json").write_text("[[4, 5, 6]]")
     code, text = run("predict", str(tmp_path / "doubler"), str(tmp_path / "rows.json"))
     assert json.loads(text[text.index("{") :]) == {"predictions": [[8, 10, 12]]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["predict", "digits", "x", "--server", "ftp://x"], "expected http://HOST:PORT, got 'ftp:"),
+        (["bench", "digits", "--rate", "5", "--clients", "5"], "give one of them"),
+        (["bench", "digits", "--plot", "/nowhere/x.svg"], "--plot: there is no folder /nowhere"),
+        (["my model.onnx"], "Did you mean 'inference-service serve 'my model.onnx''?"),
+        (["srve"], "Did you mean 'serve'?"),
+    ],
+)
+def test_what_can_not_be_meant_is_told_before_anything_is_asked(
+    arguments: list[str], told: str
+) -> None:
+    found = CliRunner().invoke(main, arguments)
+    assert found.exit_code == 2
+    assert told in found.output
 
 
 def test_a_service_that_is_not_there_is_told_with_what_to_do() -> None:

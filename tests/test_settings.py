@@ -69,12 +69,56 @@ def test_a_setting_that_does_not_exist_is_told_with_the_nearest(
 def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("INFERENCE_SERVICE_SERVICE_HOST", "INFERENCE_SERVICE_PORT_8000_TCP_ADDR"):
         monkeypatch.setenv(name, "Kubernetes")
+    for name in ("INFERENCE_SERVICE_URL", "INFERENCE_SERVICE_TOKEN"):
+        monkeypatch.setenv(name, "of other commands")
     assert load_settings().port == 8000
     monkeypatch.setenv("INFERENCE_SERVICE_PROT", "1")
     message = (
         "INFERENCE_SERVICE_PROT: there is no such setting; did you mean 'INFERENCE_SERVICE_PORT'"
     )
     with pytest.raises(InvalidSettings, match=message):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("HTTP__CORS_ORIGINS", "http://a.example, http://b.example",
+         'expected JSON, such as ["http://a.example", "http://b.example"], got \'http://a.example,'),
+        ("HTTP__CORS_ORIGINS", "['http://a.example']", "expected JSON, got '['http://a.example']'"),
+        ("BATCHING", "a=64", "expected JSON, an object of the keys in it, got 'a=64'"),
+    ],
+)  # fmt: skip
+def test_a_variable_of_several_values_that_is_not_json_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(f"INFERENCE_SERVICE_{name}", value)
+    with pytest.raises(InvalidSettings) as error:
+        load_settings()
+    assert f"INFERENCE_SERVICE_{name}: {message}" in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "::1", "fe80::1%eth0", "", "db", "a.example"])
+def test_a_host_is_an_address_or_a_name(host: str) -> None:
+    assert load_settings(host=host).host == host
+
+
+@pytest.mark.parametrize(
+    "host", ["300.1.2.3", "http://localhost", "localhost:8000", "127.0.0.1:8000", "1:2"]
+)
+def test_what_can_be_no_host_is_told_before_anything_else_is_said_of_it(host: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"setting 'host': '{host}' is .*the port is apart"):
+        load_settings(host=host)
+
+
+@pytest.mark.parametrize(
+    "origin", ["localhost:3000", "app.example", "http://a.example/", "http://a.example/page"]
+)
+def test_what_no_browser_sends_as_an_origin_is_told(
+    monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    monkeypatch.setenv("INFERENCE_SERVICE_HTTP__CORS_ORIGINS", f'["*", "{origin}"]')
+    with pytest.raises(InvalidSettings, match=f"cors_origins.*expected an origin.*'{origin}'"):
         load_settings()
 
 

@@ -36,3 +36,16 @@ def test_a_task_that_fails_fails_the_check(tmp_path: Path) -> None:
     (report,) = json.loads(run.stdout)
     assert report["error"] == "the task 'classify' fails: the text is empty"
     assert run.exit_code == 1
+
+
+def test_versions_that_model_toml_names_and_that_are_not_there_are_warnings(tmp_path: Path) -> None:
+    onnx_models.save(onnx_models.doubler(), tmp_path / "doubler" / "1" / "model.onnx")
+    (tmp_path / "doubler" / "model.toml").write_text(
+        "version_labels = { stable = 7, old = 1 }\n[traffic]\n1 = 0.5\n3 = 0.5\n"
+    )
+    run = CliRunner().invoke(main, ["check", str(tmp_path), "--json"])
+    (model,) = json.loads(run.stdout)
+    assert model["warnings"] == [
+        "version_labels.stable: there is no version 7; there are 1",
+        "traffic: there is no version 3; there are 1",
+    ]

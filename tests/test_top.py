@@ -80,7 +80,7 @@ def test_events_are_read_whatever_comes_between() -> None:
 def test_a_service_that_is_not_there_is_named() -> None:
     found = CliRunner().invoke(main, ["top", "--server", "http://127.0.0.1:1", "--once"])
     assert found.exit_code == 1
-    assert "no answer from http://127.0.0.1:1" in found.output
+    assert "no answer from http://127.0.0.1:1: nothing listens there" in found.output
 
 
 @contextlib.contextmanager

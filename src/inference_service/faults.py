@@ -1,5 +1,6 @@
 """pydantic's complaints, in words that say what to write: expected this, got that. Pure."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from inference_service.core.errors import InvalidInput, quoted
 
 _FEW = 12  # names that are listed where none is near
+_JSON = re.compile(r"\s*[{\[].*[}\]]\s*\Z", re.DOTALL)
 _LONGEST = 40  # characters of a text that are repeated to its author
 _NOUNS = {
     bool: "a boolean",
@@ -82,6 +84,8 @@ def noun(value: Any) -> str:
     """``an array``, ``a string 'x'``: what somebody has sent, in an error message."""
     kind = _NOUNS.get(type(value), type(value).__name__)
     if isinstance(value, str):
+        if _JSON.match(value):
+            kind = "JSON within a string (encoded twice?),"
         return f"{kind} '{value[:_LONGEST]}{'…' if len(value) > _LONGEST else ''}'"
     return kind
 

@@ -1,7 +1,9 @@
 """The socket that the service listens on, and how to end listening without losing anybody."""
 
 import ctypes
+import os
 import struct
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from socket import (
     AI_PASSIVE,
     IPPROTO_TCP,
@@ -9,6 +11,7 @@ from socket import (
     SOL_SOCKET,
     TCP_NODELAY,
     create_server,
+    gaierror,
     getaddrinfo,
     socket,
 )
@@ -26,13 +29,23 @@ _DROP_SYN = (
 )
 
 
+_HINTS = {
+    EADDRINUSE: "; another program listens there: end it, or take another --port (0: any free one)",
+    EACCES: "; ports below 1024 need a privilege: take another --port",
+    EADDRNOTAVAIL: "; it is no address of this machine: --host 0.0.0.0 listens on all that it has",
+}
+
+
 def listen(host: str, port: int) -> socket:
     """A listening socket. Raises InvalidSettings with the address that can't be had."""
     try:
         family, _, _, _, address = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)[0]
         listener = create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        raise InvalidSettings(f"can't listen on {host}:{port}: {error.strerror}") from error
+        # create_server appends the address to the system's words
+        why = error.strerror if isinstance(error, gaierror) else os.strerror(error.errno or 0)
+        hint = _HINTS.get(error.errno or 0, "")
+        raise InvalidSettings(f"can't listen on {host}:{port}: {why}{hint}") from error
     # Connections inherit it. uvloop sets it on each, asyncio's own loop doesn't; without it the
     # second packet of an answer waits for the first one's acknowledgement: up to 40 ms.
     listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)

@@ -3,9 +3,12 @@
 docs/configuration.md is made of these texts.
 """
 
+import re
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,6 +21,15 @@ from pydantic import (
 
 from inference_service.core.lifecycle import Isolation, ReadyWhen
 from inference_service.core.tensors import NonFinite
+
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#]+")
+
+
+def _origin(given: str) -> str:
+    """As browsers write it (RFC 6454, 6.2): any other text would never be found equal."""
+    if not _ORIGIN.fullmatch(given):
+        raise ValueError(f"expected an origin such as 'http://localhost:3000', got '{given}'")
+    return given
 
 
 class _Section(BaseModel):
@@ -245,7 +257,7 @@ class HttpSettings(_Section):
     front: bool = Field(
         True, description="answer small requests on a shortcut past ASGI, which answers alike"
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         (), description="origins whose pages may call the service; `*`: all"
     )
     guide: Path | None = Field(

@@ -5,6 +5,8 @@ Each value comes from, in falling order of precedence: the command line, the env
 with ``--config``, the default here. docs/configuration.md is the reference.
 """
 
+import ipaddress
+import json
 import os
 import re
 import tomllib
@@ -17,9 +19,15 @@ from pydantic import (
     Field,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from inference_service.core.errors import InferenceServiceError, render_path
 from inference_service.faults import did_you_mean, first_fault
@@ -44,10 +52,15 @@ from inference_service.security.settings import SecuritySettings
 from inference_service.tracing.settings import TracingSettings
 
 PREFIX = "INFERENCE_SERVICE_"
+_OF_COMMANDS = {f"{PREFIX}URL", f"{PREFIX}TOKEN"}
+"""Of the commands that ask a running service."""
+_LONGEST = 60  # characters of a value that are repeated
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_|$)")
 
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+_NUMERIC = re.compile(r"[0-9.]*|[0-9A-Fa-f:.%]*::?[0-9A-Fa-f:.]*(%\w+)?")
+_A_HOST = ": expected one of this machine, such as 127.0.0.1, or 0.0.0.0 for all; the port is apart"
 
 
 class InvalidSettings(InferenceServiceError):  # noqa: N818
@@ -86,6 +99,19 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
     platforms: PlatformSettings = PlatformSettings()
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_no_url(cls, given: str) -> str:
+        """What looks like an address must be one; a name is looked up when it is listened on."""
+        if _NUMERIC.fullmatch(given) and given:
+            try:
+                ipaddress.ip_address(given)
+            except ValueError:
+                raise ValueError(f"'{given}' is no address{_A_HOST}") from None
+        elif "/" in given or ":" in given:
+            raise ValueError(f"'{given}' is more than an address{_A_HOST}")
+        return given
 
     @model_validator(mode="before")
     @classmethod
@@ -164,13 +190,33 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         except (ValueError, RecursionError) as error:
             raise InvalidSettings(f"{config} is not valid TOML: {error}") from error
     try:
-        merged = _FileSettings(**content).model_dump(exclude_unset=True)
+        merged = _from_environment(content).model_dump(exclude_unset=True)
         given = {name: value for name, value in overrides.items() if value is not None}
         loaded = Settings.model_validate({**merged, **given})
         return _at_platform_port(loaded)
     except ValidationError as error:
         place, words = first_fault(error, Settings)
         raise InvalidSettings(f"setting '{render_path(place)}': {words}") from error
+
+
+def _from_environment(content: dict[str, Any]) -> Settings:
+    """The file's content below the environment. Raises InvalidSettings for a variable of several
+    values that is not JSON, ValidationError for other faults."""
+    try:
+        return _FileSettings(**content)
+    except SettingsError as error:
+        cause = error.__cause__
+        if not isinstance(cause, json.JSONDecodeError):
+            raise InvalidSettings(str(error)) from error
+        given = cause.doc
+        name = next((one for one in sorted(_ours(os.environ)) if os.environ[one] == given), PREFIX)
+        likely = json.dumps([one.strip() for one in given.split(",")])
+        hint = "" if given.lstrip().startswith(("[", "{")) else f", such as {likely}"
+        section = name.upper().removeprefix(PREFIX).lower() in Settings.model_fields
+        raise InvalidSettings(
+            f"{name}: expected JSON{', an object of the keys in it' if section else hint}, "
+            f"got '{given[:_LONGEST]}'"
+        ) from error
 
 
 def _at_platform_port(settings: Settings) -> Settings:
@@ -189,9 +235,15 @@ def check_environment(names: Iterable[str]) -> None:
 
     Kubernetes writes variables of its own for a Service that is called inference-service.
     """
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(names):
-        given = name.upper()
-        own = given.partition("__")[0]
-        if given.startswith(PREFIX) and own not in known and not _OF_KUBERNETES.match(given):
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | _OF_COMMANDS
+    for name in sorted(_ours(names)):
+        own = name.upper().partition("__")[0]
+        if own not in known:
             raise InvalidSettings(f"{name}: there is no such setting{did_you_mean(own, known)}")
+
+
+def _ours(names: Iterable[str]) -> Iterable[str]:
+    """The variables with our prefix that Kubernetes did not write."""
+    for name in names:
+        if name.upper().startswith(PREFIX) and not _OF_KUBERNETES.match(name.upper()):
+            yield name

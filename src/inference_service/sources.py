@@ -181,7 +181,8 @@ def _load(
     (info, runner), why = with_pipeline_if_it_fits(
         entry, load_options(settings, entry, version), attempt
     )
-    warnings = tuple(without_paths(warning, _folders(entry)) for warning in (*info.warnings, *why))
+    said = (*info.warnings, *why, *missing_versions(entry))
+    warnings = tuple(without_paths(warning, _folders(entry)) for warning in said)
     examples = example_files(entry.versions[version].parent)
     return _with_names(replace(info, warnings=warnings, examples=examples)), runner
 
@@ -215,6 +216,18 @@ def with_pipeline_if_it_fits(
             raise
         why = f"it takes tensors only, no pipeline is made of its config.json: {error}"
         return attempt(replace(options, payloads=None)), (why,)
+
+
+def missing_versions(entry: ModelEntry) -> tuple[str, ...]:
+    """What model.toml says of versions that are not there, which may be still to come."""
+    manifest, there = entry.manifest, ", ".join(map(str, sorted(entry.versions)))
+    named = [(f"version_labels.{label}", to) for label, to in manifest.version_labels.items()]
+    named += [("traffic", version) for version in manifest.routing().weights]
+    return tuple(
+        f"{place}: there is no version {version}; there are {there}"
+        for place, version in named
+        if version not in entry.versions
+    )
 
 
 def _check_lock(settings: Settings, entry: ModelEntry, version: int) -> None:

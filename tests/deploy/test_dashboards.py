@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,6 +13,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.deploy.dashboards import ANNOTATIONS, DASHBOARDS, PANELS, QUERIES, filled_in
+from tests.tools import need
 
 SCHEMAS = ROOT / "tests" / "schemas"
 COMPOSE = ROOT / "deploy" / "compose"
@@ -74,6 +76,40 @@ def test_every_topic_has_a_panel() -> None:
 @pytest.mark.parametrize("query", [*QUERIES, *ANNOTATIONS])
 def test_every_query_is_promql(query: str) -> None:
     promql_parser.parse(filled_in(query))
+
+
+@pytest.mark.prometheus
+def test_requests_that_all_fail_are_a_share_of_one(tmp_path: Path) -> None:
+    """No series of those that were answered has begun then, and none of the others at first."""
+    need("promtool")
+    (panel,) = [one for one in PANELS if one["title"].startswith("Share of requests without")]
+    query = filled_in(panel["targets"][0]["expr"])
+    series = 'inference_requests_total{model="%s", version="1", outcome="%s"}'
+    given = {("bad", "failed"): "0+1x9", ("good", "ok"): "0+1x9"}
+    given |= {("half", "ok"): "0+1x9", ("half", "failed"): "0+1x9"}
+    wanted = {"bad": 1, "good": 0, "half": 0.5}
+    cases = {
+        "evaluation_interval": "1s",
+        "tests": [{
+            "interval": "1s",
+            "input_series": [
+                {"series": series % key, "values": values} for key, values in given.items()
+            ],
+            "promql_expr_test": [{
+                "expr": query, "eval_time": "9s",
+                "exp_samples": [
+                    {"labels": f'{{model="{model}", version="1"}}', "value": value}
+                    for model, value in wanted.items()
+                ],
+            }],
+        }],
+    }  # fmt: skip
+    (tmp_path / "cases.yml").write_text(yaml.safe_dump(cases))
+    run = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "cases.yml"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_uids_differ() -> None:

@@ -253,6 +253,7 @@ def test_tensorflow_serving_s_clients_send_pictures_as_base64(server: RunningSer
     bodies = [
         {"instances": [{"b64": photo} for photo in photos]},
         {"instances": [{f"{name}_bytes": {"b64": photo}} for photo in photos]},
+        {"instances": [{"b64": f"data:image/jpeg;base64,{photo}"} for photo in photos]},
         {"inputs": {name: [{"b64": photo} for photo in photos]}},
     ]
     for body in bodies:

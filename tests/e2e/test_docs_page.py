@@ -124,3 +124,24 @@ def test_a_models_types_and_limits_are_shown(page: Page, server: RunningServer) 
     for part in ("image", "float32", "[batch, 64]", "32 MiB", "handwritten digit"):
         expect(block).to_contain_text(part)
     expect(block).to_contain_text(re.compile(r"up to \d+ rows"))
+
+
+def test_it_is_dark_where_the_browser_is_and_leads_home(page: Page, server: RunningServer) -> None:
+    open_docs(page, server)
+    everything = page.locator("html")
+    for scheme, background in (("dark", "rgb(28, 32, 34)"), ("light", "rgba(0, 0, 0, 0)")):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        expect(everything).to_have_css("background-color", background)
+    page.get_by_role("link", name="home page").click()
+    expect(page).to_have_title("inference-service")
+
+
+def test_it_can_be_read_on_a_phone(page: Page, server: RunningServer) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_docs(page, server)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for text in (".opblock-tag small", ".opblock-summary-path", ".opblock-summary-description"):
+        box = page.locator(text).first.bounding_box()
+        assert box is not None
+        assert box["width"] > 100, text
+        assert box["height"] < 80, text

@@ -354,7 +354,7 @@ def test_a_port_that_is_taken_is_told(server: RunningServer) -> None:
     run = command("serve", str(MODELS), "--port", server.url.rsplit(":", 1)[1])
     assert run.returncode == 1
     assert "can't listen on 127.0.0.1:" in run.stderr
-    assert "Address already in use" in run.stderr
+    assert "Address already in use; another program listens there" in run.stderr
     assert "Traceback" not in run.stderr
 
 

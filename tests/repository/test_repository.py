@@ -75,6 +75,34 @@ def test_nothing_to_serve_is_told(tmp_path: Path, name: str, message: str) -> No
         scan(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("m.pkl", "`inference-service import m.pkl`"),
+        ("a b.pt", "`inference-service import 'a b.pt'`"),
+        ("m.tflite", "`python -m tf2onnx.convert --tflite FILE --output model.onnx`"),
+        ("m.safetensors", "`optimum-cli export onnx"),
+        ("m.pb", "`python -m tf2onnx.convert --saved-model"),
+    ],
+)
+def test_files_of_other_frameworks_are_told_with_what_converts_them(
+    tmp_path: Path, name: str, how: str
+) -> None:
+    touch(tmp_path / name)
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(InvalidModel) as error:
+            scan(path)
+        assert f"{name} becomes one with {how}" in str(error.value)
+
+
+def test_a_folder_of_a_version_is_not_served_without_its_manifest(tmp_path: Path) -> None:
+    touch(tmp_path / "m" / "1" / "model.onnx")
+    assert [one.name for one in scan(tmp_path / "m" / "1")] == ["1"]
+    (tmp_path / "m" / "model.toml").write_text("")
+    with pytest.raises(InvalidModel, match=r"1 is one version of m, .*expected the model's folder"):
+        scan(tmp_path / "m" / "1")
+
+
 def test_the_manifest_may_say_all_this(tmp_path: Path) -> None:
     path = tmp_path / "model.toml"
     path.write_text(

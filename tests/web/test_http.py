@@ -9,10 +9,23 @@ from typing import Any
 import pytest
 import requests
 from openapi_spec_validator import validate
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.conftest import RunningServer
 
 PREDICT = "/v1/models/doubler/versions/1:predict"
+
+
+def test_a_websocket_where_there_is_none_is_refused_in_words(zoo_server: RunningServer) -> None:
+    url = zoo_server.url.replace("http:", "ws:")
+    for path in ("/", "/models/doubler/classify", "/v1/realtime"):
+        with pytest.raises(InvalidStatus) as refused, connect(url + path):
+            pass
+        answer = refused.value.response
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
+        said = json.loads(answer.body or b"")["error"]
+        assert said == f"no such stream: {path}; streams are at /models/MODEL/TASK/stream"
 
 
 def post(server: RunningServer, path: str, body: Any, **headers: str) -> requests.Response:
@@ -47,6 +60,9 @@ def error(response: requests.Response) -> str:
         (PREDICT, {}, 400, "expected one of 'instances' and 'inputs', got neither"),
         (PREDICT, [], 400, "expected an object with 'instances' or 'inputs'"),
         (PREDICT, b"", 400, "the body is empty"),
+        (PREDICT, b"instances=1", 400, "it seems to be a form: send JSON instead, as requests.post(json=...)"),
+        (PREDICT, b"{'instances': [[1, 2, 3]]}", 400, "JSON has double quotes"),
+        (PREDICT, json.dumps(json.dumps({"instances": [[1, 2, 3]]})).encode(), 400, "got JSON within a string (encoded twice?), '{"),
         (PREDICT, b"{nonsense", 400, "the body is not valid JSON"),
         ("/v1/models/every-kind:predict", {"instances": [{"name": "a", "flag": True, "counts": [1, 2**63]}]}, 400, "instances[0].counts[1]: expected int64 from"),
         ("/v1/models/every-kind:predict", {"inputs": {"name": ["a"], "flag": [True, False], "counts": [[1, 2]]}}, 400, "same number of rows: name has 1, flag has 2"),

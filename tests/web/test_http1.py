@@ -216,6 +216,7 @@ async def test_requests_follow_each_other_after_an_ignored_upgrade() -> None:
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", b"505", b"HTTP/2.0"),
         (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", b"405", b"CONNECT"),
         (b"GARBAGE\r\n\r\n", b"400", b"not valid HTTP"),
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", b"400", b"beginning of TLS, and this port has none: take http://"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX A: b\r\n\r\n", b"400", b"not valid HTTP"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", b"400", b"not valid HTTP"),
     ],
@@ -231,6 +232,24 @@ async def test_what_is_no_request_is_refused_in_words(
         assert body.startswith(b'{"error":"')
         assert words in body
         assert not answer.endswith(b"(open)")
+
+
+async def test_clients_that_begin_with_http_2_are_told_in_its_frames_to_take_http_1() -> None:
+    async with site() as one:
+        settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+        answer = await one.ask(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+        assert answer.startswith(settings)
+        length, kind, error, words = answer[11], answer[12], answer[25], answer[26:]
+        assert (length, kind, error) == (8 + len(words), 7, 13)  # GOAWAY, HTTP_1_1_REQUIRED
+        assert words == b"this port speaks HTTP/1.1; gRPC has a port of its own (grpc.port)"
+
+
+async def test_http_2_behind_a_request_is_refused_in_its_place() -> None:
+    async with site() as one:
+        answer = await one.ask(
+            b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        )
+        assert [body[:5] for body in bodies(answer)] == [b"GET /", b'{"err']
 
 
 @pytest.mark.parametrize(

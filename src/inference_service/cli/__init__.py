@@ -1,5 +1,9 @@
 """The command ``inference-service``: parse, call, print."""
 
+import shlex
+from pathlib import Path
+from typing import Any
+
 import click
 
 from inference_service._version import __version__
@@ -17,7 +21,24 @@ from inference_service.cli.simulate import simulate, tune
 from inference_service.cli.top import top
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Tells who names a model in the place of a command which command serves it."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command and its arguments."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if Path(args[0]).exists() or args[0].endswith(".onnx"):
+                meant = f"inference-service serve {shlex.quote(args[0])}"
+                raise click.UsageError(f"{error.message} Did you mean '{meant}'?", ctx) from None
+            raise
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="inference-service")
 def main() -> None:
     """Serve ONNX models over HTTP with dynamic batching.

@@ -4,8 +4,9 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread, Timer
 from typing import Any
@@ -18,6 +19,7 @@ import click
 from inference_service.bench.load import Target
 
 _LISTENS = re.compile(r"listens on (http://\S+)")
+_FILE_NAME = re.compile(r"\S+\.[A-Za-z0-9]{2,5}")
 _START = 300.0  # seconds
 _TIMEOUT = 60.0
 _JSON = "application/json"
@@ -30,10 +32,10 @@ def server_of(model: str, server: str) -> Iterator[tuple[str, str]]:
     A path is served for as long as this takes. Raises ClickException.
     """
     if model.startswith(("http://", "https://")):
-        yield model, ""
+        yield model.rstrip("/"), ""
         return
     if not Path(model).exists():
-        yield server.rstrip("/"), model
+        yield server, model
         return
     command = [sys.executable, "-m", "inference_service", "serve", model, "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 # ourselves
@@ -53,10 +55,11 @@ def server_of(model: str, server: str) -> Iterator[tuple[str, str]]:
         process.wait(_TIMEOUT)
 
 
-def fetched(url: str) -> Any:
+def fetched(url: str, headers: Mapping[str, str]) -> Any:
     """The object at a URL. Raises ClickException."""
+    request = Request(url, headers=dict(headers))  # noqa: S310 # http, or what the user says
     try:
-        with urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310 # http, or what the user says
+        with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 # as above
             return json.load(answer)
     except HTTPError as error:
         raise click.ClickException(f"{url}: {error.code} {error.read(500).decode()}") from None
@@ -64,11 +67,23 @@ def fetched(url: str) -> Any:
         raise _unreached(url, error) from None
 
 
-def target_of(base: str, model: str, task: str | None, given: str | None) -> Target:
-    """What to ask for a model: its task, or its tensors. Raises ClickException."""
+def target_of(
+    base: str, model: str, task: str | None, given: str | None, key: Mapping[str, str]
+) -> Target:
+    """What to ask for a model: its task, or its tensors. Raises ClickException.
+
+    ``key``: the headers that let a client in.
+    """
+    target = _target(base, model, task, given, key)
+    return replace(target, headers={**target.headers, **key})
+
+
+def _target(
+    base: str, model: str, task: str | None, given: str | None, key: Mapping[str, str]
+) -> Target:
     if not model and (task is not None or re.search(r"://[^/]+/.", base)):
         return Target(base, *_body(given or "{}"))  # the URL of a path
-    models = {one["name"]: one for one in fetched(f"{base}/models")["models"]}
+    models = {one["name"]: one for one in fetched(f"{base}/models", key)["models"]}
     if not model and len(models) == 1:
         (model,) = models
     if model not in models:
@@ -78,7 +93,7 @@ def target_of(base: str, model: str, task: str | None, given: str | None) -> Tar
         known = ", ".join(tasks) or "none"
         raise click.ClickException(f"{model} has no task '{task}'; it has {known}")
     if given is None:
-        return _example(base, model, task or (tasks[0] if tasks else None))
+        return _example(base, model, task or (tasks[0] if tasks else None), key)
     body, headers = _body(given)
     wanted = task or (tasks[0] if tasks else None)
     if wanted is not None:
@@ -91,10 +106,10 @@ def target_of(base: str, model: str, task: str | None, given: str | None) -> Tar
     return Target(url, body, headers)
 
 
-def _example(base: str, model: str, task: str | None) -> Target:
+def _example(base: str, model: str, task: str | None, key: Mapping[str, str]) -> Target:
     """The example in the OpenAPI document."""
     path = f"/models/{model}/{task}" if task else f"/v1/models/{model}:predict"
-    paths = fetched(f"{base}/openapi.json")["paths"]
+    paths = fetched(f"{base}/openapi.json", key)["paths"]
     content = paths.get(path, {}).get("post", {}).get("requestBody", {}).get("content", {})
     media = content.get(_JSON, {})
     examples = [one["value"] for one in media.get("examples", {}).values() if "value" in one]
@@ -120,6 +135,8 @@ def _body(given: str) -> tuple[bytes, dict[str, str]]:
         json.loads(data)
     except ValueError:
         is_text = data == given.encode()
+        if is_text and _FILE_NAME.fullmatch(given):
+            click.echo(f"there is no file {given}: it is sent as a text", err=True)
         return data, {"Content-Type": "text/plain" if is_text else "application/octet-stream"}
     return data, {"Content-Type": _JSON}
 

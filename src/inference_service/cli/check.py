@@ -75,8 +75,11 @@ def _failure(entry: Any, version: int | None, error: str) -> dict[str, Any]:
 def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[str, Any]:
     from inference_service.cli.task_trial import tried_tasks
     from inference_service.runtime import loader, warmup
-    from inference_service.runtime.profile import knee_of
-    from inference_service.sources import load_options, with_pipeline_if_it_fits
+    from inference_service.sources import (
+        load_options,
+        missing_versions,
+        with_pipeline_if_it_fits,
+    )
 
     options = load_options(settings, entry, version)
 
@@ -102,33 +105,34 @@ def _report(settings: Any, entry: Any, version: int, *, profile: bool) -> dict[s
         "batching": signature.mode.value,
         "safety": asdict(info.safety),
         "max_batch_size": None if options.derive_max_batch_size else info.policy.max_batch_size,
-        "warnings": [*info.warnings, *why],
+        "warnings": [*info.warnings, *why, *missing_versions(entry)],
         "tasks": [asdict(task) for task in tried_tasks(info, loaded.model)],
     }
     broken = [task for task in report["tasks"] if task["error"]]
     if broken:
         report["error"] = f"the task '{broken[0]['name']}' fails: {broken[0]['error']}"
     if profile:
-        report["profile"] = [
-            {
-                "layout": {
-                    "instances": found.layout.instances,
-                    "threads": found.layout.threads,
-                },
-                "row_elements": found.row_elements,
-                "knee": knee_of([found]),
-                "table": [
-                    {
-                        "rows": rows,
-                        "milliseconds": round(seconds * 1e3, 4),
-                        "rows_per_second": round(rows * found.layout.instances / seconds),
-                    }
-                    for rows, seconds in found.points
-                ],
-            }
-            for found in warmup.profile(loaded, options)
-        ]
+        report["profile"] = [_profile(found) for found in warmup.profile(loaded, options)]
     return report
+
+
+def _profile(found: Any) -> dict[str, Any]:
+    from inference_service.runtime.profile import knee_of
+
+    layout = found.layout
+    return {
+        "layout": {"instances": layout.instances, "threads": layout.threads},
+        "row_elements": found.row_elements,
+        "knee": knee_of([found]),
+        "table": [
+            {
+                "rows": rows,
+                "milliseconds": round(seconds * 1e3, 4),
+                "rows_per_second": round(rows * layout.instances / seconds),
+            }
+            for rows, seconds in found.points
+        ],
+    }
 
 
 def _safety_lines(safety: dict[str, Any]) -> Iterator[str]:

@@ -6,19 +6,19 @@ import sys
 import click
 
 from inference_service.cli.asking import answer_of, server_of, target_of
+from inference_service.cli.options import asks_server, authorization
 
-SERVER = click.option(
-    "--server", default="http://127.0.0.1:8000", show_default=True, help="Where MODEL is served."
-)
 TASK = click.option("--task", help="What to ask for, such as classify.  [default: the first task]")
 
 
 @click.command()
 @click.argument("model")
 @click.argument("input", required=False)
-@SERVER
+@asks_server
 @TASK
-def predict(model: str, input: str | None, server: str, task: str | None) -> None:  # noqa: A002
+def predict(
+    model: str, input: str | None, server: str, token: str | None, task: str | None,  # noqa: A002
+) -> None:  # fmt: skip
     """Ask MODEL once and print the answer.
 
     MODEL is the name of a model that is served, the URL of a path, or a file or folder, which is
@@ -26,7 +26,7 @@ def predict(model: str, input: str | None, server: str, task: str | None) -> Non
     without it the model's example is sent. Exit status: 0 answered, 1 refused or not reached.
     """
     with server_of(model, server) as (base, name):
-        status, body = answer_of(target_of(base, name, task, input))
+        status, body = answer_of(target_of(base, name, task, input, authorization(token)))
     try:
         text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except ValueError:

@@ -2,42 +2,29 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import click
 
+from inference_service.cli.options import asks_server, authorization
+
 _TIMEOUT = 600.0
 """Seconds: a load takes as long as it takes, and the server bounds it (runtime.load_timeout)."""
 _LOOK = 0.5
 _COLOURS = {"READY": "green", "UNAVAILABLE": "red", "LOADING": "yellow", "UNLOADING": "yellow"}
-_C = TypeVar("_C", bound=Callable[..., Any])
-
-
-def _server(function: _C) -> _C:
-    token = click.option(
-        "--token", envvar="INFERENCE_SERVICE_TOKEN",
-        help="The admin's token or an API key (or $INFERENCE_SERVICE_TOKEN).",
-    )  # fmt: skip
-    server = click.option(
-        "--server", envvar="INFERENCE_SERVICE_URL", default="http://127.0.0.1:8000",
-        show_default=True, help="Where the service listens.",
-    )  # fmt: skip
-    return server(token(function))
 
 
 class _Server:
     """A running service. Raises ClickException with what it answers."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        self.base = (url if "://" in url else f"http://{url}").rstrip("/")
+        self.base = url
         self.url = f"{self.base}/v2/repository"
-        self.headers = {"Content-Type": "application/json"}
-        if token:
-            self.headers["Authorization"] = f"Bearer {token}"
+        self.headers = {"Content-Type": "application/json", **authorization(token)}
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         request = Request(self.url + path, json.dumps(body).encode(), self.headers)  # noqa: S310
@@ -90,7 +77,7 @@ def _words(error: HTTPError) -> str:
 
 @click.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print the repository index as it is.")
-@_server
+@asks_server
 def list_models(server: str, token: str | None, *, as_json: bool) -> None:
     """The models of a running service: versions, states, shares of the traffic, reasons."""
     entries = _Server(server, token).post("/index", {})
@@ -133,7 +120,7 @@ _FORCE = click.option(
 @click.command()
 @click.argument("model")
 @_FORCE
-@_server
+@asks_server
 def load(model: str, server: str, token: str | None, *, force: bool) -> None:
     """Serve what is in the repository now as MODEL."""
     _Server(server, token).change(model, "load", {"parameters": {"force": True}} if force else {})
@@ -142,7 +129,7 @@ def load(model: str, server: str, token: str | None, *, force: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@_server
+@asks_server
 def unload(model: str, server: str, token: str | None) -> None:
     """Answer what was accepted, then serve MODEL no more."""
     _Server(server, token).change(model, "unload", {})
@@ -153,7 +140,7 @@ def unload(model: str, server: str, token: str | None) -> None:
 @click.argument("model")
 @click.argument("version", type=int)
 @_FORCE
-@_server
+@asks_server
 def promote(model: str, version: int, server: str, token: str | None, *, force: bool) -> None:
     """Let VERSION of MODEL answer the requests that name none."""
     body: dict[str, Any] = {"version": version}
@@ -165,7 +152,7 @@ def promote(model: str, version: int, server: str, token: str | None, *, force: 
 
 @click.command()
 @click.argument("model")
-@_server
+@asks_server
 def rollback(model: str, server: str, token: str | None) -> None:
     """Let the version of MODEL answer again that was replaced last."""
     click.echo(_Server(server, token).change(model, "rollback", {})["result"])

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 import click
 
+from inference_service.cli.options import asks_server, authorization
+
 _HOME, _TO_END_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 _NO_CURSOR, _CURSOR = "\x1b[?25l", "\x1b[?25h"
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -26,18 +28,7 @@ _NOTHING: dict[str, Any] = {
 
 
 @click.command()
-@click.option(
-    "--server",
-    envvar="INFERENCE_SERVICE_URL",
-    default="http://127.0.0.1:8000",
-    show_default=True,
-    help="The service's address.",
-)
-@click.option(
-    "--token",
-    envvar="INFERENCE_SERVICE_TOKEN",
-    help="An API key that may read (or $INFERENCE_SERVICE_TOKEN).",
-)
+@asks_server
 @click.option("--once", is_flag=True, help="Print one sample and leave.")
 def top(server: str, token: str | None, *, once: bool) -> None:
     """Watch what a running service does, each second.
@@ -48,7 +39,7 @@ def top(server: str, token: str | None, *, once: bool) -> None:
     rates: deque[float] = deque(maxlen=60)
     screen = not once and sys.stdout.isatty()
     try:
-        with _opened(server.rstrip("/") + "/stats", token) as stream:
+        with _opened(f"{server}/stats", token) as stream:
             if screen:
                 click.clear()
                 click.echo(_NO_CURSOR, nl=False)
@@ -66,18 +57,17 @@ def top(server: str, token: str | None, *, once: bool) -> None:
     except KeyboardInterrupt:
         return
     except OSError as error:
-        raise click.ClickException(f"no answer from {server}: {error}") from error
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ConnectionRefusedError):
+            reason = "nothing listens there (--server says where the service is)"
+        raise click.ClickException(f"no answer from {server}: {reason}") from error
     finally:
         if screen:
             click.echo(_CURSOR, nl=False)
 
 
 def _opened(url: str, token: str | None) -> Any:
-    if not url.startswith(("http://", "https://")):
-        raise click.ClickException(f"'{url}' is no URL: expected http:// or https://")
-    headers = {"Accept": "text/event-stream"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
+    headers = {"Accept": "text/event-stream", **authorization(token)}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310
     try:
         return urllib.request.urlopen(request, timeout=_SILENCE)  # noqa: S310

@@ -11,6 +11,7 @@ import soxr
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from inference_service.core.contents import got
 from inference_service.core.errors import InvalidInput
 from inference_service.pipelines import containers
 
@@ -113,7 +114,8 @@ def read_audio(data: bytes, rate: int, most_seconds: float) -> NDArray[np.float3
             sound = containers.Sound(file.samplerate, file.channels, _blocks(file))
             return _collected(sound, rate, most_seconds)
     except soundfile.LibsndfileError as error:
-        raise InvalidInput(f"no audio that can be read: {_EXPECTED} ({_words(error)})") from error
+        why = got(data) or f" ({_words(error)})"
+        raise InvalidInput(f"no audio that can be read: {_EXPECTED}{why}") from error
 
 
 def with_length(data: bytes) -> bytes:

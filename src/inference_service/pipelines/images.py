@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
+from inference_service.core.contents import got
 from inference_service.core.errors import InvalidInput
 
 try:
@@ -56,7 +57,8 @@ def open_image(data: bytes, max_pixels: int, wanted: tuple[int, int] | None = No
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Exception as error:  # the decoders raise all sorts of things at what is no image
-        raise InvalidInput(f"no image that can be read: expected {', '.join(FORMATS)}") from error
+        expected = f"expected {', '.join(FORMATS)}{got(data)}"
+        raise InvalidInput(f"no image that can be read: {expected}") from error
     width, height = image.size
     if width * height > max_pixels:
         raise InvalidInput(

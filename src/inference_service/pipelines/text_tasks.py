@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from inference_service.core.contents import seems
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
 from inference_service.core.text import TextEmbedder, Tokens, check_dimensions
+from inference_service.faults import noun
 
 _OFF_LOOP_FROM = 4096  # bytes
 _MOST_DOCUMENTS = 1024
@@ -133,11 +135,14 @@ def text_of(payload: Payload) -> str:
     if isinstance(data, str):
         return data
     if not isinstance(data, bytes):
-        raise InvalidInput(f"expected a text, got {type(data).__name__}")
+        raise InvalidInput(f"expected a text, got {noun(data)}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"the text is not UTF-8: byte {error.start} can't be read") from None
+        what = seems(data) or "another charset is named in Content-Type"
+        raise InvalidInput(
+            f"the text is not UTF-8: byte {error.start} can't be read; {what}"
+        ) from None
 
 
 def tokenized(embedder: TextEmbedder, texts: Sequence[str], *, truncate: bool) -> Tokens:

@@ -38,6 +38,11 @@ _LARGE_PART = 2**18  # numbers; they are written in about 8 ms
 _MOST_LOOKED_AT = 64  # entries of a list: outputs, not rows
 _FAR_APART = 512  # bytes between two keys
 _NON_FINITE_WORDS = (b"NaN", b"Infinity")
+_MISTAKES = (
+    (re.compile(rb"[\w.\[\]-]{1,64}=[^=]"), "it seems to be a form: send JSON instead, as "
+     "requests.post(json=...) and JSON.stringify(...) make it"),
+    (re.compile(rb"\s*[{\[]\s*'"), "JSON has double quotes: json.dumps(...) writes them"),
+)  # fmt: skip
 _SEARCHED = 2**16  # bytes; a search holds the interpreter's lock
 _NON_FINITE = re.compile(rb"(?<![\w\"])-?(NaN|Infinity)\b")
 
@@ -68,6 +73,9 @@ def _what_is_wrong(body: bytes, error: orjson.JSONDecodeError) -> str:
             f"byte {undecodable.start} is not UTF-8; another charset is named in Content-Type, "
             "and a file is not sent as JSON"
         )
+    for sign, hint in _MISTAKES:
+        if sign.match(body):
+            return f"{error}; {hint}"
     return str(error)
 
 

@@ -18,6 +18,8 @@ from inference_service.core.tensors import (
 )
 from inference_service.protocols import base64_text
 
+_DATA, _BASE64 = "data:", ";base64"
+_URLS = ("http://", "https://")
 BASE64_KEY = "b64"
 _EXACT_FLOAT = 2.0**53  # from it on a float no longer holds every integer
 _NUMBERS = frozenset({int, float})
@@ -231,6 +233,19 @@ def bytes_of(text: str, at: Path) -> bytes:
         return base64_text.decoded(text)
     except ValueError as error:
         raise InvalidInput(f"not base64: {error}", at) from None
+
+
+def file_of(text: str, at: Path) -> tuple[bytes, str]:
+    """A file in base64, bare or as a data URL (RFC 2397), and its type. Raises InvalidInput."""
+    media = ""
+    if text[: len(_DATA)].lower() == _DATA:
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(_BASE64):
+            raise InvalidInput("expected a data URL in base64: data:TYPE;base64,...", at)
+        media = head[len(_DATA) : -len(_BASE64)]
+    elif text.startswith(_URLS):
+        raise InvalidInput("expected base64, got a URL: files are sent, not fetched", at)
+    return bytes_of(text, at), media
 
 
 def text_of(value: Any) -> str | None:

@@ -49,10 +49,16 @@ _NAME = re.compile(r"\w[\w.+@~ -]{0,199}")
 _TAKEN = frozenset({"stats"})  # /v2/models/stats is a path of its own
 _ANYWHERE = Path("/")
 _OTHERS = frozenset(
-    {".pt", ".pth", ".pt2", ".ts", ".h5", ".keras", ".pkl", ".pickle", ".joblib", ".tflite", ".pb",
+    {".pt", ".pth", ".pt2", ".h5", ".keras", ".pkl", ".pickle", ".joblib", ".tflite", ".pb",
      ".safetensors", ".ubj"}
 )  # fmt: skip
 """Files of models that are no ONNX."""
+_CONVERTERS = {
+    ".tflite": "python -m tf2onnx.convert --tflite FILE --output model.onnx",
+    ".safetensors": "optimum-cli export onnx --model FOLDER OUT` (optimum) or `torch.onnx.export",
+    ".pb": "python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
+}
+"""What isn't imported here."""
 _MOST_FILES = 1_000
 _FEW = 8  # names that are listed
 _SHOWN = 80  # characters of a name that can't be one
@@ -111,6 +117,11 @@ def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[Mode
         )
     own = path.resolve()
     root = _ANYWHERE if follow_links else own
+    if own.name.isdigit() and (own.parent / MANIFEST_FILE).is_file():
+        raise InvalidModel(
+            f"{path} is one version of {own.parent.name}, whose {MANIFEST_FILE} would not be read: "
+            f"expected the model's folder, {path.parent}"
+        )
     if _version_folders(path) or _single(path) is not None:
         return _read([(own.name, lambda: _folder(own.name, own, root))], time_limit)
     entries = _read([_reader(child, root) for child in _children(path)], time_limit)
@@ -125,9 +136,9 @@ def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[Mode
 def _import(files: Sequence[Path]) -> str:
     """How the first model of another framework among the files becomes one of ours."""
     for file in files:
-        if file.suffix.lower() in _OTHERS:
-            name = shlex.quote(file.name)
-            return f"; {file.name} becomes one with `inference-service import {name}`"
+        if (kind := file.suffix.lower()) in _OTHERS:
+            how = _CONVERTERS.get(kind, f"inference-service import {shlex.quote(file.name)}")
+            return f"; {file.name} becomes one with `{how}`"
     return ""
 
 

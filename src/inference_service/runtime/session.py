@@ -35,6 +35,7 @@ from inference_service.runtime.locales import (
 )
 from inference_service.runtime.stopping import Stop
 from inference_service.runtime.training_mode import MERGING, is_in_training
+from inference_service.runtime.unreadable import with_contents
 
 ort.set_default_logger_severity(4)  # what goes wrong is in our own errors and in our own log
 
@@ -67,7 +68,6 @@ _PLAINER = (  # messages that are obscure without onnxruntime's sources
         "it does not know one of the categories",
     ),
 )
-_NO_ONNX = "Protobuf parsing failed"
 _STATUS = re.compile(r"^.*Status Message:\s*", re.DOTALL)
 _SOURCE_PATH = re.compile(  # and the C++ signature behind it, which isn't part of the message
     r"\S*/onnxruntime/\S+:\d+ (?:[^\n]*?\w::[^\n]*?\)(?: const)?(?: \[with [^\]]*\])? )?"
@@ -313,9 +313,7 @@ def _session(
                 raise InvalidModel(how_to_install(locale)) from error
             folder = source.parent if isinstance(source, Path) else data
             return _session(changed, options, folder)
-        text = custom_operators.named(_plain(error))
-        if _NO_ONNX in text:
-            text += " It is no ONNX file, or only a part of one."
+        text = with_contents(custom_operators.named(_plain(error)), source)
         raise InvalidModel(f"onnxruntime can't load it: {text}") from error
 
 

@@ -41,7 +41,6 @@ HTTP: tuple[Row, ...] = (
     Row("GET", "/metrics", Scope.METRICS),
     Row("GET", "/", Scope.READ),
     Row("GET", "/docs", Scope.READ),
-    Row("GET", "/docs/oauth2-redirect", Scope.READ),
     Row("GET", "/openapi.json", Scope.READ),
     Row("GET", "/static-offline-docs/*", Scope.READ),
     Row("GET", "/home/{}/{}", Scope.READ),

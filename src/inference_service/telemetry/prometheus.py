@@ -178,7 +178,7 @@ class PrometheusObserver:
             registry=registry,
         )
         self._seconds = Counter(
-            "inference_batch_seconds", "What they took", _MODEL, registry=registry
+            "inference_batch_seconds", "Seconds that batches have run", _MODEL, registry=registry
         )
         self._padded = Counter(
             "inference_compute_padding_seconds",

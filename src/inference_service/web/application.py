@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference_service.core.errors import ModelNotReady
 from inference_service.web import errors
+from inference_service.web.docs_page import add_docs_page
 from inference_service.web.hot_paths import HotPaths, Target
 from inference_service.web.page_security import PageSecurity
 from inference_service.web.requests import UsualRequests
@@ -37,10 +38,12 @@ def framework(
         title=title,
         version=version,
         description=description,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # they are answered
         lifespan=lifespan,
     )
+    add_docs_page(app)
     errors.install(app)
     for middleware in (PageSecurity, ServerTiming, UsualRequests):
         app.add_middleware(middleware)

@@ -48,14 +48,22 @@ Check = Callable[[Head, ModelInfo | None, Mapping[str, Any]], None]
 """Looks at a request before its body is read, with its path parameters. Raises ClientError."""
 
 
-def check_json(head: Head, *_: Any) -> None:
+def task_hint(info: ModelInfo | None) -> str:
+    """Where files and texts go that have been sent to a path for tensors; "" for no such path."""
+    task = next(iter(info.tasks), None) if info is not None else None
+    if info is None or task is None:
+        return ""
+    return f"; /models/{info.name}/{task} takes what the task '{task}' is about as it is"
+
+
+def check_json(head: Head, info: ModelInfo | None = None, *_: Any) -> None:
     """The `Check` of bodies of JSON."""
-    check_content(head)
+    check_content(head, hint=task_hint(info))
 
 
-def check_tensors(head: Head, *_: Any) -> None:
+def check_tensors(head: Head, info: ModelInfo | None = None, *_: Any) -> None:
     """The `Check` of bodies of JSON, with or without binary tensors behind it."""
-    check_content(head, binary=True)
+    check_content(head, binary=True, hint=task_hint(info))
 
 
 @dataclass(frozen=True, slots=True)

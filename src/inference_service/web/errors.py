@@ -12,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from inference_service.core.errors import (
     BodyTimeout,
@@ -126,6 +128,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _handler(_validation))
     app.add_exception_handler(InferenceServiceError, _handler(_ours))
     app.add_exception_handler(Exception, _handler(_ours))
+    app.router.default = _with_streams(app.router.default)
 
 
 def _handler(
@@ -135,6 +138,20 @@ def _handler(
         return respond(request, error)
 
     return handle
+
+
+def _with_streams(default: ASGIApp) -> ASGIApp:
+    """What answers paths that there are not: Starlette's has no words for a WebSocket."""
+
+    async def lost(scope: Scope, receive: Receive, send: Send) -> None:
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await default(scope, receive, send)
+            return
+        text = f"no such stream: {scope['path']}; streams are at /models/MODEL/TASK/stream"
+        refusal = _json(404, body(text), None)
+        await WebSocket(scope, receive, send).send_denial_response(refusal)
+
+    return lost
 
 
 def _http(request: Request, error: Exception) -> Response:

@@ -14,14 +14,13 @@ from inference_service.core.errors import InvalidInput, Path, quoted
 from inference_service.core.tasks import Payload
 from inference_service.faults import did_you_mean, invalid_input
 from inference_service.faults import noun as named
-from inference_service.protocols.json_values import bytes_of
+from inference_service.protocols.json_values import file_of
 
 MOST_PAYLOADS = 256
 """In one request."""
 
 _FILES = ("file", "files")
-_DATA = "data:"
-_URLS = ("http://", "https://")
+_NO_JSON = b"[object Object]"
 _FORM_LIKE = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}=")
 _BLANK = re.compile(rb"[ \t\r\n\x80-\xff]")  # which an encoded text has none of
 _MOST_PARAMETERS = 64
@@ -51,6 +50,11 @@ def from_text(body: bytes, media_type: str, noun: str) -> Asked:
     value = _json_in(body)
     if isinstance(value, str):
         return Asked([Payload(value, media_type)], [()], {})
+    if body.strip() == _NO_JSON:
+        raise InvalidInput(
+            f"the text is '{_NO_JSON.decode()}', what JavaScript makes of an object: send "
+            f'JSON.stringify({{"{noun}": ...}})'
+        )
     if isinstance(value, dict | list):
         if isinstance(value, list) or not {noun, f"{noun}s"} & value.keys():
             raise InvalidInput(
@@ -114,7 +118,8 @@ def from_json(value: Any, noun: str, *, binary: bool) -> Asked:
             f"expected an object with either '{noun}' or '{several}', got {named(value)}"
         )
     if (noun in value) == (several in value):
-        got = "both" if noun in value else "neither"
+        others = f" but {quoted(value)}" if value else ""
+        got = "both" if noun in value else f"neither{others}"
         raise InvalidInput(f"expected an object with either '{noun}' or '{several}', got {got}")
     parameters = {key: item for key, item in value.items() if key not in {noun, several}}
     if noun in value:
@@ -143,15 +148,8 @@ def _decoded(item: Any, place: Path) -> Payload:
         item = item["b64"]
     if not isinstance(item, str):
         raise InvalidInput(f"expected base64 in a string, got {named(item)}", place)
-    media = ""
-    if item[: len(_DATA)].lower() == _DATA:
-        head, comma, item = item.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            raise InvalidInput("expected a data URL in base64: data:TYPE;base64,...", place)
-        media = head[len(_DATA) : -len(";base64")]
-    elif item.startswith(_URLS):
-        raise InvalidInput("expected base64, got a URL: files are sent, not fetched", place)
-    return Payload(bytes_of(item, place), media)
+    data, media = file_of(item, place)
+    return Payload(data, media)
 
 
 class _Part:
@@ -217,8 +215,10 @@ def _from_parts(parts: Sequence[tuple[str, str, bytes]], noun: str, *, binary: b
     parameters: dict[str, Any] = {}
     names = tuple(dict.fromkeys((noun, f"{noun}s", *_FILES)))
     if not any(name in names for name, _, _ in parts):
+        given = dict.fromkeys(name for name, _, _ in parts)
+        others = f", got {quoted(given)}" if given else ""
         raise InvalidInput(
-            f"the form has no payload: expected a field named one of {quoted(names)}"
+            f"the form has no payload: expected a field named one of {quoted(names)}{others}"
         )
     for name, media, data in parts:
         if name in names:

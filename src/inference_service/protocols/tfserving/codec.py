@@ -20,7 +20,7 @@ from inference_service.core.tensors import (
 from inference_service.faults import invalid_input, noun
 from inference_service.protocols.json_quick import open_quickly
 from inference_service.protocols.json_tensors import dump, encodable, from_rows
-from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, bytes_of
+from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, file_of
 from inference_service.protocols.tfserving.schema import SIGNATURE_NAME, PredictBody, body_model
 
 _DT = {
@@ -115,7 +115,7 @@ def _file(value: Any) -> bytes:
     text = value[BASE64_KEY]
     if not isinstance(text, str):
         raise InvalidInput("expected base64 in a string", (BASE64_KEY,))
-    return bytes_of(text, (BASE64_KEY,))
+    return file_of(text, (BASE64_KEY,))[0]
 
 
 def decode_quickly(body: bytes, signature: Signature) -> tuple[Tensors, bool] | None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inference_service.core.errors import ModelNotFound, NotFound, clipped
+from inference_service.core.errors import InvalidInput, ModelNotFound, NotFound, clipped
 from inference_service.core.requests import ModelRef
 from inference_service.core.tasks import FileTask
 from inference_service.core.tensors import NonFinite, Tensors
@@ -32,7 +32,7 @@ from inference_service.protocols.tfserving.schema import (
 )
 from inference_service.serving.codec import Call, Codec, Decode, Head, no_quick
 from inference_service.serving.quick import Quick, QuickDecode
-from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint
+from inference_service.web.endpoint import Edge, HttpBinding, InferenceEndpoint, task_hint
 from inference_service.web.errors import ERRORS, ErrorAnswer, answer
 from inference_service.web.errors import body as error_body
 from inference_service.web.routing import (
@@ -62,7 +62,12 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     task = _file_task(body, info)
     if task is not None:
         return call(*codec.decode_files(parse_few(body), info.served, task.tensors), head)
-    inputs, by_rows = _read(body, codec.decode_predict, info, head, codec.decode_quickly)
+    try:
+        inputs, by_rows = _read(body, codec.decode_predict, info, head, codec.decode_quickly)
+    except InvalidInput as error:
+        if error.message.endswith("neither"):  # perhaps what the model's task takes
+            raise InvalidInput(f"{error.message}{task_hint(info)}", error.path) from None
+        raise
     return call(inputs, by_rows, head)
 
 

@@ -35,7 +35,13 @@ from inference_service.web.http1.limits import (
     Flow,
     Unsent,
 )
-from inference_service.web.http1.refusal import LingeringClose, Refused, refusal_cycle, unreadable
+from inference_service.web.http1.refusal import (
+    LingeringClose,
+    Refused,
+    refusal_cycle,
+    said_in_http2,
+    unreadable,
+)
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -61,8 +67,7 @@ class HttpConnection(HttpToolsProtocol):
         self._ignoring_upgrade = False
         self._running: RequestResponseCycle | None = None  # uvicorn's ``cycle`` is the last one
         self._ended = False  # what still comes is not read
-        self._half_closed = False
-        self._encrypted = False
+        self._half_closed = self._encrypted = False
         self._held = b""  # received, to be parsed when the pipeline is shorter
         self._host = b""  # the last one that was found right
 
@@ -229,8 +234,9 @@ class HttpConnection(HttpToolsProtocol):
                     return
                 pending += [data[upgrade.args[0] :], self._begin_without_upgrade()]
             except httptools.HttpParserError as error:
-                cause = error.__context__
-                self._refuse(cause if isinstance(cause, Refused) else unreadable(error))
+                if self.cycle is not None or not said_in_http2(piece, self._lingering):
+                    self._refuse(unreadable(error, piece))
+                self._end()
                 return
         self._check_framing(len(piece))
         if self._receiving is not None:

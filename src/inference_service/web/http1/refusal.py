@@ -9,6 +9,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from inference_service.web import errors
 
 _LINGER = 2.0  # seconds
+_TLS = b"\x16\x03"  # the record of a ClientHello (RFC 8446, 5.1)
+_HTTP2 = b"PRI * HTTP/2.0\r\n"  # RFC 9113, 3.4
+_WHY = b"this port speaks HTTP/1.1; gRPC has a port of its own (grpc.port)"
+_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_GOAWAY = bytes([0, 0, 8 + len(_WHY), 7, *bytes(5), *bytes(4), 0, 0, 0, 13]) + _WHY
 
 
 class Refused(Exception):  # noqa: N818
@@ -33,8 +38,14 @@ class Refused(Exception):  # noqa: N818
         await send({"type": "http.response.body", "body": content})
 
 
-def unreadable(error: Exception) -> Refused:
+def unreadable(error: Exception, data: bytes) -> Refused:
     """The refusal of what the parser can't read."""
+    if isinstance(error.__context__, Refused):
+        return error.__context__
+    if data.startswith(_TLS):
+        return Refused(400, "this is the beginning of TLS, and this port has none: take http://")
+    if data.startswith(_HTTP2):
+        return Refused(505, "HTTP/2 is not spoken here, but HTTP/1.1 and HTTP/1.0")
     return Refused(400, f"the request is not valid HTTP: {error}")
 
 
@@ -59,6 +70,18 @@ class LingeringClose:
                 return
             self._transport.write_eof()
             self._loop.call_later(_LINGER, self._transport.close)
+
+
+def said_in_http2(data: bytes, transport: LingeringClose) -> bool:
+    """Tell a client that begins with HTTP/2 to take HTTP/1.1, in its own frames, and close.
+
+    RFC 9113: the server's preface is a SETTINGS frame (3.4), the error is HTTP_1_1_REQUIRED (7).
+    """
+    if not data.startswith(_HTTP2):
+        return False
+    transport.write(_SETTINGS + _GOAWAY)
+    transport.close()
+    return True
 
 
 def refusal_cycle(connection: HttpToolsProtocol) -> RequestResponseCycle:

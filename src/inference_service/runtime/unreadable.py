@@ -1,0 +1,25 @@
+"""What is said of a file that ONNX Runtime can't read."""
+
+import re
+from pathlib import Path
+
+from inference_service.core.contents import HEAD, seems
+
+_NO_ONNX = ("Protobuf parsing failed", "No graph was found in the protobuf")
+_NO_DATA = re.compile(r'External data path does not exist: "([^"]+)"')
+
+
+def with_contents(text: str, source: Path | bytes) -> str:
+    """ONNX Runtime's words, and what the file seems to be where it is no ONNX file."""
+    missing = _NO_DATA.search(text)
+    if missing:
+        name = Path(missing[1]).name
+        return f"{text}. Its weights are in another file: put {name} beside it."
+    if not any(words in text for words in _NO_ONNX):
+        return text
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            source = file.read(HEAD)
+    what = seems(source) if source else "empty"
+    said = f"; it seems to be {what}" if what else ""
+    return f"{text} It is no ONNX file, or only a part of one{said}."
