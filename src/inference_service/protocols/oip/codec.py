@@ -32,6 +32,7 @@ from inference_service.protocols.json_tensors import dump, encodable
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
+from inference_service.protocols.oip.parts import are_plain, as_content, check_sent_here
 from inference_service.protocols.oip.schema import (
     MOST_TENSORS,
     InferBody,
@@ -199,7 +200,9 @@ def decode_quickly(text: bytes, behind: bytes | memoryview) -> tuple[Any, ...] |
 
 def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) -> Array | None:
     dtype = DTYPES.get(part.datatype)
-    if dtype is None or (data is None) == (_size_of(part) is None):
+    if dtype is None or not are_plain(part.parameters):
+        return None
+    if (data is None) == (_size_of(part) is None):
         return None
     if data is None:
         return _binary(part, dtype, tail)
@@ -246,6 +249,13 @@ def whole_again(tensors: Tensors, outputs: Sequence[Sequence[Any]] | None, *said
 
 
 def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
+    if not part.parameters:
+        return _elements(part, rules, tail)
+    check_sent_here(part.parameters)
+    return as_content(_elements(part, rules, tail), part.parameters)
+
+
+def _elements(part: InferInput, rules: Rules, tail: _Tail) -> Array:
     dtype = DTYPES.get(part.datatype)
     if dtype is None:
         known = ", ".join(DTYPES)
@@ -328,6 +338,7 @@ def _check_once(outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
 
 def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: bool) -> Wanted:
     at = ("outputs", index, "parameters")
+    check_sent_here(parameters, at)
     classes = whole(parameters, "classification", at)
     if "binary_data" in parameters:
         binary = flag(parameters, "binary_data", at)

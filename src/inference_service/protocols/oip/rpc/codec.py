@@ -24,6 +24,7 @@ from inference_service.protocols.oip.codec import (
     infer_of,
     whole_again,
 )
+from inference_service.protocols.oip.parts import as_content, check_sent_here
 from inference_service.protocols.oip.rpc.messages import message
 
 _Request, _Response = message("ModelInferRequest"), message("ModelInferResponse")
@@ -119,6 +120,9 @@ def decode(request: Any) -> Infer:
         return request
     if not request.inputs:
         raise InvalidInput("expected at least one input", ("inputs",))
+    said = [_parameters(part) for part in request.inputs]
+    for index, parameters in enumerate(said):
+        check_sent_here(parameters, ("inputs", index, "parameters"))
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidInput(
@@ -130,7 +134,8 @@ def decode(request: Any) -> Infer:
         if part.name in tensors:
             raise InvalidInput(f"input '{part.name}' is given twice", ("inputs", index))
         try:
-            tensors[part.name] = _tensor(part, raw[index] if raw else None)
+            array = _tensor(part, raw[index] if raw else None)
+            tensors[part.name] = as_content(array, said[index])
         except InvalidInput as error:
             message_ = f"input '{part.name}': {error.message}"
             raise InvalidInput(message_, ("inputs", index, *error.path)) from None
