@@ -355,7 +355,7 @@ IN_MEMORY = "shared memory is not supported: tensors are sent in the request and
 
 
 def test_shared_memory_is_refused_in_words() -> None:
-    """Of outputs, too: who asks for one in a region of memory would read what was there before."""
+    """Of outputs, too: a client that asks for one in its memory would read what was there before."""
     at = r"parameters.shared_memory_region: "
     large = list(range(20_000))
     for sent, place in (

@@ -32,7 +32,7 @@ from inference_service.protocols.json_tensors import dump, encodable
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.parts import are_plain, as_content, check_sent_here
+from inference_service.protocols.oip.parts import are_plain, as_content, check_once, check_sent_here
 from inference_service.protocols.oip.schema import (
     MOST_TENSORS,
     InferBody,
@@ -321,19 +321,11 @@ def infer_of(
     binary = flag(parameters, "binary_data_output", ("parameters",))
     microseconds = whole(parameters, "timeout")
     if len(outputs) > 1:
-        _check_once(outputs)
+        check_once(name for name, _ in outputs)
     wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
     seconds = microseconds / 1e6 if microseconds else math.inf
     priority = whole(parameters, "priority")
     return Infer(tensors, tuple(wanted) or None, request_id, binary, seconds, priority)
-
-
-def _check_once(outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    names = set()
-    for index, (name, _) in enumerate(outputs):
-        if name in names:
-            raise InvalidInput(f"output '{name}' already exists in request", ("outputs", index))
-        names.add(name)
 
 
 def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: bool) -> Wanted:

@@ -4,7 +4,7 @@ Source: triton-inference-server/server, docs/protocol/extension_shared_memory.md
 mlserver/codecs/base64.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Array
 from inference_service.protocols import base64_text
 
+NO_SHARED_MEMORY = "shared memory is not supported: tensors are sent in the request and the answer"
 _REGION = "shared_memory_region"
 _CONTENT_TYPE, _BASE64 = "content_type", "base64"
 
@@ -27,13 +28,19 @@ def are_plain(parameters: Mapping[str, Any] | None) -> bool:
 def check_sent_here(
     parameters: Mapping[str, Any], at: tuple[str | int, ...] = ("parameters",)
 ) -> None:
-    """Raises InvalidInput for shared memory: who asks for an output in it would read what was
-    there before."""
+    """Raises InvalidInput for shared memory: a client that asks for an output in it would read what
+    was there before."""
     if _REGION in parameters:
-        raise InvalidInput(
-            "shared memory is not supported: tensors are sent in the request and the answer",
-            (*at, _REGION),
-        )
+        raise InvalidInput(NO_SHARED_MEMORY, (*at, _REGION))
+
+
+def check_once(outputs: Iterable[str]) -> None:
+    """Raises InvalidInput where an output is asked for a second time."""
+    names = set()
+    for index, name in enumerate(outputs):
+        if name in names:
+            raise InvalidInput(f"output '{name}' already exists in request", ("outputs", index))
+        names.add(name)
 
 
 def as_content(array: Array, parameters: Mapping[str, Any]) -> Array:
