@@ -13,9 +13,10 @@ from inference_service.core.errors import ExecutionFailed, InvalidInput
 from inference_service.core.tensors import Array, BatchMode, DType, NonFinite, Signature, TensorSpec
 from inference_service.protocols.oip import codec
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.codec import AnswerWriter, Infer, Wanted, decode
+from inference_service.protocols.oip.codec import AnswerWriter, Infer, decode
 from inference_service.protocols.oip.rpc import codec as rpc
 from inference_service.protocols.oip.rpc.messages import message
+from inference_service.protocols.oip.wanted import Wanted
 
 ONE = Signature((TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None,)),))
 TWO = Signature(
@@ -401,6 +402,25 @@ def test_base64_by_its_content_type_is_decoded() -> None:
     part.ClearField("contents")
     request.raw_input_contents.append(tail)
     assert rpc.decode(request).inputs["word"].tolist() == found.tolist()
+
+
+def test_outputs_are_base64_where_the_client_asks_for_it() -> None:
+    """Texts alone; of numbers it says nothing."""
+    sent = [{"name": name, "parameters": BASE64} for name in ("word", "y")]
+    outputs = {"word": np.array(["w\u00f6rld", b""], object), "y": np.ones(1, np.float32)}
+    asked = decode(body(entry(), outputs=sent), TWO)
+    word, y = json.loads(AnswerWriter("m", 1, asked).write(outputs).body)["outputs"]
+    assert word["data"] == ["d8O2cmxk", ""]
+    assert word["parameters"] == BASE64
+    assert (y["data"], "parameters" in y) == ([1.0], False)
+    asked = decode(body(entry(), outputs=sent[:1], parameters={"binary_data_output": True}), TWO)
+    answer = AnswerWriter("m", 1, asked).write(outputs)
+    head = json.loads(answer.body[: answer.json_length])["outputs"][0]
+    assert head["parameters"] == BASE64 | {"binary_data_size": 16}
+    assert answer.body.endswith(b"\x08\0\0\0d8O2cmxk\0\0\0\0")
+    told = rpc.encode(AnswerWriter("m", 1, asked), outputs)
+    assert told.outputs[0].parameters["content_type"].string_param == "base64"
+    assert told.raw_output_contents[0] == b"\x08\0\0\0d8O2cmxk\0\0\0\0"
 
 
 def test_other_content_types_leave_texts_as_they_are() -> None:

@@ -32,7 +32,13 @@ from inference_service.protocols.json_tensors import dump, encodable
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.parts import are_plain, as_content, check_once, check_sent_here
+from inference_service.protocols.oip.parts import (
+    BASE64,
+    are_plain,
+    as_base64,
+    as_content,
+    check_sent_here,
+)
 from inference_service.protocols.oip.schema import (
     MOST_TENSORS,
     InferBody,
@@ -40,18 +46,11 @@ from inference_service.protocols.oip.schema import (
     check_few_parameters,
 )
 from inference_service.protocols.oip.values import flag, told, whole
+from inference_service.protocols.oip.wanted import Wanted, wanted_outputs
 
 DTYPES = {dtype.value: dtype for dtype in DType}
 _NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTES}
 _BINARY_SIZE = "binary_data_size"
-
-
-class Wanted(NamedTuple):
-    """An output that is wanted and how: as bytes or JSON, whole or its ``classes`` highest."""
-
-    name: str
-    binary: bool = False
-    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,21 +319,10 @@ def infer_of(
     """A request from its parts, whatever they were written in. Raises InvalidInput."""
     binary = flag(parameters, "binary_data_output", ("parameters",))
     microseconds = whole(parameters, "timeout")
-    if len(outputs) > 1:
-        check_once(name for name, _ in outputs)
-    wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
+    wanted = wanted_outputs(outputs, binary=binary)
     seconds = microseconds / 1e6 if microseconds else math.inf
     priority = whole(parameters, "priority")
-    return Infer(tensors, tuple(wanted) or None, request_id, binary, seconds, priority)
-
-
-def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: bool) -> Wanted:
-    at = ("outputs", index, "parameters")
-    check_sent_here(parameters, at)
-    classes = whole(parameters, "classification", at)
-    if "binary_data" in parameters:
-        binary = flag(parameters, "binary_data", at)
-    return Wanted(name, binary, classes)
+    return Infer(tensors, wanted or None, request_id, binary, seconds, priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,8 +340,10 @@ class AnswerWriter:
     non_finite: NonFinite = NonFinite.NULL
     row_axes: Mapping[str, int | None] = field(default_factory=dict)
 
-    def classified(self, output: Wanted, array: Array) -> Array:
-        """The best classes of an output. Raises InvalidInput where it has none."""
+    def changed(self, output: Wanted, array: Array) -> Array:
+        """The best classes of an output, or its texts as base64. Raises InvalidInput."""
+        if not output.classes:
+            return as_base64(array)
         axis = self.row_axes.get(output.name, 0)
         if axis and array.ndim > axis:
             array = np.moveaxis(array, axis, 0)
@@ -372,12 +362,14 @@ class AnswerWriter:
         entries, tail = [], []
         for output in wanted:
             array = outputs[output.name]
-            if output.classes:
-                array = self.classified(output, array)
+            if output.is_changed:
+                array = self.changed(output, array)
             entry = described(output.name, array)
+            if output.base64 and entry["datatype"] == "BYTES":
+                entry["parameters"] = dict(BASE64)
             if output.binary:
                 data = to_bytes(array)
-                entry["parameters"] = {_BINARY_SIZE: len(data)}
+                entry["parameters"] = {**entry.get("parameters", {}), _BINARY_SIZE: len(data)}
                 tail.append(data)
             else:
                 entry["data"] = encodable("", array.reshape(-1))

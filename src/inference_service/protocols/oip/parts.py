@@ -4,7 +4,8 @@ Source: triton-inference-server/server, docs/protocol/extension_shared_memory.md
 mlserver/codecs/base64.py.
 """
 
-from collections.abc import Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,18 @@ from inference_service.protocols import base64_text
 
 NO_SHARED_MEMORY = "shared memory is not supported: tensors are sent in the request and the answer"
 _REGION = "shared_memory_region"
-_CONTENT_TYPE, _BASE64 = "content_type", "base64"
+BASE64: Mapping[str, str] = {"content_type": "base64"}
+"""What a tensor's parameters say where its texts are base64."""
+
+
+def is_base64(parameters: Mapping[str, Any]) -> bool:
+    """Whether texts are base64, or are to be."""
+    return parameters.get("content_type") == "base64"
 
 
 def are_plain(parameters: Mapping[str, Any] | None) -> bool:
     """Whether the tensor is in the request, as it is."""
-    return not parameters or (
-        _REGION not in parameters and parameters.get(_CONTENT_TYPE) != _BASE64
-    )
+    return not parameters or (_REGION not in parameters and not is_base64(parameters))
 
 
 def check_sent_here(
@@ -34,25 +39,27 @@ def check_sent_here(
         raise InvalidInput(NO_SHARED_MEMORY, (*at, _REGION))
 
 
-def check_once(outputs: Iterable[str]) -> None:
-    """Raises InvalidInput where an output is asked for a second time."""
-    names = set()
-    for index, name in enumerate(outputs):
-        if name in names:
-            raise InvalidInput(f"output '{name}' already exists in request", ("outputs", index))
-        names.add(name)
-
-
 def as_content(array: Array, parameters: Mapping[str, Any]) -> Array:
     """The tensor; texts that are base64 by their ``content_type`` are decoded, as MLServer does.
 
     What is no base64 is refused where MLServer takes it for the text itself. Raises InvalidInput.
     """
-    if parameters.get(_CONTENT_TYPE) != _BASE64 or array.dtype != object:
+    if array.dtype != object or not is_base64(parameters):
         return array
     texts = np.empty(array.size, object)
     for index, text in enumerate(array.ravel().tolist()):
         texts[index] = _text(text, index)
+    return texts.reshape(array.shape)
+
+
+def as_base64(array: Array) -> Array:
+    """The tensor; texts as base64."""
+    if array.dtype.kind not in "OSU":
+        return array
+    texts = np.empty(array.size, object)
+    for index, text in enumerate(array.ravel().tolist()):
+        content = text if isinstance(text, bytes) else str(text).encode()
+        texts[index] = b64encode(content).decode()
     return texts.reshape(array.shape)
 
 

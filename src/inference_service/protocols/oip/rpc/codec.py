@@ -18,14 +18,14 @@ from inference_service.protocols.oip.codec import (
     DTYPES,
     AnswerWriter,
     Infer,
-    Wanted,
     beside_tensors,
     described,
     infer_of,
     whole_again,
 )
-from inference_service.protocols.oip.parts import as_content, check_sent_here
+from inference_service.protocols.oip.parts import BASE64, as_content, check_sent_here
 from inference_service.protocols.oip.rpc.messages import message
+from inference_service.protocols.oip.wanted import Wanted
 
 _Request, _Response = message("ModelInferRequest"), message("ModelInferResponse")
 
@@ -204,8 +204,11 @@ def encode(writer: AnswerWriter, outputs: Tensors) -> Any:
     response = _Response(model_name=writer.model, model_version=str(writer.version), id=request.id)
     for output in wanted:
         array = outputs[output.name]
-        if output.classes:
-            array = writer.classified(output, array)
-        response.outputs.add(**described(output.name, array))
+        if output.is_changed:
+            array = writer.changed(output, array)
+        told = response.outputs.add(**described(output.name, array))
+        if output.base64 and told.datatype == "BYTES":
+            for name, value in BASE64.items():
+                told.parameters[name].string_param = value
         response.raw_output_contents.append(to_bytes(array))
     return response
