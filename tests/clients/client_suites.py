@@ -6,6 +6,8 @@ scripts/client-suites runs it; it is no part of the test suite (it needs their e
 import asyncio
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,14 +17,17 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.clients.suites.models import codec_models, triton_models
-from tests.conftest import MODELS, RunningServer, serving
+from tests.clients.suites.models import codec_models, endpoint_models, triton_models
+from tests.conftest import MODELS, ROOT, RunningServer, serving
 from tests.ports import free_port
 from tests.support import until
 
 HERE = Path(__file__).parent / "suites"
 TOOLS = Path(os.environ.get("SUITES", ""))
-EXAMPLES = Path(os.environ.get("TRITON_CLIENT", "")) / "src" / "python" / "examples"
+SOURCES = Path(os.environ.get("TRITON_CLIENT", "")) / "src"
+EXAMPLES = SOURCES / "python" / "examples"
+MLSERVER = Path(os.environ.get("MLSERVER", ""))
+PROTO = ROOT / "src" / "inference_service" / "protocols" / "oip" / "rpc" / "open_inference.proto"
 
 _SHARED = "shared memory is not supported"
 _SEQUENCES = "Request for unknown model: 'simple_sequence'"
@@ -102,6 +107,20 @@ def test_tritons_examples(of_triton: RunningServer, tmp_path: Path, name: str) -
         assert status == 0, printed
 
 
+def test_tritons_example_for_node(of_triton: RunningServer, tmp_path: Path) -> None:
+    """With the messages of this service, which it asks the user to copy beside it."""
+    (tmp_path / "proto").mkdir()
+    shutil.copy(PROTO, tmp_path / "proto" / "grpc_service.proto")
+    shutil.copy(SOURCES / "grpc_generated" / "javascript" / "client.js", tmp_path)
+    (tmp_path / "node_modules").symlink_to(TOOLS / "node" / "node_modules")
+    command = ["node", "client.js", *of_triton.grpc_address.rsplit(":", 1)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("15 + 15 = 30\n15 - 15 = 0\n")
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [(name, options) for name, several in OF_PICTURES.items() for options in several],
@@ -170,6 +189,75 @@ def test_mlservers_codecs(tmp_path: Path, mlserver: tuple[str, str]) -> None:
             assert here == there, (name, how)
             counts["equal"] += 1
     assert counts == {"equal": 176, "refused here": 3, "MLServer fails": 8, "can't be sent": 17}
+
+
+_REST, _GRPC = "rest/test_endpoints.py::test_", "grpc/test_servicers.py::test_"
+FAILING = {
+    "the name of the server, of its versions or of a platform": (
+        _REST + "metadata", _REST + "model_metadata",
+        _GRPC + "server_metadata", _GRPC + "model_metadata",
+    ),
+    "documents at /v2/docs": (
+        _REST + "openapi", _REST + "docs", _REST + "model_openapi", _REST + "model_docs",
+    ),
+    "headers that come back, and those of CloudEvents": (
+        _REST + "infer_headers", _GRPC + "model_infer_headers",
+    ),
+    "words of errors": (
+        _REST + "infer_error", _REST + "model_repository_load_error",
+        _REST + "infer_invalid_datatype_error", _GRPC + "model_infer_error",
+        _GRPC + "model_repository_load_error", _GRPC + "infer_invalid_datatype_error",
+    ),
+    "one model alone in the repository": (
+        _REST + "model_repository_index", _GRPC + "model_repository_index",
+    ),
+    "typed contents in an answer, which is raw as Triton's are": (_GRPC + "model_infer",),
+    "text that is generated, by a model of MLServer": (
+        _REST + "generate", _REST + "generate_stream",
+        _GRPC + "model_stream_infer", _GRPC + "model_stream_infer_error",
+    ),
+    "the version of pydantic that the client has": (
+        "batch_processing/test_rest.py::test_invalid",
+        "batch_processing/test_rest.py::test_invalid_among_many",
+    ),
+}  # fmt: skip
+"""What MLServer's tests ask that isn't so here, and the tests."""
+
+
+def test_mlservers_tests_of_its_endpoints(tmp_path: Path) -> None:
+    """Their fixtures are replaced by ones that ask this service, and versions by numbers."""
+    endpoint_models(tmp_path / "models")
+    shutil.copytree(MLSERVER / "tests", tmp_path / "tests")
+    for path in (tmp_path / "tests").rglob("*.*"):
+        if path.suffix in {".py", ".json"}:
+            path.write_text(path.read_text().replace("v1.2.3", "1"))
+    for part in ("rest", "grpc", "batch_processing"):
+        with (tmp_path / "tests" / part / "conftest.py").open("a") as file:
+            file.write((HERE / "mlserver_fixtures.py").read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    given = {"GRPC__PORT": "0", "ADMIN__REPOSITORY": "true", "ADMIN__TOKEN": "token"}
+    options = {f"INFERENCE_SERVICE_{name}": value for name, value in given.items()}
+    with serving(tmp_path / "models", **options) as ours:
+        environment = {
+            "PYTHONPATH": str(MLSERVER), "ADMIN": "token",
+            "HTTP_SERVER": ours.url.removeprefix("http://"), "GRPC_SERVER": ours.grpc_address,
+        }  # fmt: skip
+        done = subprocess.run(
+            [
+                TOOLS / "mlserver/bin/python", "-m", "pytest", "-q", "--import-mode=importlib",
+                "-rfEp", "tests/rest/test_endpoints.py", "tests/grpc/test_servicers.py",
+                "tests/batch_processing",
+            ],
+            capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **environment},
+            timeout=600, check=False,
+        )  # fmt: skip
+    found = re.findall(
+        r"^(PASSED|FAILED|ERROR) tests/(\S+?)(?:\[\S*)?(?: - .*)?$", done.stdout, re.MULTILINE
+    )
+    assert found, done.stdout[-5000:] + done.stderr[-5000:]
+    failing = {name for kind, name in found if kind != "PASSED"}
+    assert failing == {name for names in FAILING.values() for name in names}
+    assert sum(kind == "PASSED" for kind, _ in found) == 24
 
 
 def _is_ready(url: str) -> bool:

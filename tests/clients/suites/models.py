@@ -55,6 +55,22 @@ def codec_models(folder: Path) -> None:
     save(model, folder / "columns" / "1" / "model.onnx")
 
 
+def endpoint_models(folder: Path) -> None:
+    """What MLServer's tests of its endpoints ask."""
+    total = build(
+        [
+            helper.make_node("ReduceSum", ["input-0", "axis"], ["sum"], keepdims=1),
+            helper.make_node("Cast", ["sum"], ["total"], to=I64),
+        ],
+        [("input-0", I32, ["batch", "n"])],
+        [("total", I64, ["batch", 1])],
+        axis=np.array([1]),
+    )
+    save(total, folder / "sum-model" / "1" / "model.onnx")
+    echo = _copy(TEXT, ["batch", "n"], "input-0", "output")
+    save(echo, folder / "echo-model" / "1" / "model.onnx")
+
+
 def _copy(kind: int, shape: list[Axis], source: str, target: str) -> onnx.ModelProto:
     node = helper.make_node("Identity", [source], [target])
     return build([node], [(source, kind, shape)], [(target, kind, shape)])
