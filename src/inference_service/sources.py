@@ -100,7 +100,7 @@ def model_sources(
     for entry in found:
         if entry.name == name:
             return _sources(settings, entry, promoted, beside=True)
-    raise ModelNotFound(f"there is no model '{name}' in the repository")
+    raise ModelNotFound(f"failed to load model '{name}': it is not in the repository")
 
 
 def _sources(

@@ -234,6 +234,34 @@ def test_the_repository_is_controlled_by_an_admin_alone(
         assert states == {"a": "UNAVAILABLE", "b": "READY"}
         client.load_model("a", headers=admin)
         assert client.is_model_ready("a")
+        for model, more in (("nothing", {}), ("a", {"config": "{}"})):
+            with pytest.raises(InferenceServerException, match=f"failed to load model '{model}'"):
+                client.load_model(model, headers=admin, **more)
+
+
+def test_extensions_that_are_not_here_are_told(client: Any) -> None:
+    absent: dict[str, Callable[[], object]] = {
+        "shared memory": client.unregister_system_shared_memory,
+        "shared memory is": lambda: client.register_system_shared_memory("a", "/a", 8),
+        "shared": client.get_cuda_shared_memory_status,
+        "trace settings": client.get_trace_settings,
+        "log settings": client.get_log_settings,
+    }
+    for what, ask in absent.items():
+        with pytest.raises(InferenceServerException, match=f"{what}.* not supported") as error:
+            ask()
+        assert error.value.status() == "StatusCode.UNIMPLEMENTED"
+
+
+def test_tensors_in_shared_memory_are_refused(client: Any) -> None:
+    image = given("image", np.zeros((1, 64), np.float32), "FP32")
+    label = triton.InferRequestedOutput("label")
+    label.set_shared_memory("region", 8)
+    with pytest.raises(InferenceServerException, match="shared memory is not supported"):
+        client.infer("digits", [image], outputs=[label])
+    image.set_shared_memory("region", 256)
+    with pytest.raises(InferenceServerException, match="shared memory is not supported"):
+        client.infer("digits", [image])
 
 
 def test_accepted_calls_are_answered_when_the_server_leaves(

@@ -303,9 +303,11 @@ def test_the_repository_is_controlled_by_an_admin_alone(
         with pytest.raises(InferenceServerException, match="failed to load model 'c'"):
             client.load_model("c", headers=admin)
         assert client.infer("c", [wide]).as_numpy("y").tolist() == [[2] * 6], "the old one goes on"
-        with pytest.raises(InferenceServerException, match="parameter 'config' is not supported"):
+        failed = "failed to load model 'a': parameter 'config' is not supported"
+        with pytest.raises(InferenceServerException, match=failed):
             client.load_model("a", headers=admin, config="{}")
-        with pytest.raises(InferenceServerException) as error:
+        failed = "failed to load model 'nothing': it is not in the repository"
+        with pytest.raises(InferenceServerException, match=failed) as error:
             client.load_model("nothing", headers=admin)
         assert error.value.status() == "404"
         with pytest.raises(InferenceServerException) as error:
@@ -319,3 +321,32 @@ def test_nobody_controls_the_repository_unless_it_is_switched_on(client: Any) ->
     assert error.value.status() == "403"
     assert "loading and unloading models is switched off" in error.value.message()
     assert client.is_model_ready("digits")
+
+
+def test_extensions_that_are_not_here_are_told(client: Any) -> None:
+    """Its examples with shared memory begin by freeing regions that an earlier run has left."""
+    absent: dict[str, Callable[[], object]] = {
+        "shared memory": client.unregister_system_shared_memory,
+        "shared memory is": lambda: client.register_system_shared_memory("a", "/a", 8),
+        "shared": client.get_cuda_shared_memory_status,
+        "trace settings": client.get_trace_settings,
+        "trace": lambda: client.update_trace_settings("digits", {"trace_rate": "1"}),
+        "log settings": client.get_log_settings,
+        "log": lambda: client.update_log_settings({"log_verbose_level": 1}),
+    }
+    for what, ask in absent.items():
+        with pytest.raises(InferenceServerException, match=f"{what}.* not supported") as error:
+            ask()
+        assert error.value.status() == "404"
+
+
+def test_an_output_in_shared_memory_is_refused(client: Any) -> None:
+    """The client would read what was in the region before."""
+    image = given("image", np.zeros((1, 64), np.float32), "FP32")
+    label = triton.InferRequestedOutput("label")
+    label.set_shared_memory("region", 8)
+    with pytest.raises(InferenceServerException, match="shared memory is not supported"):
+        client.infer("digits", [image], outputs=[label])
+    image.set_shared_memory("region", 256)
+    with pytest.raises(InferenceServerException, match="shared memory is not supported"):
+        client.infer("digits", [image])

@@ -27,6 +27,7 @@ from inference_service.protocols.json_large import (
 from inference_service.protocols.oip import codec as oip
 from inference_service.protocols.oip.rpc import codec as rpc
 from inference_service.protocols.oip.rpc.messages import message
+from inference_service.protocols.oip.wanted import Wanted
 from inference_service.protocols.predict.codec import decode_any
 from inference_service.protocols.tfserving import examples
 from inference_service.protocols.tfserving.codec import decode_predict, decode_quickly
@@ -93,7 +94,7 @@ def test_a_request_of_the_open_inference_protocol_is_whole_again() -> None:
     found = decoding_by(elsewhere, oip.decode, body, PAIR, len(text))
     here = oip.decode(body, PAIR, len(text))
     assert elsewhere.calls == 1
-    assert found.outputs == here.outputs == (oip.Wanted("y", binary=True, classes=2),)
+    assert found.outputs == here.outputs == (Wanted("y", binary=True, classes=2),)
     assert (found.id, found.timeout, found.priority, found.binary) == ("7", here.timeout, 1, False)
     for name, array in here.inputs.items():
         np.testing.assert_array_equal(found.inputs[name], array)

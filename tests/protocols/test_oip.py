@@ -13,9 +13,10 @@ from inference_service.core.errors import ExecutionFailed, InvalidInput
 from inference_service.core.tensors import Array, BatchMode, DType, NonFinite, Signature, TensorSpec
 from inference_service.protocols.oip import codec
 from inference_service.protocols.oip.classification import classified
-from inference_service.protocols.oip.codec import AnswerWriter, Infer, Wanted, decode
+from inference_service.protocols.oip.codec import AnswerWriter, Infer, decode
 from inference_service.protocols.oip.rpc import codec as rpc
 from inference_service.protocols.oip.rpc.messages import message
+from inference_service.protocols.oip.wanted import Wanted
 
 ONE = Signature((TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None,)),))
 TWO = Signature(
@@ -348,6 +349,99 @@ def test_raw_contents_beside_an_empty_message_are_raw() -> None:
     part.contents.fp32_contents.append(1)
     with pytest.raises(InvalidInput, match="expected either contents or raw_input_contents"):
         rpc.decode(request)
+
+
+REGION = {"shared_memory_region": "a", "shared_memory_byte_size": 16}
+IN_MEMORY = "shared memory is not supported: tensors are sent in the request and the answer"
+
+
+def test_shared_memory_is_refused_in_words() -> None:
+    """Of outputs, too: a client that asks for one in its memory would read what was there before."""
+    at = r"parameters.shared_memory_region: "
+    large = list(range(20_000))
+    for sent, place in (
+        (body(entry(data=..., parameters=REGION)), rf"inputs\[0\].{at}input 'x': "),
+        (body(entry(data=large, shape=[10_000, 2], parameters=REGION)), rf"inputs\[0\].{at}input 'x': "),
+        (body(entry(), outputs=[{"name": "y", "parameters": REGION}]), rf"outputs\[0\].{at}"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInput, match=place + IN_MEMORY):
+            decode(sent, ONE)
+
+
+def test_shared_memory_is_refused_over_grpc_before_contents_are_counted() -> None:
+    request = message("ModelInferRequest")()
+    _, there = (request.inputs.add(name=n, datatype="FP32", shape=[1, 2]) for n in "xz")
+    request.raw_input_contents.append(np.array([[1, 2]], np.float32).tobytes())
+    there.parameters["shared_memory_region"].string_param = "a"
+    with pytest.raises(InvalidInput, match=r"inputs\[1\].parameters.*" + IN_MEMORY):
+        rpc.decode(request)
+    request.inputs.remove(there)
+    output = request.outputs.add(name="y")
+    output.parameters["shared_memory_region"].string_param = "a"
+    with pytest.raises(InvalidInput, match=r"outputs\[0\].parameters.*" + IN_MEMORY):
+        rpc.decode(request)
+
+
+BASE64 = {"content_type": "base64"}
+
+
+def test_base64_by_its_content_type_is_decoded() -> None:
+    """MLServer's Base64Codec sends it, in all its forms; the model gets the text."""
+    texts = {"name": "word", "shape": [2], "datatype": "BYTES"}
+    sent = ["d8O2cmxk", ""]
+    found = decode(body(texts | {"data": sent, "parameters": BASE64}), TWO).inputs["word"]
+    assert found.tolist() == ["w\u00f6rld", ""]
+    tail = b"".join(len(one).to_bytes(4, "little") + one.encode() for one in sent)
+    head = body(texts | {"parameters": BASE64 | {"binary_data_size": len(tail)}})
+    assert decode(head + tail, TWO, len(head)).inputs["word"].tolist() == found.tolist()
+    request = message("ModelInferRequest")()
+    part = request.inputs.add(**texts)
+    part.parameters["content_type"].string_param = "base64"
+    part.contents.bytes_contents.extend(one.encode() for one in sent)
+    assert rpc.decode(request).inputs["word"].tolist() == found.tolist()
+    part.ClearField("contents")
+    request.raw_input_contents.append(tail)
+    assert rpc.decode(request).inputs["word"].tolist() == found.tolist()
+
+
+def test_outputs_are_base64_where_the_client_asks_for_it() -> None:
+    """Texts alone; of numbers it says nothing."""
+    sent = [{"name": name, "parameters": BASE64} for name in ("word", "y")]
+    outputs = {"word": np.array(["w\u00f6rld", b""], object), "y": np.ones(1, np.float32)}
+    asked = decode(body(entry(), outputs=sent), TWO)
+    word, y = json.loads(AnswerWriter("m", 1, asked).write(outputs).body)["outputs"]
+    assert word["data"] == ["d8O2cmxk", ""]
+    assert word["parameters"] == BASE64
+    assert (y["data"], "parameters" in y) == ([1.0], False)
+    asked = decode(body(entry(), outputs=sent[:1], parameters={"binary_data_output": True}), TWO)
+    answer = AnswerWriter("m", 1, asked).write(outputs)
+    head = json.loads(answer.body[: answer.json_length])["outputs"][0]
+    assert head["parameters"] == BASE64 | {"binary_data_size": 16}
+    assert answer.body.endswith(b"\x08\0\0\0d8O2cmxk\0\0\0\0")
+    told = rpc.encode(AnswerWriter("m", 1, asked), outputs)
+    assert told.outputs[0].parameters["content_type"].string_param == "base64"
+    assert told.raw_output_contents[0] == b"\x08\0\0\0d8O2cmxk\0\0\0\0"
+
+
+def test_other_content_types_leave_texts_as_they_are() -> None:
+    texts = {"name": "word", "shape": [1], "datatype": "BYTES", "data": ["d8O2cmxk"]}
+    for kind in ("str", "np", "datetime", None, 1):
+        sent = body(texts | {"parameters": {"content_type": kind}})
+        assert decode(sent, TWO).inputs["word"].tolist() == ["d8O2cmxk"]
+    assert decode(body(entry(parameters=BASE64)), ONE).inputs["x"].tolist() == X.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("not base64", "element 1 is not base64, as its content_type says: "),
+        ("/w==", "element 1 is base64 of bytes that are not UTF-8, as texts are"),
+    ],
+)
+def test_what_is_no_base64_is_told(text: str, complaint: str) -> None:
+    part = {"name": "word", "shape": [2], "datatype": "BYTES", "data": ["", text]}
+    with pytest.raises(InvalidInput, match=rf"inputs\[0\]: input 'word': {complaint}"):
+        decode(body(part | {"parameters": BASE64}), TWO)
 
 
 def test_rows_on_another_axis_are_classified_by_row() -> None:

@@ -32,6 +32,13 @@ from inference_service.protocols.json_tensors import dump, encodable
 from inference_service.protocols.json_values import Rules, numbers, strings
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.classification import classified
+from inference_service.protocols.oip.parts import (
+    BASE64,
+    are_plain,
+    as_base64,
+    as_content,
+    check_sent_here,
+)
 from inference_service.protocols.oip.schema import (
     MOST_TENSORS,
     InferBody,
@@ -39,18 +46,11 @@ from inference_service.protocols.oip.schema import (
     check_few_parameters,
 )
 from inference_service.protocols.oip.values import flag, told, whole
+from inference_service.protocols.oip.wanted import Wanted, wanted_outputs
 
 DTYPES = {dtype.value: dtype for dtype in DType}
 _NAMES = {dtype.numpy: dtype.value for dtype in DType if dtype is not DType.BYTES}
 _BINARY_SIZE = "binary_data_size"
-
-
-class Wanted(NamedTuple):
-    """An output that is wanted and how: as bytes or JSON, whole or its ``classes`` highest."""
-
-    name: str
-    binary: bool = False
-    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,9 @@ def decode_quickly(text: bytes, behind: bytes | memoryview) -> tuple[Any, ...] |
 
 def _quick_tensor(quick: QuickBody, part: InferInput, data: Any, tail: _Tail) -> Array | None:
     dtype = DTYPES.get(part.datatype)
-    if dtype is None or (data is None) == (_size_of(part) is None):
+    if dtype is None or not are_plain(part.parameters):
+        return None
+    if (data is None) == (_size_of(part) is None):
         return None
     if data is None:
         return _binary(part, dtype, tail)
@@ -246,6 +248,13 @@ def whole_again(tensors: Tensors, outputs: Sequence[Sequence[Any]] | None, *said
 
 
 def _tensor(part: InferInput, rules: Rules, tail: _Tail) -> Array:
+    if not part.parameters:
+        return _elements(part, rules, tail)
+    check_sent_here(part.parameters)
+    return as_content(_elements(part, rules, tail), part.parameters)
+
+
+def _elements(part: InferInput, rules: Rules, tail: _Tail) -> Array:
     dtype = DTYPES.get(part.datatype)
     if dtype is None:
         known = ", ".join(DTYPES)
@@ -310,28 +319,10 @@ def infer_of(
     """A request from its parts, whatever they were written in. Raises InvalidInput."""
     binary = flag(parameters, "binary_data_output", ("parameters",))
     microseconds = whole(parameters, "timeout")
-    if len(outputs) > 1:
-        _check_once(outputs)
-    wanted = [_wanted(*output, index, binary=binary) for index, output in enumerate(outputs)]
+    wanted = wanted_outputs(outputs, binary=binary)
     seconds = microseconds / 1e6 if microseconds else math.inf
     priority = whole(parameters, "priority")
-    return Infer(tensors, tuple(wanted) or None, request_id, binary, seconds, priority)
-
-
-def _check_once(outputs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    names = set()
-    for index, (name, _) in enumerate(outputs):
-        if name in names:
-            raise InvalidInput(f"output '{name}' already exists in request", ("outputs", index))
-        names.add(name)
-
-
-def _wanted(name: str, parameters: Mapping[str, Any], index: int, *, binary: bool) -> Wanted:
-    at = ("outputs", index, "parameters")
-    classes = whole(parameters, "classification", at)
-    if "binary_data" in parameters:
-        binary = flag(parameters, "binary_data", at)
-    return Wanted(name, binary, classes)
+    return Infer(tensors, wanted or None, request_id, binary, seconds, priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,8 +340,10 @@ class AnswerWriter:
     non_finite: NonFinite = NonFinite.NULL
     row_axes: Mapping[str, int | None] = field(default_factory=dict)
 
-    def classified(self, output: Wanted, array: Array) -> Array:
-        """The best classes of an output. Raises InvalidInput where it has none."""
+    def changed(self, output: Wanted, array: Array) -> Array:
+        """The best classes of an output, or its texts as base64. Raises InvalidInput."""
+        if not output.classes:
+            return as_base64(array)
         axis = self.row_axes.get(output.name, 0)
         if axis and array.ndim > axis:
             array = np.moveaxis(array, axis, 0)
@@ -369,12 +362,14 @@ class AnswerWriter:
         entries, tail = [], []
         for output in wanted:
             array = outputs[output.name]
-            if output.classes:
-                array = self.classified(output, array)
+            if output.is_changed:
+                array = self.changed(output, array)
             entry = described(output.name, array)
+            if output.base64 and entry["datatype"] == "BYTES":
+                entry["parameters"] = dict(BASE64)
             if output.binary:
                 data = to_bytes(array)
-                entry["parameters"] = {_BINARY_SIZE: len(data)}
+                entry["parameters"] = {**entry.get("parameters", {}), _BINARY_SIZE: len(data)}
                 tail.append(data)
             else:
                 entry["data"] = encodable("", array.reshape(-1))

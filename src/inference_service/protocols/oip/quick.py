@@ -17,6 +17,7 @@ from inference_service.core.tensors import Array, BatchMode, Signature, Tensors
 from inference_service.protocols.json_quick import QUICK_FROM
 from inference_service.protocols.number_rows import ReadNumbers, number_reader
 from inference_service.protocols.oip import codec
+from inference_service.protocols.oip.wanted import Wanted
 from inference_service.protocols.row_texts import RowTexts, row_texts
 from inference_service.serving.codec import Content
 from inference_service.serving.quick import Writer
@@ -51,7 +52,7 @@ class Writers:
         self._begin = begin
         self._outputs = set(outputs)
         self._usual = usual
-        self._made: dict[tuple[tuple[codec.Wanted, ...] | None, bool], Writer] = {}
+        self._made: dict[tuple[tuple[Wanted, ...] | None, bool], Writer] = {}
 
     def find(self, request: codec.Infer) -> Writer | None:
         """The same writer for the same outputs; None: the answer is of another kind."""
@@ -65,7 +66,7 @@ class Writers:
             names, binary = tuple([one.name for one in wanted]), wanted[0].binary
             if set(names) != self._outputs:
                 return None
-            if any(one.classes or one.binary is not binary for one in wanted):
+            if any(one.is_changed or one.binary is not binary for one in wanted):
                 return None
         usual = self._usual(replace(request, inputs={}))
         if usual is None:

@@ -4,7 +4,7 @@ Source: triton-inference-server/server, docs/protocol/extension_model_repository
 """
 
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -12,7 +12,13 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inference_service.core.errors import Forbidden, InvalidInput, TooLarge, Unauthorised
+from inference_service.core.errors import (
+    Forbidden,
+    InvalidInput,
+    TooLarge,
+    Unauthorised,
+    clipped,
+)
 from inference_service.core.lifecycle import State
 from inference_service.engine.interfaces import Engine
 from inference_service.faults import invalid_input
@@ -68,11 +74,9 @@ class LoadBody(BaseModel):
 
     parameters: dict[str, Any] = {}
 
-    def force(self) -> bool:
+    def force(self, model: str) -> bool:
         """Raises InvalidInput for other parameters."""
-        others = [name for name in self.parameters if name != "force"]
-        if others:
-            raise InvalidInput(f"parameter '{others[0]}' is not supported", ("parameters",))
+        check_only_force(self.parameters, model)
         force = self.parameters.get("force", False)
         if not isinstance(force, bool):
             raise InvalidInput("expected true or false", ("parameters", "force"))
@@ -110,7 +114,7 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
     async def load(request: Request, model: ModelName) -> Response:
         """Serve the versions that are in the repository now. Needs `admin.repository`."""
         check_admin(request.headers.get("authorization", ""), control)
-        force = (await _body(request, LoadBody)).force()
+        force = (await _body(request, LoadBody)).force(model)
         await control.load(model, force)
         return Response(b"{}", media_type="application/json")
 
@@ -125,7 +129,7 @@ def add_repository(routes: APIRouter, engine: Engine, control: RepositoryControl
         """Let `version` answer the requests that name none. Needs `admin.repository`."""
         check_admin(request.headers.get("authorization", ""), control)
         given = await _body(request, PromoteBody)
-        await control.promote(model, given.version, given.force())
+        await control.promote(model, given.version, given.force(model))
         return Response(b"{}", media_type="application/json")
 
     async def rollback(request: Request, model: ModelName) -> Response:
@@ -184,6 +188,16 @@ def check_admin(authorization: str, control: RepositoryControl) -> None:
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), token.encode()):
         raise Unauthorised("expected the admin's token as 'Authorization: Bearer <token>'")
+
+
+def check_only_force(parameters: Iterable[str], model: str) -> None:
+    """Raises InvalidInput for parameters of other names: begins with the words of Triton."""
+    others = [name for name in parameters if name != "force"]
+    if others:
+        raise InvalidInput(
+            f"failed to load model '{model}': parameter '{clipped(others[0])}' is not supported: "
+            "the repository alone says what is served and how"
+        )
 
 
 async def _body(request: Request, kind: type[_Body]) -> _Body:

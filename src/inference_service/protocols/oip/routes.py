@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import TensorSpec
 from inference_service.engine.interfaces import Engine, ModelInfo, ModelStatus
+from inference_service.protocols.oip.absent import add_absent
 from inference_service.protocols.oip.extensions import (
     StatisticsAnswer,
     StatisticsOf,
@@ -136,6 +137,7 @@ def router(edge: Edge, health: Health, server: ServerInfo) -> APIRouter:
     _add_models(routes, engine)
     _add_scheduler(routes, engine)
     add_repository(routes, engine, server.control)
+    add_absent(routes)
     add_upload(routes, server.control)
     return routes
 

@@ -116,6 +116,8 @@ def _column(rows: Mapping[int, Any], spec: TensorSpec, rules: Rules, at: tuple[s
     if shape in {(), (1,)}:  # one value has two spellings in each example
         values = [value[0] if _is_single(value) else value for value in values]
         shape = ()
+    elif shape == (None,):  # and is a list of one
+        values = [value if isinstance(value, list) else [value] for value in values]
     sizes = [size for size in shape or () if size is not None]
     fixed = shape is not None and len(sizes) == len(shape)
     flat = (

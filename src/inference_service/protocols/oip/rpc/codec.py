@@ -18,13 +18,14 @@ from inference_service.protocols.oip.codec import (
     DTYPES,
     AnswerWriter,
     Infer,
-    Wanted,
     beside_tensors,
     described,
     infer_of,
     whole_again,
 )
+from inference_service.protocols.oip.parts import BASE64, as_content, check_sent_here
 from inference_service.protocols.oip.rpc.messages import message
+from inference_service.protocols.oip.wanted import Wanted
 
 _Request, _Response = message("ModelInferRequest"), message("ModelInferResponse")
 
@@ -119,6 +120,9 @@ def decode(request: Any) -> Infer:
         return request
     if not request.inputs:
         raise InvalidInput("expected at least one input", ("inputs",))
+    said = [_parameters(part) for part in request.inputs]
+    for index, parameters in enumerate(said):
+        check_sent_here(parameters, ("inputs", index, "parameters"))
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidInput(
@@ -130,7 +134,8 @@ def decode(request: Any) -> Infer:
         if part.name in tensors:
             raise InvalidInput(f"input '{part.name}' is given twice", ("inputs", index))
         try:
-            tensors[part.name] = _tensor(part, raw[index] if raw else None)
+            array = _tensor(part, raw[index] if raw else None)
+            tensors[part.name] = as_content(array, said[index])
         except InvalidInput as error:
             message_ = f"input '{part.name}': {error.message}"
             raise InvalidInput(message_, ("inputs", index, *error.path)) from None
@@ -199,8 +204,11 @@ def encode(writer: AnswerWriter, outputs: Tensors) -> Any:
     response = _Response(model_name=writer.model, model_version=str(writer.version), id=request.id)
     for output in wanted:
         array = outputs[output.name]
-        if output.classes:
-            array = writer.classified(output, array)
-        response.outputs.add(**described(output.name, array))
+        if output.is_changed:
+            array = writer.changed(output, array)
+        told = response.outputs.add(**described(output.name, array))
+        if output.base64 and told.datatype == "BYTES":
+            for name, value in BASE64.items():
+                told.parameters[name].string_param = value
         response.raw_output_contents.append(to_bytes(array))
     return response

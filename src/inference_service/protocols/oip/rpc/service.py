@@ -28,10 +28,11 @@ from inference_service.core.requests import ModelRef
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite, Tensors
 from inference_service.engine.interfaces import ModelInfo
+from inference_service.protocols.oip import absent
 from inference_service.protocols.oip.extensions import model_config, statistics
 from inference_service.protocols.oip.infer import call as call_of
 from inference_service.protocols.oip.infer import writer_of
-from inference_service.protocols.oip.repository import check_admin, index_of
+from inference_service.protocols.oip.repository import check_admin, check_only_force, index_of
 from inference_service.protocols.oip.routes import ServerInfo, model_metadata_of
 from inference_service.protocols.oip.rpc import codec
 from inference_service.protocols.oip.rpc.caller import client_of
@@ -97,6 +98,8 @@ class InferenceService:
                 _answering(_reading(method, request), response),
                 response_serializer=response.SerializeToString,
             )
+        for name, words_ in absent.METHODS.items():
+            handlers[name] = grpc.unary_unary_rpc_method_handler(_refusing(words_))
         # Bytes in and out: large messages are parsed and written in threads (`_read`, `Codec`).
         handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(_answering(self._infer))
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
@@ -152,9 +155,7 @@ class InferenceService:
 
     async def _load(self, request: Any, context: _Context) -> dict[str, Any]:
         self._check_admin(context)
-        others = [name for name in request.parameters if name != "force"]
-        if others:
-            raise InvalidInput(f"parameter '{others[0]}' is not supported")
+        check_only_force(request.parameters, request.model_name)
         force = "force" in request.parameters and request.parameters["force"].bool_param
         await self._server.control.load(request.model_name, force)
         return {}
@@ -314,6 +315,13 @@ def _answering(method: Any, response: Any = None) -> Any:
         return json_format.ParseDict(found, response()) if isinstance(found, dict) else found
 
     return answering
+
+
+def _refusing(words_: str) -> Any:
+    async def refuse(_: bytes, context: _Context) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, words_)
+
+    return refuse
 
 
 def _reading(method: Any, kind: Any) -> Any:
