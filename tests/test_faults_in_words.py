@@ -42,6 +42,12 @@ def fault(value: Any) -> ValidationError:
         ({}, "count: missing"),
         ({"count": "many"}, "count: expected a whole number, got 'many'"),
         ({"count": 1.5}, "count: expected a whole number, got 1.5"),
+        ({"count": 1e20}, "count: expected a whole number of at most 64 bits, got 1e+20"),
+        (
+            {"count": 1, "strict": -1e20},
+            "strict: expected a whole number of at most 64 bits, got -1e+20",
+        ),
+        ({"count": 1e400}, "count: expected a finite number, got inf"),
         ({"count": [1]}, "count: expected a whole number, got an array"),
         ({"count": 0}, "count: expected a number above 0, got 0"),
         ({"count": 10}, "count: expected a number of at most 9, got 10"),

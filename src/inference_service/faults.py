@@ -26,6 +26,7 @@ _ARRAY, _OBJECT = "an array", "an object"
 _EXPECTED = {
     "string_type": "a string",
     "int_type": _WHOLE, "int_parsing": _WHOLE, "int_from_float": _WHOLE,
+    "int_parsing_size": _WHOLE,
     "float_type": _NUMBER, "float_parsing": _NUMBER, "finite_number": "a finite number",
     "bool_type": _TRUTH, "bool_parsing": _TRUTH,
     "list_type": _ARRAY, "tuple_type": _ARRAY, "set_type": _ARRAY, "frozen_set_type": _ARRAY,
@@ -39,6 +40,7 @@ _EXPECTED = {
     "string_too_long": "at most {max_length} characters",
 }  # fmt: skip
 """What was expected, by pydantic's type of the error: these cover all that bodies may do wrong."""
+_TOO_LARGE = 2.0**63
 _VALUE_ERROR = "Value error, "
 _SECRET = ("token", "pepper", "secret", "password")
 """In names of settings whose values are not repeated: what is told ends in logs."""
@@ -60,8 +62,17 @@ def said(fault: Mapping[str, Any]) -> str:
         return "missing"
     if kind not in _EXPECTED:
         return str(fault["msg"]).removeprefix(_VALUE_ERROR)
+    value = fault["input"]
     expected = _EXPECTED[kind].format(**{key: _plain(value) for key, value in context.items()})
-    return f"expected {expected}, got {_got(fault['input'], kind, context)}"
+    if expected == _WHOLE:
+        expected = whole_number(value)
+    return f"expected {expected}, got {_got(value, kind, context)}"
+
+
+def whole_number(got: Any) -> str:
+    """What was expected where a whole number was: JSON makes a float of one that is too large."""
+    large = isinstance(got, float) and abs(got) >= _TOO_LARGE and got.is_integer()
+    return f"{_WHOLE} of at most 64 bits" if large else _WHOLE
 
 
 def _plain(value: Any) -> Any:

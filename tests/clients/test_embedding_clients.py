@@ -189,6 +189,11 @@ def test_text_embeddings_inferences_own_calls(texts: RunningServer, expected: np
     assert "from 1 to 8" in post("/embed", inputs="cat", dimensions=9).json()["error"]
     told = post("/embed", inputs="cat", prompt_name="query").json()["error"]
     assert told == "prompt_name: the models have no prompts: put it before each text"
+    refused: list[Any] = [3, [3.5], [[-1]], ["cat", 3], [2**63], [None], {}]
+    for wrong in refused:
+        message = post("/embed", inputs=wrong).json()["error"]
+        assert message.startswith("inputs: expected a string, a list of strings, a list of tokens")
+    assert post("/embed", truncate=True).json()["error"] == "inputs: missing"
     long = post("/embed", inputs="cat " * 99)
     assert long.status_code == 400
     assert long.json() == {

@@ -209,6 +209,7 @@ BINARY = {"binary_data_size": 16}
         (b"\0" * 7, 0, r"7 bytes of binary data, but FP32 of shape \[1, 2\] takes 8"),
         (body(entry(), parameters={"binary_data_output": 1}), None, "parameters.binary_data_output: expected true or false, got 1"),
         (body(entry(), parameters={"timeout": -1}), None, "parameters.timeout: expected a whole number from 0 on, got -1"),
+        (body(entry(), parameters={"timeout": 10**20}), None, "parameters.timeout: expected a whole number of at most 64 bits from 0 on, got 1e"),
         (body(entry(), outputs=[{"name": "y", "parameters": {"classification": "all"}}]), None, r"outputs\[0\].parameters.classification: expected a whole number"),
     ],
 )  # fmt: skip

@@ -8,6 +8,9 @@ from inference_service.core.errors import InvalidInput
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tensors import Array, Signature, Tensors
 
+FORMS = "a string, a list of strings, a list of tokens, or a list of lists of tokens"
+"""What requests may give as texts."""
+
 
 class Token(NamedTuple):
     """A token and the characters that it stands for, from ``start`` to ``stop``."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference_service.core.errors import InvalidInput
-from inference_service.faults import noun
+from inference_service.faults import noun, whole_number
 
 _MOST_DIGITS = 18
 
@@ -30,5 +30,6 @@ def whole(
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:_MOST_DIGITS])  # KServe's gRPC gateway writes int64 as a string
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidInput(f"expected a whole number from 0 on, got {told(value)}", (*at, name))
+        expected = f"{whole_number(value)} from 0 on"
+        raise InvalidInput(f"expected {expected}, got {told(value)}", (*at, name))
     return value

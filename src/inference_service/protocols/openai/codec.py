@@ -7,12 +7,10 @@ from pydantic import ValidationError
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Array, NonFinite
-from inference_service.core.text import Tokens
+from inference_service.core.text import FORMS, Tokens
 from inference_service.faults import invalid_input, noun
 from inference_service.protocols.json_tensors import dump
 from inference_service.protocols.openai.schema import EmbeddingsBody
-
-_FORMS = "a string, a list of strings, a list of tokens, or a list of lists of tokens"
 
 
 def decode(value: Any) -> EmbeddingsBody:
@@ -24,7 +22,7 @@ def decode(value: Any) -> EmbeddingsBody:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["loc"][0] == "input" and first["type"] != "missing":
-            raise InvalidInput(f"expected {_FORMS}", ("input",)) from None
+            raise InvalidInput(f"expected {FORMS}", ("input",)) from None
         raise invalid_input(error) from None
 
 

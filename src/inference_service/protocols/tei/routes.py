@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from inference_service.core.errors import InferenceServiceError, InvalidInput, TooLarge
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
-from inference_service.core.text import check_dimensions
+from inference_service.core.text import FORMS, check_dimensions
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.faults import invalid_input
 from inference_service.protocols.json_large import parse_few
@@ -46,6 +46,7 @@ from inference_service.web.routing import add_lean_routes
 TAG = "Embeddings"
 _Body = TypeVar("_Body", bound=BaseModel)
 _KINDS = {400: "Validation", 404: "Validation", 413: "Validation", 503: "Overloaded"}
+_MISSING = "missing"
 _LARGEST = 2**20  # bytes of a body whose text is only taken apart
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {**told, "model": TeiError} for status, told in ERRORS.items()
@@ -85,7 +86,9 @@ def _read(kind: type[_Body], value: Any) -> _Body:
         return kind.model_validate(value)
     except ValidationError as error:
         fault = invalid_input(error)
-        raise InvalidInput(fault.message, fault.path[:1]) from None
+        first = fault.path[:1]
+        forms = kind is EmbedBody and first == ("inputs",) and fault.message != _MISSING
+        raise InvalidInput(f"expected {FORMS}" if forms else fault.message, first) from None
 
 
 def failure(error: Exception) -> ErrorAnswer:
