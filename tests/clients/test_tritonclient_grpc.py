@@ -173,11 +173,29 @@ def test_a_stream_is_answered_in_order_and_goes_on_after_a_failure(
     found = [answers.get(timeout=20) for _ in range(100)]
     client.stop_stream()
     assert "unknown model: 'nothing'" in found[50][1].message()
+    finals = [result.get_response().parameters for result, error in found if error is None]
+    assert all(final["triton_final_response"].bool_param for final in finals)
     answered = [result for result, error in found if error is None]
     order = [index for index in range(100) if index != 50]
     assert [result.get_response().id for result in answered] == [str(index) for index in order]
     told = np.array([int(result.as_numpy("label")[0]) for result in answered])
     assert (told == labels[order]).mean() >= 0.95
+
+
+def test_every_answer_of_a_stream_says_that_it_is_the_last_to_its_request(
+    zoo_server: RunningServer,
+) -> None:
+    """Clients that take several answers to a request wait until one says so, failures included."""
+    wrong = service_pb2.ModelInferRequest(id="b", model_name="doubler", model_version="1")
+    right = service_pb2.ModelInferRequest(
+        id="a", model_name="doubler", inputs=[row(contents=FLOATS)]
+    )
+    answers = list(stub(zoo_server).ModelStreamInfer(iter([right, wrong])))
+    assert [bool(answer.error_message) for answer in answers] == [False, True]
+    for answer, name, version in zip(answers, "ab", ("2", "1"), strict=True):
+        told = answer.infer_response
+        assert told.parameters["triton_final_response"].bool_param
+        assert (told.id, told.model_name, told.model_version) == (name, "doubler", version)
 
 
 async def test_the_asyncio_client(server: RunningServer, digits: Digits) -> None:

@@ -262,9 +262,12 @@ class InferenceService:
             return await self._inferred(data, context, _STREAM_CODEC)
         except Exception as error:
             failed = _StreamResponse(error_message=status_of(error)[1])
+            _say_final(failed)
             if len(data) < DECODE_OFF_LOOP_FROM:
                 with contextlib.suppress(InvalidInput):
-                    failed.infer_response.id = codec.read(data).request.id
+                    request, told = codec.read(data).request, failed.infer_response
+                    told.id, told.model_name = request.id, request.model_name
+                    told.model_version = request.model_version
             return bytes(failed.SerializeToString())
 
 
@@ -279,6 +282,11 @@ def _decode(request: Any, info: ModelInfo, head: Head) -> Call:
     return call_of(decoded, info, encode)
 
 
+def _say_final(answer: Any) -> None:
+    """Each request of a stream has one answer; Triton's clients may wait until it is said."""
+    answer.infer_response.parameters["triton_final_response"].bool_param = True
+
+
 def _decode_in_stream(request: Any, info: ModelInfo, head: Head) -> Call:
     """The same, answered with a ModelStreamInferResponse."""
     decoded = codec.decode(request)
@@ -286,6 +294,7 @@ def _decode_in_stream(request: Any, info: ModelInfo, head: Head) -> Call:
 
     def encode(outputs: Tensors) -> bytes:
         answer = _StreamResponse(infer_response=codec.encode(writer, outputs))
+        _say_final(answer)
         return bytes(answer.SerializeToString())
 
     return call_of(decoded, info, encode)
