@@ -172,6 +172,24 @@ def noise() -> onnx.ModelProto:
     )
 
 
+def regions() -> onnx.ModelProto:
+    """Regions of one picture, each with as many samples as it is large."""
+    return build(
+        [helper.make_node("RoiAlign", ["x", "boxes", "of"], ["y"], "regions")],
+        [("x", FLOAT, [1, 1, 4, 4]), ("boxes", FLOAT, ["n", 4]), ("of", INT64, ["n"])],
+        [("y", FLOAT, ["n", 1, 1, 1])],
+    )
+
+
+def sum_of_two(one: str, other: str) -> onnx.ModelProto:
+    """y = x + z, whose first axes have these names."""
+    return build(
+        [helper.make_node("Add", ["x", "z"], ["y"], "add")],
+        [("x", FLOAT, [one, 2]), ("z", FLOAT, [other, 2])],
+        [("y", FLOAT, ["rows", 2])],
+    )
+
+
 def every_kind(*, column: bool = False) -> onnx.ModelProto:
     """Three inputs of three kinds, passed through: a name, a flag and a vector of ints.
 
