@@ -242,6 +242,11 @@ def form_fields(to: Target, size: int) -> str:
     return posted(to, "/models/colours/classify", b"a=b&" * size, Content_Type=form)
 
 
+def escapes_of_a_form(to: Target, size: int) -> str:
+    form = "application/x-www-form-urlencoded"
+    return posted(to, "/models/colours/classify", b"image=" + b"%41" * size, Content_Type=form)
+
+
 def zeros_in_brotli(to: Target, size: int) -> str:
     brotli: Any = importlib.import_module("brotli")
     body = brotli.compress(b"0" * min(size, 10**7), quality=1)
@@ -436,6 +441,7 @@ ATTACKS = (
     Attack("chunks of one byte", "chunks", chunks_of_one_byte, (1_000, 10_000), (10**5, 10**6), 6),
     Attack("the header of a part", "bytes", header_of_a_part, (10**4, 10**5), (10**6, 10**7)),
     Attack("fields of a form", "fields", form_fields, (10**4, 10**5), (10**6, 8 * 10**6), 4),
+    Attack("escapes of a form", "escapes", escapes_of_a_form, (10**5, 10**6), (10**6, 10**7), 3),
     Attack("zeros in brotli", "bytes", zeros_in_brotli, (10**5, 10**6), (10**7,), 0),
     Attack("silence in FLAC", "seconds", long_sound, (5, 20), (60, 590), 0),
     Attack("a WAV file that lies", "bytes", sound_that_lies, (10**6, 10**8), (10**9, 2**32), 0),
