@@ -250,7 +250,7 @@ def dump(value: Any, non_finite: NonFinite = NonFinite.NULL) -> bytes:
             "the model's answer holds NaN or Infinity, which JSON doesn't have; "
             "send 'X-Non-Finite: null' or 'bare' to get it nevertheless"
         )
-    return _dumped(_in_parts(value) if _has_large(value) else value)
+    return _in_parts(value) if _has_large(value) else _dumped(value)
 
 
 def _dumped(value: Any) -> bytes:
@@ -269,26 +269,46 @@ def _has_large(value: Any) -> bool:
     return kind is np.ndarray and value.size > _LARGE_PART
 
 
-def _in_parts(value: Any) -> Any:
-    """The value with large arrays written already, part by part: one call that writes all of it
-    would hold the interpreter's lock for as long."""
+def _in_parts(value: Any) -> bytes:
+    """The value with its large arrays written part by part: one call that writes all of it, or
+    copies it once more, would hold the interpreter's lock for as long."""
+    text = bytearray()
+    _write(value, text)
+    return bytes(text)
+
+
+def _write(value: Any, text: bytearray) -> None:
     if isinstance(value, np.ndarray):
-        return orjson.Fragment(_written(value)) if value.size > _LARGE_PART else value
-    if isinstance(value, dict):
-        return {key: _in_parts(item) for key, item in value.items()}
-    if isinstance(value, list) and len(value) <= _MOST_LOOKED_AT:
-        return [_in_parts(item) for item in value]
-    return value
+        _write_array(value, text)
+    elif isinstance(value, dict):
+        text += b"{"
+        for index, (key, item) in enumerate(value.items()):
+            text += b"," * bool(index) + _dumped(key) + b":"
+            _write(item, text)
+        text += b"}"
+    elif isinstance(value, list) and len(value) <= _MOST_LOOKED_AT:
+        text += b"["
+        for index, item in enumerate(value):
+            text += b"," * bool(index)
+            _write(item, text)
+        text += b"]"
+    else:
+        text += _dumped(value)
 
 
-def _written(array: Array) -> bytes:
+def _write_array(array: Array, text: bytearray) -> None:
     if array.size <= _LARGE_PART:
-        return _dumped(array)
+        text += _dumped(array)
+        return
     rows = _LARGE_PART * len(array) // array.size
-    if not rows:  # one is large enough to be taken apart itself
-        return b"[%b]" % b",".join(_written(row) for row in array)
-    parts = [_dumped(array[start : start + rows]) for start in range(0, len(array), rows)]
-    return b"[%b]" % b",".join(memoryview(part)[1:-1] for part in parts)
+    text += b"["
+    for start in range(0, len(array), rows or 1):
+        text += b"," * bool(start)
+        if rows:
+            text += memoryview(_dumped(array[start : start + rows]))[1:-1]
+        else:  # one is large enough to be taken apart itself
+            _write_array(array[start], text)
+    text += b"]"
 
 
 def _is_finite(value: Any) -> bool:
