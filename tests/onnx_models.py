@@ -98,6 +98,20 @@ def text_encoder(words: int = 30, width: int = 8) -> onnx.ModelProto:
     )
 
 
+def widening() -> onnx.ModelProto:
+    """A thousand copies of each number: answers that are much larger than their requests."""
+    return build(
+        [
+            helper.make_node("Reshape", ["x", "column"], ["c"]),
+            helper.make_node("Expand", ["c", "wide"], ["y"]),
+        ],
+        [("x", FLOAT, ["batch"])],
+        [("y", FLOAT, ["batch", 1000])],
+        column=np.array([-1, 1]),
+        wide=np.array([1, 1000]),
+    )
+
+
 def any_length() -> onnx.ModelProto:
     """The sum of each row, of any length."""
     return build(

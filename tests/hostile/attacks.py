@@ -10,6 +10,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -207,6 +208,17 @@ def bare_numbers(to: Target, size: int) -> str:
 def numbers_with_large_answers(to: Target, size: int) -> str:
     body = b'{"inputs":[' + b",".join([b"[1]"] * size) + b"]}"
     return posted(to, "/v1/models/any-length:predict", body)
+
+
+def large_answer(to: Target, size: int) -> str:
+    """A thousand numbers for each one that is sent."""
+    body = b'{"inputs":[' + b",".join([b"1.5"] * size) + b"]}"
+    return posted(to, "/v1/models/widening:predict", body)
+
+
+def large_answers_of_one_run(to: Target, size: int) -> str:
+    with ThreadPoolExecutor(8) as pool:
+        return max(pool.map(lambda _: large_answer(to, size), range(8)))
 
 
 def one_long_text(to: Target, size: int) -> str:
@@ -435,6 +447,9 @@ ATTACKS = (
     Attack("numbers and NaN", "numbers", bare_numbers, (50_000, 100_000), (1_000_000, 10_000_000), 2),
     Attack("rows of one number, each with an answer", "rows", numbers_with_large_answers,
            (10_000, 20_000), (1_000_000, 4_000_000), 4),
+    Attack("a large answer", "rows", large_answer, (100, 1_000), (10_000, 30_000), 4_000),
+    Attack("large answers of one run", "rows each", large_answers_of_one_run, (100, 500),
+           (1_000, 4_000), 32_000),
     Attack("one text", "characters", one_long_text, (10**5, 10**6), (10**6, 3 * 10**7)),
     Attack("texts that are too long", "characters", many_texts, (10**5, 3 * 10**5), (10**6, 3 * 10**6)),
     Attack("tokens", "tokens", many_tokens, (50_000, 100_000), (1_000_000, 10_000_000), 2),
