@@ -98,6 +98,20 @@ def text_encoder(words: int = 30, width: int = 8) -> onnx.ModelProto:
     )
 
 
+def widening() -> onnx.ModelProto:
+    """A thousand copies of each number: answers that are much larger than their requests."""
+    return build(
+        [
+            helper.make_node("Reshape", ["x", "column"], ["c"]),
+            helper.make_node("Expand", ["c", "wide"], ["y"]),
+        ],
+        [("x", FLOAT, ["batch"])],
+        [("y", FLOAT, ["batch", 1000])],
+        column=np.array([-1, 1]),
+        wide=np.array([1, 1000]),
+    )
+
+
 def any_length() -> onnx.ModelProto:
     """The sum of each row, of any length."""
     return build(
@@ -169,6 +183,24 @@ def noise() -> onnx.ModelProto:
         ],
         [("x", FLOAT, ["batch", 3])],
         [("y", FLOAT, ["batch", 3])],
+    )
+
+
+def regions() -> onnx.ModelProto:
+    """Regions of one picture, each with as many samples as it is large."""
+    return build(
+        [helper.make_node("RoiAlign", ["x", "boxes", "of"], ["y"], "regions")],
+        [("x", FLOAT, [1, 1, 4, 4]), ("boxes", FLOAT, ["n", 4]), ("of", INT64, ["n"])],
+        [("y", FLOAT, ["n", 1, 1, 1])],
+    )
+
+
+def sum_of_two(one: str, other: str) -> onnx.ModelProto:
+    """y = x + z, whose first axes have these names."""
+    return build(
+        [helper.make_node("Add", ["x", "z"], ["y"], "add")],
+        [("x", FLOAT, [one, 2]), ("z", FLOAT, [other, 2])],
+        [("y", FLOAT, ["rows", 2])],
     )
 
 

@@ -212,6 +212,15 @@ ODD_AXES = {
         { y = Concat<axis=0>(x, z) }""",
         axes={"b": (2, 3)},
     ),
+    "broadcast": Graph(
+        """(float[a,4] x, float[b,4] z) => (float[c,4] y) { y = Add(x, z) }""",
+        axes={"a": (1, 5, 1, 1, 5, 2), "b": (5, 5, 1, 1, 1, 3)},
+    ),
+    "twice-as-many": Graph(
+        """(float[a,4] x, float[b,2] z) => (float[a,4] y)
+        <int64[2] pairs = {-1,4}> { w = Reshape(z, pairs)  y = Add(x, w) }""",
+        axes={"a": (1, 2, 3), "b": (2, 4, 6)},
+    ),
     "twice": Graph("""(float[batch,4] x) => (float[b2,4] y) { y = Concat<axis=0>(x, x) }"""),
     "time-first": Graph(
         """(float[time,batch,2] x) => (float[time,batch,2] y)

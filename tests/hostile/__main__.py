@@ -33,6 +33,7 @@ SERVED = {
 def models(folder: Path) -> Path:
     """What the attacks are sent to."""
     onnx_models.save(onnx_models.any_length(), folder / "any-length" / "1" / "model.onnx")
+    onnx_models.save(onnx_models.widening(), folder / "widening" / "1" / "model.onnx")
     onnx_models.save(onnx_models.repeating(), folder / "repeating" / "1" / "model.onnx")
     onnx_models.save(onnx_models.brightest_channel(), folder / "colours" / "1" / "model.onnx")
     (folder / "colours" / "labels.txt").write_text("red\ngreen\nblue\n")

@@ -10,6 +10,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -209,6 +210,17 @@ def numbers_with_large_answers(to: Target, size: int) -> str:
     return posted(to, "/v1/models/any-length:predict", body)
 
 
+def large_answer(to: Target, size: int) -> str:
+    """A thousand numbers for each one that is sent."""
+    body = b'{"inputs":[' + b",".join([b"1.5"] * size) + b"]}"
+    return posted(to, "/v1/models/widening:predict", body)
+
+
+def large_answers_of_one_run(to: Target, size: int) -> str:
+    with ThreadPoolExecutor(8) as pool:
+        return max(pool.map(lambda _: large_answer(to, size), range(8)))
+
+
 def one_long_text(to: Target, size: int) -> str:
     return posted(to, "/v1/embeddings", json.dumps({"input": "cat " * (size // 4)}).encode())
 
@@ -240,6 +252,11 @@ def header_of_a_part(to: Target, size: int) -> str:
 def form_fields(to: Target, size: int) -> str:
     form = "application/x-www-form-urlencoded"
     return posted(to, "/models/colours/classify", b"a=b&" * size, Content_Type=form)
+
+
+def escapes_of_a_form(to: Target, size: int) -> str:
+    form = "application/x-www-form-urlencoded"
+    return posted(to, "/models/colours/classify", b"image=" + b"%41" * size, Content_Type=form)
 
 
 def zeros_in_brotli(to: Target, size: int) -> str:
@@ -430,12 +447,16 @@ ATTACKS = (
     Attack("numbers and NaN", "numbers", bare_numbers, (50_000, 100_000), (1_000_000, 10_000_000), 2),
     Attack("rows of one number, each with an answer", "rows", numbers_with_large_answers,
            (10_000, 20_000), (1_000_000, 4_000_000), 4),
+    Attack("a large answer", "rows", large_answer, (100, 1_000), (10_000, 30_000), 4_000),
+    Attack("large answers of one run", "rows each", large_answers_of_one_run, (100, 500),
+           (1_000, 4_000), 32_000),
     Attack("one text", "characters", one_long_text, (10**5, 10**6), (10**6, 3 * 10**7)),
     Attack("texts that are too long", "characters", many_texts, (10**5, 3 * 10**5), (10**6, 3 * 10**6)),
     Attack("tokens", "tokens", many_tokens, (50_000, 100_000), (1_000_000, 10_000_000), 2),
     Attack("chunks of one byte", "chunks", chunks_of_one_byte, (1_000, 10_000), (10**5, 10**6), 6),
     Attack("the header of a part", "bytes", header_of_a_part, (10**4, 10**5), (10**6, 10**7)),
     Attack("fields of a form", "fields", form_fields, (10**4, 10**5), (10**6, 8 * 10**6), 4),
+    Attack("escapes of a form", "escapes", escapes_of_a_form, (10**5, 10**6), (10**6, 10**7), 3),
     Attack("zeros in brotli", "bytes", zeros_in_brotli, (10**5, 10**6), (10**7,), 0),
     Attack("silence in FLAC", "seconds", long_sound, (5, 20), (60, 590), 0),
     Attack("a WAV file that lies", "bytes", sound_that_lies, (10**6, 10**8), (10**9, 2**32), 0),

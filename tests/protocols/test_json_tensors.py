@@ -331,3 +331,11 @@ def test_large_arrays_are_written_in_parts_and_read_the_same(shape: tuple[int, .
     array = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
     whole = orjson.dumps({"a": [{"data": array}]}, option=orjson.OPT_SERIALIZE_NUMPY)
     assert dump({"a": [{"data": array}]}) == whole
+
+
+@pytest.mark.parametrize("shape", [(2**17,), (2**9, 2**9), (2, 2**17), (2**17, 1)])
+def test_large_arrays_of_texts_are_written_in_parts_and_read_the_same(
+    shape: tuple[int, ...],
+) -> None:
+    texts = encodable("x", np.full(shape, "a", object))
+    assert dump({"a": [{"data": texts}]}) == orjson.dumps({"a": [{"data": texts}]})

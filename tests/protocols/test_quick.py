@@ -23,7 +23,7 @@ from inference_service.protocols.oip import codec as oip
 from inference_service.protocols.oip.quick import decoder as oip_decoder
 from inference_service.protocols.predict import codec as predict
 from inference_service.protocols.predict.quick import decoder as predict_decoder
-from inference_service.protocols.row_texts import row_texts
+from inference_service.protocols.row_texts import MOST_BYTES, row_texts
 from inference_service.protocols.tfserving import codec
 from inference_service.protocols.tfserving.quick import PredictWriter, decoder
 
@@ -177,6 +177,12 @@ def test_arrays_of_several_kinds_have_no_texts() -> None:
     for other in others:
         assert row_texts([one, other]) is None
         assert row_texts([other, one]) is None
+
+
+def test_large_answers_are_not_written_at_once() -> None:
+    rows = np.zeros((3, MOST_BYTES // 16), np.float32)
+    assert row_texts([rows[:1]] * 4) is not None
+    assert row_texts([rows[:2], rows]) is None
 
 
 MATRIX = Signature((TensorSpec("x", DType.FP32, (None, 3)),), OUTPUTS)

@@ -1,8 +1,10 @@
 """Bodies of tasks to payloads and parameters, whatever is in them."""
 
 import base64
+import re
+import tracemalloc
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from inference_service.core.errors import InvalidInput
-from inference_service.protocols import base64_text
+from inference_service.protocols import base64_text, percent
 from inference_service.protocols.tasks import codec
 
 BOUNDARY = b"multipart/form-data; boundary=limit"
@@ -125,6 +127,27 @@ def test_a_form_in_a_body_or_url_comes_back_as_it_went_in(text: str, other: str)
         return
     assert asked.payloads[0].data == fields["text"]
     assert asked.parameters == ({"other": other} if other else {})
+
+
+@given(st.binary(max_size=60), st.integers(3, 9))
+def test_percent_escapes_are_read_as_urllib_does(data: bytes, piece: int) -> None:
+    escaped = re.sub(rb"[\x00-\x40]", lambda found: b"%%%02x" % found[0][0], data)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(percent, "_PIECE", piece)
+        for text in (data, escaped, data + escaped, b"%" + escaped, escaped + b"%4"):
+            assert percent.decoded(text) == unquote_to_bytes(text)
+
+
+def test_a_form_of_escapes_takes_a_small_multiple_of_its_size() -> None:
+    body = b"text=" + b"%41" * 10**6
+    tracemalloc.start()
+    try:
+        asked = codec.from_urlencoded(body, "text", binary=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert asked.payloads[0].data == "A" * 10**6
+    assert peak < 16 * len(body)
 
 
 class Parameters(BaseModel):

@@ -529,6 +529,26 @@ async def test_time_in_the_first_axis_runs_as_sent(tmp_path: Path) -> None:
     assert found.info.safety.node == "CumSum node 'sum'"
 
 
+async def test_rows_may_differ_where_the_file_names_their_axes_unlike(tmp_path: Path) -> None:
+    model = onnx_models.sum_of_two("a", "b")
+    served = Served(options(model, tmp_path, analysed))
+    one, two, three = floats(1, 2), floats(2, 2), floats(3, 2)
+    given = [{"x": two, "z": two}, {"x": one, "z": three}, {"x": two, "z": three}] * 2
+    for inputs, got in zip(given, await served.ask(*given), strict=True):
+        if len(inputs["x"]) == 2 and len(inputs["z"]) == 3:
+            assert isinstance(got, InvalidInput)
+            assert str(got).startswith("inputs differ in their number of rows (x has 2, z has 3)")
+        else:
+            same(got, right(model, inputs))
+    assert served.info.signature.mode is BatchMode.MERGE
+
+
+async def test_rows_agree_where_the_file_names_their_axes_alike(tmp_path: Path) -> None:
+    served = Served(options(onnx_models.sum_of_two("a", "a"), tmp_path, analysed))
+    [error] = await served.ask({"x": floats(1, 2), "z": floats(3, 2)})
+    assert "must have the same number of rows: x has 1, z has 3" in str(error)
+
+
 async def test_any_shape_runs_where_the_file_tells_no_rank(tmp_path: Path) -> None:
     model = onnx_models.doubler()
     for value in (*model.graph.input, *model.graph.output):

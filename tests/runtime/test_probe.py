@@ -1,5 +1,6 @@
 """Loading: what is batched follows from the file, and what is in it is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from inference_service.runtime.graph import read_nodes, with_outputs
 from inference_service.runtime.loader import LoadedModel, inspect
 from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.session import RuntimeOptions, open_model
+from inference_service.runtime.trial import Tried, unlike_rows
 from inference_service.runtime.warmup import profile
 from tests import onnx_models
 from tests.conftest import MODELS
@@ -79,6 +81,21 @@ def test_a_model_that_answers_differently_each_time_is_not_batched(tmp_path: Pat
     mode, warning = verdict(onnx_models.noise(), tmp_path)
     assert mode is BatchMode.WHOLE
     assert "RandomNormalLike node 'noise'" in warning
+
+
+def test_a_model_whose_cost_is_in_its_values_is_tried_with_small_ones(tmp_path: Path) -> None:
+    """RoiAlign takes 100 million samples of a region of 10 000 by 10 000: gigabytes."""
+    path = onnx_models.save(onnx_models.regions(), tmp_path / "model.onnx")
+    found = inspect(options(path))
+    row = found.found.row
+    assert found.info.signature.mode is BatchMode.MERGE
+    assert row is not None
+    tried = Tried(found.model, path, found.found.rows, (), row, by_value=True)
+    largest = [
+        max(np.abs(one["boxes"]).max() for one in unlike_rows(replace(tried, by_value=way), 17))
+        for way in (True, False)
+    ]
+    assert largest[0] < 10 < largest[1]
 
 
 def test_a_scalar_input_must_be_equal_for_all_rows_of_a_run(tmp_path: Path) -> None:

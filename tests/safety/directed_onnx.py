@@ -195,6 +195,8 @@ PICTURES = [
     Case("GlobalAveragePool", one("GlobalAveragePool", IMAGE), PROVEN),
     Case("GlobalAveragePool over rows", one("GlobalAveragePool", PLACES), MIXING, shows=False),
     Case("Resize", one("Resize", IMAGE, "x - f", constants={"f": np.array([1, 1, 2, 2], np.float32)}, mode="linear"), PROVEN),
+    Case("Upsample by attributes", one("Upsample", IMAGE, opsets={"": 7}, scales=[1.0, 1.0, 2.0, 1.5]), PROVEN),
+    Case("Upsample of rows by attributes", one("Upsample", IMAGE, opsets={"": 7}, scales=[2.0, 1.0, 2.0, 2.0]), UNPROVEN),
     Case("Resize of rows", one("Resize", T, "x - f", constants={"f": np.array([2, 1], np.float32)}), UNPROVEN),
     Case("Resize to lengths that state the number of rows", graph([node("Shape", "x", "b", start=0, end=2), node("Concat", "b to", "l", axis=0), node("Resize", "x - - l", "y", mode="nearest")], IMAGE, to=np.array([9, 9])), PROVEN),
     Case("Resize to a fixed number of rows", one("Resize", T, "x - - l", constants={"l": np.array([3, 4])}), UNPROVEN, shows=False),

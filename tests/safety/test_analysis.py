@@ -385,3 +385,10 @@ def test_a_size_from_a_request_costs_by_value(op: str) -> None:
     domain = "" if op == "Pad" else "com.microsoft"
     model = one(op, T | {"p": (INT64, [4])}, domain=domain)
     assert not verdict(model).cost.by_shape
+
+
+def test_regions_cost_by_value_where_they_say_how_many_samples_are_taken() -> None:
+    inputs = {"x": (FLOAT, [1, 2, 4, 4]), "boxes": (FLOAT, ["n", 4]), "of": (INT64, ["n"])}
+    adaptive = one("RoiAlign", inputs, "x boxes of")
+    fixed = one("RoiAlign", inputs, "x boxes of", sampling_ratio=2)
+    assert (verdict(adaptive).costs_by_value, verdict(fixed).costs_by_value) == (True, False)

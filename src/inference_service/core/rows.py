@@ -19,7 +19,7 @@ from inference_service.core.assembly import assemble, split, take
 from inference_service.core.errors import InvalidInput, RowsMismatch
 
 if TYPE_CHECKING:  # `core.tensors` imports this module for `Signature`
-    from inference_service.core.tensors import Array, Tensors
+    from inference_service.core.tensors import Array, Tensors, TensorSpec
 
 
 class OutputRows(NamedTuple):
@@ -66,6 +66,25 @@ class RowLayout:
         """The rows of every input that has rows. Each has the batch axis."""
         axes = ((name, self.inputs.get(name, 0)) for name in inputs)
         return {name: inputs[name].shape[axis] for name, axis in axes if axis is not None}
+
+    def named_unlike(self, inputs: Iterable[TensorSpec]) -> bool:
+        """Whether the file names the batch axes of inputs unlike, so that their lengths may be.
+
+        A request in which they are runs alone, as it was sent: the graph may broadcast them.
+        """
+        names = {
+            spec.symbols[axis] if spec.symbols else ""
+            for spec in inputs
+            if spec.shape and (axis := self.axis(spec.name)) is not None
+        }
+        return len(names) > 1 and "" not in names
+
+    def disagreement(self, inputs: Tensors) -> str:
+        """How many rows the inputs have, in words, where they have not as many; else ""."""
+        counts = self.counts(inputs)
+        if len(set(counts.values())) < 2:
+            return ""
+        return ", ".join(f"{name} has {count}" for name, count in counts.items())
 
     def rows(self, inputs: Tensors) -> int:
         """The number of rows of inputs that agree about it."""

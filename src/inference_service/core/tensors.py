@@ -313,7 +313,7 @@ class Signature:
     def check(self, inputs: Tensors, outputs: Sequence[str] = ()) -> int:
         """Verify names, dtypes and shapes and return the number of rows.
 
-        A request that runs whole counts as one row. Raises InvalidInput.
+        One that runs whole, or whose inputs differ in rows, counts as one row. Raises InvalidInput.
         """
         if self._plain is not None and not outputs and len(inputs) == 1:  # the common case
             name, dtype, shape = self._plain
@@ -363,11 +363,11 @@ class Signature:
 
     def _rows(self, inputs: Tensors) -> int:
         given = {spec.name: inputs[spec.name] for spec in self.inputs if inputs[spec.name].ndim}
-        rows = self.rows.counts(given)
-        first = next(iter(rows.values()), 1)
-        if any(count != first for count in rows.values()):
-            counts = ", ".join(f"{name} has {count}" for name, count in rows.items())
-            raise InvalidInput(f"all inputs must have the same number of rows: {counts}")
+        first = next(iter(self.rows.counts(given).values()), 1)
+        if found := self.rows.disagreement(given):
+            if self.mode is BatchMode.MERGE and self.rows.named_unlike(self.inputs):
+                return 1
+            raise InvalidInput(f"all inputs must have the same number of rows: {found}")
         if first == 0:
             raise InvalidInput("the batch is empty: at least one row is expected")
         if first > _MOST_EMPTY_ROWS and not any(inputs[spec.name].size for spec in self.inputs):

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -34,6 +34,7 @@ from inference_service.protocols.json_values import BASE64_KEY, STRICT, Rules, n
 _KNOWN = {d.numpy: np.dtype(d.numpy.name) for d in DType if d is not DType.BYTES}
 _RULES = {key: Rules(*key) for key in product((True, False), repeat=3)}
 _SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in this many
+_LARGE_LIST, _LIST_PART = 2**16, 256  # entries of an array of texts
 _LARGE_PART = 2**18  # numbers; they are written in about 8 ms
 _MOST_LOOKED_AT = 64  # entries of a list: outputs, not rows
 _FAR_APART = 512  # bytes between two keys
@@ -258,7 +259,9 @@ def dump(value: Any, non_finite: NonFinite = NonFinite.NULL) -> bytes:
             "the model's answer holds NaN or Infinity, which JSON doesn't have; "
             "send 'X-Non-Finite: null' or 'bare' to get it nevertheless"
         )
-    return _dumped(_in_parts(value) if _has_large(value) else value)
+    if _has_large(value):
+        return cast("bytes", _in_parts(value))  # whoever sends it takes it as it is
+    return _dumped(value)
 
 
 def _dumped(value: Any) -> bytes:
@@ -273,30 +276,59 @@ def _has_large(value: Any) -> bool:
                 return True
         return False
     if kind is list:
-        return len(value) <= _MOST_LOOKED_AT and any(map(_has_large, value))
+        if len(value) <= _MOST_LOOKED_AT:
+            return any(map(_has_large, value))
+        first = value[0]
+        return len(value) * (len(first) if isinstance(first, list) else 1) > _LARGE_LIST
     return kind is np.ndarray and value.size > _LARGE_PART
 
 
-def _in_parts(value: Any) -> Any:
-    """The value with large arrays written already, part by part: one call that writes all of it
-    would hold the interpreter's lock for as long."""
+def _in_parts(value: Any) -> bytearray:
+    """The value with its large arrays written part by part: one call that writes all of it, or
+    copies it once more, would hold the interpreter's lock for as long."""
+    text = bytearray()
+    _write(value, text)
+    return text
+
+
+def _write(value: Any, text: bytearray) -> None:
     if isinstance(value, np.ndarray):
-        return orjson.Fragment(_written(value)) if value.size > _LARGE_PART else value
-    if isinstance(value, dict):
-        return {key: _in_parts(item) for key, item in value.items()}
-    if isinstance(value, list) and len(value) <= _MOST_LOOKED_AT:
-        return [_in_parts(item) for item in value]
-    return value
+        _write_array(value, text)
+    elif isinstance(value, dict):
+        text += b"{"
+        for index, (key, item) in enumerate(value.items()):
+            text += b"," * bool(index) + _dumped(key) + b":"
+            _write(item, text)
+        text += b"}"
+    elif isinstance(value, list) and len(value) <= _MOST_LOOKED_AT:
+        text += b"["
+        for index, item in enumerate(value):
+            text += b"," * bool(index)
+            _write(item, text)
+        text += b"]"
+    elif isinstance(value, list):
+        text += b"["
+        for start in range(0, len(value), _LIST_PART):
+            text += b"," * bool(start)
+            text += memoryview(_dumped(value[start : start + _LIST_PART]))[1:-1]
+        text += b"]"
+    else:
+        text += _dumped(value)
 
 
-def _written(array: Array) -> bytes:
+def _write_array(array: Array, text: bytearray) -> None:
     if array.size <= _LARGE_PART:
-        return _dumped(array)
+        text += _dumped(array)
+        return
     rows = _LARGE_PART * len(array) // array.size
-    if not rows:  # one is large enough to be taken apart itself
-        return b"[%b]" % b",".join(_written(row) for row in array)
-    parts = [_dumped(array[start : start + rows]) for start in range(0, len(array), rows)]
-    return b"[%b]" % b",".join(memoryview(part)[1:-1] for part in parts)
+    text += b"["
+    for start in range(0, len(array), rows or 1):
+        text += b"," * bool(start)
+        if rows:
+            text += memoryview(_dumped(array[start : start + rows]))[1:-1]
+        else:  # one is large enough to be taken apart itself
+            _write_array(array[start], text)
+    text += b"]"
 
 
 def _is_finite(value: Any) -> bool:

@@ -13,6 +13,9 @@ import orjson
 from inference_service.core.tensors import Array
 from inference_service.protocols.json_tensors import encodable
 
+MOST_BYTES = 2**18
+"""Of arrays that are written at once, on the event loop: it takes a few milliseconds."""
+
 
 class RowTexts(NamedTuple):
     """The text of each row without its outermost brackets, and what is written around them.
@@ -45,15 +48,19 @@ def row_texts(arrays: Sequence[Array], *, flat: bool = False) -> RowTexts | None
     """The texts of the rows of these arrays, one array after the other; rows are on axis 0.
 
     ``flat``: a row is a list of numbers, whatever its axes. None where the arrays are not of one
-    kind, or can't be cut: strings, rows without numbers.
+    kind, hold more than `MOST_BYTES`, or can't be cut: strings, rows without numbers.
     """
     first = arrays[0]
     dtype, rest = first.dtype, first.shape[1:]
     if dtype.kind not in "fiub" or not first.ndim:
         return None
+    size = 0
     for array in arrays:
         if array.dtype != dtype or array.shape[1:] != rest or not array.ndim:
             return None
+        size += array.nbytes
+    if size > MOST_BYTES:
+        return None
     joined = np.concatenate(arrays)
     if not joined.size:
         return None

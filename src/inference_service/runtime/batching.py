@@ -86,15 +86,20 @@ def checked(
     path: Path,
     cache: VerdictCache,
     bounds: Bounds,
+    *,
+    by_value: bool = False,
 ) -> Decision:
-    """What is merged is tried on real rows first: where they depend on each other, it is whole."""
+    """What is merged is tried on real rows first: where they depend on each other, it is whole.
+
+    ``by_value``: what a run costs is known to depend on values.
+    """
     row = decision.row
     if decision.mode is not BatchMode.MERGE or row is None:
         return decision
     if decision.proven and not all(holds(shapes_of(row)) for holds in bounds.conditions):
         return decision  # a request of this shape runs alone
     most = rows_within(bounds.peak, decision.rows, row, ROWS)
-    tried = Tried(model, path, decision.rows, decision.sizes, row, decision.proven, most)
+    tried = Tried(model, path, decision.rows, decision.sizes, row, decision.proven, most, by_value)
     about = repr(
         (decision.proven, decision.rows, decision.sizes, sorted(shapes_of(row).items()), model.axes)
     )

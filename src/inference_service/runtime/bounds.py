@@ -106,6 +106,8 @@ def guard_of(
         conditions = (*bounds.conditions, *free)
         if decision.max_rows is not None:  # the graph may answer more rows otherwise
             conditions = (*conditions, partial(_has_at_most, decision.max_rows, signature.rows))
+    if merged and signature.rows.named_unlike(signature.inputs):
+        conditions = (*conditions, partial(_agree, signature.rows))
     one_shape = signature.has_fixed_rows and decision.mode is not BatchMode.WHOLE
     peak = None if one_shape or options.machine.max_run_bytes is None else bounds.peak
     if not conditions and not longest and peak is None:
@@ -124,6 +126,12 @@ def _has_at_most(rows: int, layout: RowLayout, shapes: Shapes) -> bool:
     """Whether a request has no more rows than those for which the proof holds."""
     axes = ((name, layout.axis(name)) for name in shapes)
     return all(axis is None or shapes[name][axis] <= rows for name, axis in axes)
+
+
+def _agree(layout: RowLayout, shapes: Shapes) -> bool:
+    """Whether all inputs have the same number of rows."""
+    axes = ((shape, layout.axis(name)) for name, shape in shapes.items())
+    return len({shape[axis] for shape, axis in axes if axis is not None and axis < len(shape)}) < 2
 
 
 def _is_short(shapes: Shapes) -> bool:

@@ -66,7 +66,9 @@ def inspect(options: LoadOptions, save: Path | None = None) -> LoadedModel:
     )
     decision = decide(model, analysis, options.rows.mode, options.rows.shapes)
     bounds = _bounds(options, model, analysis)
-    decision = checked(decision, model, options.path, options.kept.verdicts, bounds)
+    by_value = analysis.verdict.costs_by_value
+    kept = options.kept.verdicts
+    decision = checked(decision, model, options.path, kept, bounds, by_value=by_value)
     warnings = list(decision.warnings)
     if model.maps:
         warnings.append(

@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from inference_service.core.assembly import assemble, split
 from inference_service.core.errors import (
     InferenceServiceError,
+    InvalidInput,
     RowsMismatch,
     RunStopped,
     Unavailable,
@@ -212,6 +213,12 @@ class OrtRunner:
     def _alone(self, model: Model, job: Job, stop: Stop | None, part: Tensors) -> Tensors:
         """One request as it is; only a batch that is too small for the graph is filled up."""
         padding, layout = self._shaping.padding, self._shaping.rows
+        if self._shaping.mode is BatchMode.MERGE and (found := layout.disagreement(part)):
+            try:
+                return model.run(part, job.outputs, stop)
+            except InvalidInput as error:
+                message = f"inputs differ in their number of rows ({found}): {error}"
+                raise InvalidInput(message) from None
         if not padding.sizes:
             return model.run(part, job.outputs, stop)
         count = layout.rows(part)

@@ -44,13 +44,16 @@ _LARGEST_FILE = 8 * 2**20
 _LARGEST_FILE_TO_BLAME = 256 * 2**20
 _INTEGERS = (*range(1, 9), 16, 100, 1_000, 30_000, 200_000)
 _SCALES = (1.0, 1e-3, 1e4)
+_SMALL_SCALES = (1.0, 1e-3)
+_LARGEST_SMALL = 16
+"""Of a model whose runs cost by value: a large one may take all memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
     """A model that is to be tried: its session, file, rows, the one batch size that it runs (if it
-    is one), a row that runs, whether independence is proven, and how many rows there is memory
-    for."""
+    is one), a row that runs, whether independence is proven, how many rows there is memory for, and
+    whether its runs are known to cost by value."""
 
     model: OpenModel
     path: Path
@@ -59,6 +62,7 @@ class Tried:
     row: Tensors
     proven: bool = False
     most: int = ROWS
+    by_value: bool = False
 
 
 class _Refuted(Exception):  # noqa: N818
@@ -216,12 +220,14 @@ def unlike_rows(tried: Tried, count: int, largest: int = 2) -> Iterator[Tensors]
     ones, integers from 0 to below ``largest``."""
     specs = {spec.name: spec for spec in tried.model.inputs if spec.name in tried.row}
     random = np.random.default_rng(1)
+    scales = _SMALL_SCALES if tried.by_value else _SCALES
     for index in range(2 * count):
         kind = index % 7
         row = dict(tried.row)
         for name, array in tried.row.items():
             if tried.layout.axis(name) is not None:
-                varied = _varied(random, specs[name], array, kind, largest)
+                scale = scales[kind % len(scales)]
+                varied = _varied(random, specs[name], array, kind, scale=scale, largest=largest)
                 row[name] = tried.model.known.filled(random, specs[name], varied)
         yield row
         if kind == 6:
@@ -229,7 +235,13 @@ def unlike_rows(tried: Tried, count: int, largest: int = 2) -> Iterator[Tensors]
 
 
 def _varied(
-    random: np.random.Generator, spec: TensorSpec, like: Array, kind: int, largest: int
+    random: np.random.Generator,
+    spec: TensorSpec,
+    like: Array,
+    kind: int,
+    *,
+    scale: float,
+    largest: int,
 ) -> Array:
     if spec.dtype is DType.BYTES:
         known = sorted(set(like.ravel().tolist()))
@@ -242,7 +254,6 @@ def _varied(
         return values(random, spec, like.shape, 1.0)
     if kind == 4:
         return np.zeros_like(like)
-    scale = _SCALES[kind % len(_SCALES)]
     array = np.asarray(random.standard_normal(like.shape) * scale)
     if kind == 3:
         array = -np.abs(array)
@@ -272,7 +283,8 @@ def _integers(tried: Tried, alone: _Alone) -> tuple[int, list[Tensors]]:
     if not names:
         return found, []
     outside = []
-    for value in (-1, *_INTEGERS):
+    integers = (n for n in _INTEGERS if n <= _LARGEST_SMALL or not tried.by_value)
+    for value in (-1, *integers):
         row = filled(value)
         try:
             alone.run(row)

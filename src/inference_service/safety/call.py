@@ -284,6 +284,14 @@ class Call:
             raise Unfollowed(f"its attribute {name} is no list of integers")
         return tuple(int(entry) for entry in found)
 
+    def numbers_(self, name: str) -> list[Number]:
+        """A list of floats that are exact in float32; empty where it is absent or another kind."""
+        found = self.node.attributes.get(name)
+        if not isinstance(found, tuple) or not all(isinstance(entry, float) for entry in found):
+            return []
+        exact = [exact_number(float(entry)) for entry in found]
+        return [entry for entry in exact if entry is not None]
+
     def text(self, name: str, default: str = "") -> str:
         """A text attribute."""
         found = self.node.attributes.get(name, default)

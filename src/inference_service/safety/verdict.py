@@ -84,3 +84,8 @@ class Verdict:
     node: str = ""
     reason: str = ""
     cost: Cost = field(default_factory=lambda: Cost(by_shape=False, reason="not analysed"))
+
+    @property
+    def costs_by_value(self) -> bool:
+        """Whether it is known that shapes don't tell what a run costs."""
+        return self.status is Status.PROVEN and not self.cost.by_shape

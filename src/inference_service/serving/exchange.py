@@ -337,7 +337,7 @@ class Flight:
 
     def _succeed(self, encoded: bytes | Content) -> None:
         request, on_done = self._request, self._on_done
-        content = Content(encoded) if isinstance(encoded, bytes) else encoded
+        content = encoded if isinstance(encoded, Content) else Content(encoded)
         request.encode = perf_counter() - self._begun
         self._exchange.end(request, "ok")
         if on_done is not None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,7 @@ from inference_service.core.errors import InvalidInput, Path, quoted
 from inference_service.core.tasks import Payload
 from inference_service.faults import did_you_mean, invalid_input
 from inference_service.faults import noun as named
+from inference_service.protocols import percent
 from inference_service.protocols.json_values import file_of
 
 MOST_PAYLOADS = 256
@@ -87,15 +88,8 @@ def from_urlencoded(body: bytes, noun: str, *, binary: bool) -> Asked:
         if binary:
             return from_raw(body, "")
         encoded = b"%" in body and not _BLANK.search(body)  # curl --data-urlencode without a name
-        return from_text(unquote_to_bytes(body) if encoded else body, "", noun)
-    try:  # as Latin-1, which keeps every byte
-        pairs = parse_qsl(
-            body.decode("latin-1"), keep_blank_values=True, encoding="latin-1",
-            max_num_fields=_MOST_PARTS,
-        )  # fmt: skip
-    except ValueError as error:
-        raise InvalidInput(f"the form can't be read: {error}") from None
-    parts = [(name, "", value.encode("latin-1")) for name, value in pairs]
+        return from_text(percent.decoded(body) if encoded else body, "", noun)
+    parts = [(name, "", value) for name, value in _fields(body)]
     asked = _from_parts(parts, noun, binary=False)
     if not binary:
         return asked
@@ -105,6 +99,14 @@ def from_urlencoded(body: bytes, noun: str, *, binary: bool) -> Asked:
         for payload, place in zip(asked.payloads, asked.places, strict=True)
     ]
     return asked._replace(payloads=payloads)
+
+
+def _fields(body: bytes) -> list[tuple[str, bytes]]:
+    """The names and values of a form in a body or a URL, without empty fields between ``&``."""
+    if body.count(b"&") >= _MOST_PARTS:
+        raise InvalidInput(f"the form has more than {_MOST_PARTS} fields")
+    fields = (part.partition(b"=") for part in body.replace(b"+", b" ").split(b"&") if part)
+    return [(percent.decoded(name).decode("latin-1"), percent.decoded(v)) for name, _, v in fields]
 
 
 def from_json(value: Any, noun: str, *, binary: bool) -> Asked:

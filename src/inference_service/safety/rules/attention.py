@@ -116,6 +116,8 @@ def regions(call: Call) -> Result:
         call.int_("output_width", 1),
     )
     call.out((boxes[0], pictures[1], *sizes))
+    if call.node.op_type == "RoiAlign" and call.int_("sampling_ratio", 0) <= 0:
+        call.host.cost_by_value(f"the {call.node} takes as many samples as its regions are large")
     if isinstance(call.flow(0), Rows):
         raise Mixing("its regions point to pictures of all rows")
     call.whole(0, what="picture")

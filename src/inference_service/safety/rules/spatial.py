@@ -241,8 +241,10 @@ def _resized_shape(call: Call, shape: Shape) -> Shape:
         return tuple(new)
     factors = call.contents(scale_input) if call.has(scale_input) else None
     known: Sequence[Expr] | None = None if factors is None else list(factors.ravel())
-    if upsample and not call.has(scale_input):
-        raise Unfollowed("its scales are attributes")
+    if upsample and not call.has(scale_input):  # before operator set 9
+        known = call.numbers_("scales")
+        if len(known) != rank:
+            raise Unfollowed("its scales are not those of its axes")
     for place, axis in enumerate(axes):
         if known is None:
             new[axis] = call.unknown(axis, scale_input)

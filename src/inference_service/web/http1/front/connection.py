@@ -28,6 +28,8 @@ from inference_service.web.http1.front.table import HotHead
 from inference_service.web.http1.limits import MOST_PIPELINED, ConnectionLimits
 
 _END = b"\r\n\r\n"
+_LARGE = 2**20
+"""Bytes of a body that isn't copied to stand behind its head: that would stall all others."""
 _PATIENCE = 1.0
 """Seconds without a byte of an incomplete body before the parser, and with it the ASGI way and its
 bounds in time, gets what has come."""
@@ -272,7 +274,11 @@ class FrontConnection(HttpConnection):
             return
         self.server_state.total_requests += len(parts) // 2
         turn.response_started = True
-        self.transport.write(b"".join(parts))
+        if len(parts[-1]) < _LARGE:
+            self.transport.write(b"".join(parts))
+        else:
+            for part in parts:
+                self.transport.write(part)
         if not waiting:
             self._all_answered()
 

@@ -268,7 +268,7 @@ def _encoded(request: HotRequest) -> Content:
         return writer.alone(outputs, request.rows)
     assert request.encode_alone is not None  # noqa: S101 - it has one or the other
     encoded = request.encode_alone(outputs)
-    return Content(encoded) if isinstance(encoded, bytes) else encoded
+    return encoded if isinstance(encoded, Content) else Content(encoded)
 
 
 def _packed(request: HotRequest, content: Content) -> Content:
