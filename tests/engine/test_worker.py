@@ -170,6 +170,26 @@ async def test_a_large_request_is_answered_in_order_although_it_ran_in_chunks() 
 
 
 @story
+async def test_without_memory_to_join_its_chunks_a_request_fails_alone() -> None:
+    stage = Stage()
+
+    def join(*_: object) -> Tensors:
+        raise MemoryError
+
+    layout = stage.worker.info.signature.rows
+    object.__setattr__(layout, "join", join)
+    large, other = stage.ask(1, 2, 3, 4, 5), stage.ask(6)
+    await settle()
+    while not other.done():
+        stage.runner.next().answer()
+        await settle()
+    assert values(await other) == [12]
+    with pytest.raises(MemoryError):
+        await large
+    assert stage.worker.scheduler.requests == 0
+
+
+@story
 async def test_one_guilty_request_fails_alone() -> None:
     stage = Stage()
     good, bad = stage.ask(1), stage.ask(2)

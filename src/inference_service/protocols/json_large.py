@@ -13,6 +13,7 @@ import simdjson
 
 from inference_service.core.decoding import decoded
 from inference_service.core.errors import TooLarge
+from inference_service.core.room import check_room
 from inference_service.core.tensors import Tensors
 from inference_service.protocols.json_quick import at_most
 from inference_service.protocols.json_tensors import parse, rules_for
@@ -21,6 +22,8 @@ LARGE_FROM = 128 * 1024
 """Bytes. What is shorter holds no more values than can be read at once, in some 30 ms."""
 MOST_HERE = 40_000
 """Values that are read in this process."""
+_BYTE_TAKES, _VALUE_TAKES = 14, 32
+"""Bytes that a reader needs for each byte of a body (12 of them a buffer), and for each value."""
 QUICK_TO = 8 * 2**20
 """Bytes that are read here if they are plain: simdjson takes 9 ns for each at most."""
 MOST_VALUES = 2**18
@@ -61,7 +64,9 @@ def read(
         if found is not None:
             return found
         quick = None
-    if len(body) < LARGE_FROM or _separators(body) <= MOST_HERE:
+    values = _separators(body) if len(body) >= LARGE_FROM else 0
+    check_room(_BYTE_TAKES * len(body) + _VALUE_TAKES * values)
+    if values <= MOST_HERE:
         return _Way(quick, decode, arguments, non_finite, null).read(body)
     sent = tuple(bytes(one) if isinstance(one, memoryview) else one for one in arguments)
     way = _Way(quick, decode, sent, non_finite, null)
@@ -100,6 +105,7 @@ def parse_few(body: bytes) -> Any:
     """
     if len(body) >= LARGE_FROM and _separators(body) > MOST_VALUES:
         _check_few(body)
+    check_room(_BYTE_TAKES * len(body))
     return parse(body)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from inference_service.core.errors import ExecutionFailed, InvalidInput, Path, quoted
+from inference_service.core.room import check_room
 from inference_service.core.tensors import (
     Array,
     DType,
@@ -35,7 +36,10 @@ _KNOWN = {d.numpy: np.dtype(d.numpy.name) for d in DType if d is not DType.BYTES
 _RULES = {key: Rules(*key) for key in product((True, False), repeat=3)}
 _SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in this many
 _LARGE_PART = 2**18  # numbers; they are written in about 8 ms
+_MANY = 2**13  # numbers
+_NUMBER_TAKES = 32  # bytes: its digits, and as much again while the text grows
 _MOST_LOOKED_AT = 64  # entries of a list: outputs, not rows
+_NO_MEMORY = "Not enough memory"
 _FAR_APART = 512  # bytes between two keys
 _NON_FINITE_WORDS = (b"NaN", b"Infinity")
 _SEARCHED = 2**16  # bytes; a search holds the interpreter's lock
@@ -49,6 +53,8 @@ def parse(body: bytes, *, non_finite: bool = False) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if _NO_MEMORY in str(error):
+            raise MemoryError(str(error)) from None
         if non_finite and any(word in body for word in _NON_FINITE_WORDS):
             return _parse_bare(body)
         found = _NON_FINITE.search(body, 0, _SEARCHED)
@@ -224,6 +230,8 @@ def encodable(name: str, array: Array) -> Any:
     """An output as orjson can write it. Strings of outputs named ``…_bytes`` become base64."""
     if array.dtype.kind in "OSU":
         return _encodable_strings(array.tolist(), as_base64=name.endswith("_bytes"))
+    if array.size > _MANY:
+        check_room(_NUMBER_TAKES * min(array.size, _LARGE_PART))
     known = _KNOWN[array.dtype]
     if array.dtype is known and array.ndim and array.flags.c_contiguous:
         return array
@@ -273,12 +281,18 @@ def _in_parts(value: Any) -> Any:
     """The value with large arrays written already, part by part: one call that writes all of it
     would hold the interpreter's lock for as long."""
     if isinstance(value, np.ndarray):
-        return orjson.Fragment(_written(value)) if value.size > _LARGE_PART else value
+        return _fragment(value) if value.size > _LARGE_PART else value
     if isinstance(value, dict):
         return {key: _in_parts(item) for key, item in value.items()}
     if isinstance(value, list) and len(value) <= _MOST_LOOKED_AT:
         return [_in_parts(item) for item in value]
     return value
+
+
+def _fragment(array: Array) -> orjson.Fragment:
+    text = _written(array)
+    check_room(2 * len(text))  # it is copied into the whole, which grows by doubling
+    return orjson.Fragment(text)
 
 
 def _written(array: Array) -> bytes:

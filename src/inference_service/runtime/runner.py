@@ -1,6 +1,7 @@
 """Runs batches of one model in threads: session.run releases the GIL."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from inference_service.core.assembly import assemble, split
 from inference_service.core.errors import (
     InferenceServiceError,
+    OutOfMemory,
     RowsMismatch,
     RunStopped,
     Unavailable,
@@ -24,6 +26,8 @@ from inference_service.runtime.comparison import audited
 from inference_service.runtime.memory import Trimmer
 from inference_service.runtime.session import out_of_memory
 from inference_service.runtime.stopping import Stop
+
+log = logging.getLogger(__name__)
 
 INLINE_BELOW = 200e-6
 """Seconds. A hop to a thread and back costs about as much, and more under the GIL's contention."""
@@ -121,12 +125,22 @@ class OrtRunner:
         stop = Stop()
 
         def hop() -> None:
+            if stop.is_set and not started:
+                return  # it was refused
             result = self._run(model, job, stop)
             loop.call_soon_threadsafe(done, result)
             if self._trimmer is not None:
                 self._trimmer.after_run(model)
 
-        self._pool.submit(hop)
+        started = True
+        try:
+            self._pool.submit(hop)
+        except RuntimeError as error:  # no thread can be started; it may have been queued
+            log.error("%s: a run can't be started: %s", self._name, error)
+            started = False
+            stop.set()
+            none: list[Outcome] = [OutOfMemory()] * len(job.parts)
+            done(RunResult(none, 0.0, 0, stopped=True))
         return stop.set
 
     def compare(self, audit: Audit, done: Callable[[str], None]) -> None:
