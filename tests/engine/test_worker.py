@@ -22,7 +22,7 @@ from inference_service.core.tensors import BatchMode, DType, Signature, Tensors,
 from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
-from inference_service.engine.interfaces import ModelInfo, Runner
+from inference_service.engine.interfaces import ModelInfo, ProcessState, Runner
 from inference_service.engine.manager import Manager
 from inference_service.engine.versions import VersionSource
 from inference_service.engine.worker import Worker
@@ -52,11 +52,15 @@ def info(
 class Stage:
     """A worker, its puppet and its observer; requests are started as tasks."""
 
-    def __init__(self, model: ModelInfo | None = None, slots: int = 1) -> None:
+    def __init__(
+        self, model: ModelInfo | None = None, slots: int = 1, dispatcher: Dispatcher | None = None
+    ) -> None:
         self.runner = PuppetRunner()
         self.notebook = Notebook()
-        dispatcher = Dispatcher(asyncio.get_running_loop().time)
-        self.worker = Worker(model or info(slots=slots), self.runner, self.notebook, dispatcher)
+        self.dispatcher = dispatcher or Dispatcher(asyncio.get_running_loop().time)
+        self.worker = Worker(
+            model or info(slots=slots), self.runner, self.notebook, self.dispatcher
+        )
 
     def ask(
         self, *values: float, inputs: Tensors | None = None, deadline: float = float("inf"),
@@ -167,6 +171,61 @@ async def test_a_large_request_is_answered_in_order_although_it_ran_in_chunks() 
     for run in (third, first, second):  # whatever the order in which they end
         run.answer()
     assert values(await task) == [2 * v for v in range(10)]
+
+
+@story
+async def test_while_its_process_is_started_again_requests_wait_or_are_told_when_it_is_back() -> (
+    None
+):
+    stage = Stage()
+    stage.runner.own_process = ProcessState(1, 0)
+    stage.worker = Worker(stage.worker.info, stage.runner, stage.notebook, stage.dispatcher)
+    running = stage.ask(1)
+    await settle()
+    waits, hurried = stage.ask(2, deadline=10.0), stage.ask(3, deadline=1.0)
+    await settle()
+    stage.runner.own_process = ProcessState(None, 0, wait=1.5)
+    stage.runner.changed()
+    late = stage.ask(4, deadline=1.4)
+    await settle()
+    for task in (hurried, late):
+        with pytest.raises(ModelNotReady) as told:
+            await task
+        assert told.value.retry_after == 1.5
+    stage.runner.next().answer()
+    await settle()
+    assert values(await running) == [2]
+    assert not stage.runner.runs, "nothing is started without a process"
+    stage.runner.own_process = ProcessState(2, 1)
+    stage.runner.changed()
+    await settle()
+    stage.runner.next().answer()
+    assert values(await waits) == [4]
+
+
+@story
+async def test_a_run_that_waits_for_its_process_takes_no_cores_from_other_models() -> None:
+    dispatcher = Dispatcher(asyncio.get_running_loop().time, cores=1)
+    lost, other = Stage(dispatcher=dispatcher), PuppetRunner()
+    lost.runner.own_process = ProcessState(1, 0)
+    lost.worker = Worker(lost.worker.info, lost.runner, lost.notebook, dispatcher)
+    first = lost.ask(1)
+    await settle()
+    second = asyncio.ensure_future(
+        infer(Worker(info(), other, Notebook(), dispatcher), InferenceRequest(REF, rows(2)))
+    )
+    await settle()
+    assert not other.runs, "the only core is taken"
+    lost.runner.own_process = ProcessState(None, 0, wait=1.0)
+    lost.runner.changed()
+    await settle()
+    other.next().answer()
+    assert values(await second) == [4]
+    lost.runner.own_process = ProcessState(2, 1)
+    lost.runner.changed()
+    lost.runner.next().answer()
+    assert values(await first) == [2]
+    assert not dispatcher.busy
 
 
 @story

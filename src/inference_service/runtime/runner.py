@@ -112,6 +112,9 @@ class OrtRunner:
         # Its thread starts with the first audit; a run never waits for one.
         self._audits = ThreadPoolExecutor(1, thread_name_prefix=f"audit-{name}")
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Runner.watch`: it has no process that may be lost."""
+
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         """See `Runner.start`."""
         model = self._model(job)

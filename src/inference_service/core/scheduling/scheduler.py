@@ -9,6 +9,7 @@ as the simulation and the tests, does this and nothing else:
     scheduler.ended(batch, seconds, now)      # a batch of decisions.run has run
     scheduler.abandoned(entry, now)           # its client has gone
     scheduler.finish(entry)                   # a request has failed or was cancelled
+    scheduler.drop_until(time)                # nothing can run before that
 
 All other methods are queries and change nothing.
 """
@@ -145,6 +146,12 @@ class Scheduler(Generic[T]):
             rows = self.policy.padded(batch.rows) if self.policy.sizes else batch.rows
             estimates.cost.observe(rows, seconds, batch.row_elements)
         self._expiries.compact(self._live)
+
+    def drop_until(self, time: float) -> list[Drop[T]]:
+        """Drop the requests whose deadlines come before this time: no run will end before it."""
+        drop: list[Drop[T]] = []
+        self._expire(time, drop)
+        return drop
 
     def abandoned(self, entry: Entry[T], now: float) -> None:
         """The client of a request has gone. `finish` it afterwards."""
