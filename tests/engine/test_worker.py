@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -82,6 +83,11 @@ async def settle() -> None:
     """Let everything that is ready run."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def done_with(task: asyncio.Task[InferenceResponse]) -> BaseException | None:
+    """The error that it has ended with."""
+    return task.exception() if task.done() else None
 
 
 def values(response: InferenceResponse) -> list[float]:
@@ -396,9 +402,31 @@ async def test_in_an_overload_of_deadlines_the_start_of_a_run_tells_who_is_refus
     with pytest.raises(Overloaded, match=r"shed after 2\.000 s in the queue") as refusal:
         await left
     assert refusal.value.reason == "deadline"
-    assert refusal.value.retry_after == pytest.approx(4.0, rel=0.01)
+    assert refusal.value.retry_after == pytest.approx(5.0, rel=0.01), "after the first one"
     stage.runner.next().answer(seconds=2.0)
     assert values(await taken) == [6]
+
+
+@story
+async def test_requests_that_are_shed_are_told_to_come_one_after_the_other() -> None:
+    """Told the same time, they would come back together and be shed again."""
+    stage = Stage(info(policy=BatchPolicy(2)))
+    await stage.learn(2.0)
+    running = stage.ask(1)
+    await settle()
+    queued = [stage.ask(n, deadline=4.5 + n / 10) for n in range(4)]
+    await asyncio.sleep(2.0)
+    stage.runner.next().answer(seconds=2.0)
+    await running
+    await settle()
+    pauses = sorted(
+        error.retry_after for task in queued if isinstance(error := done_with(task), Overloaded)
+    )
+    assert len(pauses) == 3
+    gaps = [later - sooner for sooner, later in pairwise(pauses)]
+    assert all(gap == pytest.approx(2.0, rel=0.01) for gap in gaps), "the work of a row"
+    stage.runner.next().answer(seconds=2.0)
+    await asyncio.gather(*queued, return_exceptions=True)
 
 
 @story

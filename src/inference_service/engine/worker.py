@@ -233,9 +233,8 @@ class Worker:
         entry = drop.entry
         waited = now - entry.arrival
         if drop.reason is DropReason.SHED:
-            estimates = self.scheduler.estimates
-            pause = estimates.seconds(estimates.max_batch_size, self._keys.row_elements)
-            entry.item.fail(_shed(waited, pause))
+            text = f"shed after {waited:.3f} s in the queue: the next run would end too late for it"
+            entry.item.fail(self.scheduler.refused_late(entry, text, now))
             return  # a run that may have started for it goes on: it tells what runs cost
         where = "while it was being run" if drop.dispatched else "in the queue, it was not run"
         entry.item.fail(DeadlineExceeded(f"the deadline passed after {waited:.3f} s {where}"))
@@ -303,11 +302,6 @@ class Worker:
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
-
-
-def _shed(waited: float, pause: float) -> Overloaded:
-    text = f"shed after {waited:.3f} s in the queue: the next run would end too late for it"
-    return Overloaded(text, reason="deadline", retry_after=pause)
 
 
 def _warm_shapes(layouts: LayoutChoice, keys: BatchKeys) -> Shapes:
