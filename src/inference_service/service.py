@@ -295,7 +295,11 @@ def _rollout(settings: Settings, engine: LocalEngine, outcomes: OutcomeObserver)
 def _decoders(settings: Settings) -> ProcessDecoders | None:
     """Processes for files; None: they are decoded in threads."""
     runtime = settings.runtime
-    return ProcessDecoders(runtime.max_decoder_bytes) if runtime.decoder_processes else None
+    if runtime.decoder_processes:
+        return ProcessDecoders(runtime.max_decoder_bytes)
+    log.warning("runtime.decoder_processes is off: a body of a million JSON values stops all "
+                "requests for some 50 ms, and nothing stops a decoder of files")  # fmt: skip
+    return None
 
 
 def _address(settings: Settings) -> str:

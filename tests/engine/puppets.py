@@ -64,6 +64,9 @@ class PuppetRunner:
     def process(self) -> ProcessState | None:
         return self.own_process
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         run = Run(job, done)
         self.runs.append(run)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from inference_service.core.tensors import BatchMode, DType, Signature, Tensors,
 from inference_service.engine.awaiting import infer
 from inference_service.engine.dispatcher import Dispatcher
 from inference_service.engine.engine import LocalEngine
-from inference_service.engine.interfaces import ModelInfo, Runner
+from inference_service.engine.interfaces import ModelInfo, ProcessState, Runner
 from inference_service.engine.manager import Manager
 from inference_service.engine.versions import VersionSource
 from inference_service.engine.worker import Worker
@@ -52,11 +53,15 @@ def info(
 class Stage:
     """A worker, its puppet and its observer; requests are started as tasks."""
 
-    def __init__(self, model: ModelInfo | None = None, slots: int = 1) -> None:
+    def __init__(
+        self, model: ModelInfo | None = None, slots: int = 1, dispatcher: Dispatcher | None = None
+    ) -> None:
         self.runner = PuppetRunner()
         self.notebook = Notebook()
-        dispatcher = Dispatcher(asyncio.get_running_loop().time)
-        self.worker = Worker(model or info(slots=slots), self.runner, self.notebook, dispatcher)
+        self.dispatcher = dispatcher or Dispatcher(asyncio.get_running_loop().time)
+        self.worker = Worker(
+            model or info(slots=slots), self.runner, self.notebook, self.dispatcher
+        )
 
     def ask(
         self, *values: float, inputs: Tensors | None = None, deadline: float = float("inf"),
@@ -78,6 +83,11 @@ async def settle() -> None:
     """Let everything that is ready run."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def done_with(task: asyncio.Task[InferenceResponse]) -> BaseException | None:
+    """The error that it has ended with."""
+    return task.exception() if task.done() else None
 
 
 def values(response: InferenceResponse) -> list[float]:
@@ -167,6 +177,81 @@ async def test_a_large_request_is_answered_in_order_although_it_ran_in_chunks() 
     for run in (third, first, second):  # whatever the order in which they end
         run.answer()
     assert values(await task) == [2 * v for v in range(10)]
+
+
+@story
+async def test_while_its_process_is_started_again_requests_wait_or_are_told_when_it_is_back() -> (
+    None
+):
+    stage = Stage()
+    stage.runner.own_process = ProcessState(1, 0)
+    stage.worker = Worker(stage.worker.info, stage.runner, stage.notebook, stage.dispatcher)
+    running = stage.ask(1)
+    await settle()
+    waits, hurried = stage.ask(2, deadline=10.0), stage.ask(3, deadline=1.0)
+    await settle()
+    stage.runner.own_process = ProcessState(None, 0, wait=1.5)
+    stage.runner.changed()
+    late = stage.ask(4, deadline=1.4)
+    await settle()
+    for task in (hurried, late):
+        with pytest.raises(ModelNotReady) as told:
+            await task
+        assert told.value.retry_after == 1.5
+    stage.runner.next().answer()
+    await settle()
+    assert values(await running) == [2]
+    assert not stage.runner.runs, "nothing is started without a process"
+    stage.runner.own_process = ProcessState(2, 1)
+    stage.runner.changed()
+    await settle()
+    stage.runner.next().answer()
+    assert values(await waits) == [4]
+
+
+@story
+async def test_a_run_that_waits_for_its_process_takes_no_cores_from_other_models() -> None:
+    dispatcher = Dispatcher(asyncio.get_running_loop().time, cores=1)
+    lost, other = Stage(dispatcher=dispatcher), PuppetRunner()
+    lost.runner.own_process = ProcessState(1, 0)
+    lost.worker = Worker(lost.worker.info, lost.runner, lost.notebook, dispatcher)
+    first = lost.ask(1)
+    await settle()
+    second = asyncio.ensure_future(
+        infer(Worker(info(), other, Notebook(), dispatcher), InferenceRequest(REF, rows(2)))
+    )
+    await settle()
+    assert not other.runs, "the only core is taken"
+    lost.runner.own_process = ProcessState(None, 0, wait=1.0)
+    lost.runner.changed()
+    await settle()
+    other.next().answer()
+    assert values(await second) == [4]
+    lost.runner.own_process = ProcessState(2, 1)
+    lost.runner.changed()
+    lost.runner.next().answer()
+    assert values(await first) == [2]
+    assert not dispatcher.busy
+
+
+@story
+async def test_without_memory_to_join_its_chunks_a_request_fails_alone() -> None:
+    stage = Stage()
+
+    def join(*_: object) -> Tensors:
+        raise MemoryError
+
+    layout = stage.worker.info.signature.rows
+    object.__setattr__(layout, "join", join)
+    large, other = stage.ask(1, 2, 3, 4, 5), stage.ask(6)
+    await settle()
+    while not other.done():
+        stage.runner.next().answer()
+        await settle()
+    assert values(await other) == [12]
+    with pytest.raises(MemoryError):
+        await large
+    assert stage.worker.scheduler.requests == 0
 
 
 @story
@@ -317,9 +402,31 @@ async def test_in_an_overload_of_deadlines_the_start_of_a_run_tells_who_is_refus
     with pytest.raises(Overloaded, match=r"shed after 2\.000 s in the queue") as refusal:
         await left
     assert refusal.value.reason == "deadline"
-    assert refusal.value.retry_after == pytest.approx(4.0, rel=0.01)
+    assert refusal.value.retry_after == pytest.approx(5.0, rel=0.01), "after the first one"
     stage.runner.next().answer(seconds=2.0)
     assert values(await taken) == [6]
+
+
+@story
+async def test_requests_that_are_shed_are_told_to_come_one_after_the_other() -> None:
+    """Told the same time, they would come back together and be shed again."""
+    stage = Stage(info(policy=BatchPolicy(2)))
+    await stage.learn(2.0)
+    running = stage.ask(1)
+    await settle()
+    queued = [stage.ask(n, deadline=4.5 + n / 10) for n in range(4)]
+    await asyncio.sleep(2.0)
+    stage.runner.next().answer(seconds=2.0)
+    await running
+    await settle()
+    pauses = sorted(
+        error.retry_after for task in queued if isinstance(error := done_with(task), Overloaded)
+    )
+    assert len(pauses) == 3
+    gaps = [later - sooner for sooner, later in pairwise(pauses)]
+    assert all(gap == pytest.approx(2.0, rel=0.01) for gap in gaps), "the work of a row"
+    stage.runner.next().answer(seconds=2.0)
+    await asyncio.gather(*queued, return_exceptions=True)
 
 
 @story

@@ -1,12 +1,15 @@
 """Faults of a model in a process of its own, under load: what is lost, duplicated or wrong."""
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -154,6 +157,48 @@ async def test_faults_under_load_cost_their_own_requests_alone(tmp_path: Path) -
         assert {"1001: 500", "1003: 500", "1004: 500", "hung: 504"} <= told
         await until(lambda: process.pid is not None)
         assert process.restarts <= 4
+
+
+async def test_requests_wait_for_the_next_process_or_are_told_when_it_is_there(
+    tmp_path: Path,
+) -> None:
+    onnx_models.save(onnx_models.doubler(), tmp_path / "m" / "1" / "model.onnx")
+    (tmp_path / "m" / "model.toml").write_text('runtime.isolation = "process"\n')
+    async with running(service := Service(Settings(models=tmp_path))) as client:
+        process = process_of(service, "m")
+        right: Counter[str] = Counter()
+        meanwhile: Counter[int] = Counter()
+
+        async def ask(seconds: str, number: int) -> httpx.Response:
+            body, headers = {"instances": [[number, 1, 2]]}, {"X-Request-Timeout": seconds}
+            answer = await client.post("/v1/models/m:predict", json=body, headers=headers)
+            if answer.status_code == 200:
+                assert answer.json() == {"predictions": [[2 * number, 2, 4]]}
+                right[seconds] += 1
+            return answer
+
+        async def patient(number: int) -> None:
+            while process.restarts < 1:
+                assert (await ask("30", number)).status_code == 200
+
+        async def hurried(number: int) -> None:
+            while process.restarts < 1:
+                absent = process.pid is None
+                answer = await ask("0.1", number)
+                if absent and process.pid is None:
+                    meanwhile[answer.status_code] += 1
+                    assert int(answer.headers["Retry-After"]) >= 1
+                    assert "is being started again" in answer.json()["error"]
+                await asyncio.sleep(0.02)
+
+        async def killed() -> None:
+            await until(lambda: right["30"] > 20 and right["0.1"] > 0)
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+
+        clients = [*map(patient, range(4)), *map(hurried, range(4))]
+        await asyncio.gather(killed(), *clients)
+    assert set(meanwhile) == {503}, "and no 504"
 
 
 async def test_only_models_whose_costs_depend_on_values_get_a_process_by_themselves(

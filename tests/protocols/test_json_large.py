@@ -16,6 +16,7 @@ from inference_service.core.decoding import decoding_by
 from inference_service.core.errors import InvalidInput, TooLarge
 from inference_service.core.tensors import DType, Signature, TensorSpec
 from inference_service.processes.values import packed, unpacked
+from inference_service.protocols import json_large
 from inference_service.protocols.json_large import (
     LARGE_FROM,
     MOST_VALUES,
@@ -39,6 +40,14 @@ PAIR = Signature(
 ROWS = 20_000
 INSTANCES = [{"a": [i, 0.5], "w": f"text {i % 7}"} for i in range(ROWS)]
 COLUMNS = {"a": [[i, 0.5] for i in range(ROWS)], "w": [f"text {i % 7}" for i in range(ROWS)]}
+
+
+def test_values_are_counted_no_further_than_they_matter() -> None:
+    """A call of bytes.count over a whole body would hold the interpreter's lock for as long."""
+    body = b"[[1,2],{}]"
+    assert json_large._separators(body, 100) == body.count(b",") + 3
+    many = b"," * 50_000_000
+    assert 100 < json_large._separators(many, 100) <= 2**16
 
 
 class Elsewhere:

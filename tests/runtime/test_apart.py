@@ -1,6 +1,7 @@
 """Loading in the helper process: the same model as in this one, and no harm from a bad file."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -131,17 +132,74 @@ def test_findings_survive_being_written(tmp_path: Path) -> None:
     [
         lambda place: (place / "findings.json").write_text('{"plain": {}}'),
         lambda place: (place / "findings.json").write_bytes(b"\xff\x00"),
+        lambda place: (place / "findings.json").write_text("[" * 100_000),
+        lambda place: halved(place / "findings.json"),
         lambda place: (place / "model.onnx").write_bytes(b"no graph"),
+        lambda place: halved(place / "model.onnx"),
+        lambda place: halved(place / "model.onnx.weights"),
+        lambda place: zeroed(place / "model.onnx.weights"),
+        lambda place: (place / "model.onnx.weights").unlink(),
     ],
 )
 def test_what_is_damaged_is_made_again(damage: Any, tmp_path: Path) -> None:
-    given = options(tmp_path)
-    apart.load(given, nothing, BOUNDS)
+    given = options(tmp_path, onnx_models.heavy(32, 2))
+    row = {"x": np.ones((1, 32), np.float32)}
+    _, first = apart.load(given, nothing, BOUNDS)
+    right = answer(first, row)
+    assert any(array.any() for array in right.values())
     (place,) = (tmp_path / "kept" / "findings").iterdir()
     damage(place)
     _, runner = apart.load(given, nothing, BOUNDS)
-    assert answer(runner, {"x": np.ones((1, 1), np.float32)})["y"].tolist() == [[2.0]]
+    for name, array in answer(runner, row).items():
+        np.testing.assert_array_equal(array, right[name])
     assert read((place / "findings.json").read_bytes())
+
+
+def halved(file: Path) -> None:
+    """Half of it was written when the machine stopped."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def zeroed(file: Path) -> None:
+    """Its length was, and nothing of its content."""
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda kept: kept.write_text("a file where the folder should be"),
+        lambda kept: kept.symlink_to("/proc/no-such-folder"),
+        lambda kept: kept.symlink_to("/dev/null"),
+    ],
+)
+def test_a_cache_that_can_not_be_written_costs_a_warning(
+    fault: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = options(tmp_path)
+    fault(tmp_path / "kept")
+    _, runner = apart.load(given, nothing, BOUNDS)
+    assert answer(runner, {"x": np.ones((1, 1), np.float32)})["y"].tolist() == [[2.0]]
+    assert "what was found out about m can't be kept" in caplog.text
+
+
+def test_a_full_disk_below_the_cache_and_the_temporary_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = options(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # helpers inherit it
+    try:
+        apart.HELPERS.close()
+        with pytest.raises(InvalidModel, match="what was found out about it can't be written"):
+            apart.load(given, nothing, BOUNDS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        apart.HELPERS.close()
+    _, runner = apart.load(given, nothing, BOUNDS)
+    assert answer(runner, {"x": np.ones((1, 1), np.float32)})["y"].tolist() == [[2.0]]
+    assert [one.name for one in tmp_path.iterdir() if "inference-service" in one.name] == []
 
 
 def test_without_a_cache_nothing_is_left_behind(

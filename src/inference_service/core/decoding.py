@@ -42,6 +42,11 @@ def decoded(function: Callable[..., T], *arguments: Any) -> T:
     return found
 
 
+def decodes_here() -> bool:
+    """Whether `decoded` calls its function in this thread."""
+    return _decode.get() is None
+
+
 def decoding_by(decode: Decode | None, function: Callable[..., T], *arguments: Any) -> T:
     """Call the function, and let ``decode`` do what it gives to `decoded`."""
     token = _decode.set(decode)

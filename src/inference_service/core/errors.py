@@ -124,6 +124,20 @@ class QuotaExceeded(Unavailable):
         self.policy = policy
 
 
+class OutOfMemory(Unavailable):
+    """No memory was left for this request: the service tells it in place of a MemoryError."""
+
+    def __init__(self) -> None:
+        super().__init__("there is not enough memory for this request now", reason="memory")
+
+
+def found_no_memory(error: BaseException) -> bool:
+    """Whether Python has found no memory, which may be that of a thread's stack."""
+    if isinstance(error, RuntimeError):
+        return str(error) == "can't start new thread"
+    return isinstance(error, MemoryError)
+
+
 class ModelNotReady(Unavailable):
     """The model exists but is still loading, or failed to load."""
 

@@ -149,11 +149,12 @@ class Audit(NamedTuple):
 
 
 class ProcessState(NamedTuple):
-    """The process of a model that has one of its own: its id (None: it is being started again), and
-    how often it was replaced."""
+    """The process of a model that has one of its own: its id (None: it is being started again), how
+    often it was replaced, and in how many seconds it is expected to be there (0: it is)."""
 
     pid: int | None
     restarts: int
+    wait: float = 0.0
 
 
 class Runner(Protocol):
@@ -169,6 +170,9 @@ class Runner(Protocol):
 
     def process(self) -> ProcessState | None:
         """The process of its own that it runs in; None: it runs in this one."""
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` on the event loop when that process is lost, and when it is back."""
 
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         """Begin to run a batch; ``done`` is called on the event loop's thread.

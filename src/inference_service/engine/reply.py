@@ -86,7 +86,7 @@ class Reply:
             counts, parts = zip(*(chunks[i] for i in sorted(chunks)), strict=True)
             try:
                 self._settle(self.layout.join(parts, counts))
-            except InferenceServiceError as error:
+            except (InferenceServiceError, MemoryError) as error:
                 self.fail(error)
 
     def fail(self, error: Exception) -> None:

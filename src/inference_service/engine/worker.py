@@ -19,6 +19,7 @@ from inference_service.core.scheduling.entries import Batch, Drop, DropReason, E
 from inference_service.core.scheduling.layout import LayoutChoice
 from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.core.tensors import BatchMode, Tensors
+from inference_service.engine.absence import Absence
 from inference_service.engine.alarm import Alarm
 from inference_service.engine.at_once import AtOnce
 from inference_service.engine.audit import Auditor, batched_no_more
@@ -73,6 +74,7 @@ class Worker:
         self._observer = observer
         self._dispatcher = dispatcher
         self.used_at, self.memory_bytes = 0.0, runner.memory_bytes  # when a run has last ended
+        self._absence = Absence(info.name, runner, self._process_changed)
         self.successor: Successor = Gone(info.ref)  # for requests that come during the drain
         self.submit: Submit = self._submit
         """See `ModelHandle.submit`."""
@@ -182,7 +184,8 @@ class Worker:
     @property
     def wants_slot(self) -> bool:
         """See `Queueing.wants_slot`."""
-        return self.scheduler.rows > 0 and len(self._running) < self.layouts.layout.instances
+        waits = self.scheduler.rows > 0 and not self._absence.on
+        return waits and len(self._running) < self.layouts.layout.instances
 
     @property
     def cores(self) -> int:
@@ -203,6 +206,10 @@ class Worker:
         scheduler = self.scheduler
         if slots and self.layouts.consider(scheduler.rows, scheduler.max_batch_size):
             scheduler.use(self.layouts.cost, self.layouts.layout.instances)
+        if self._absence.on:
+            slots = 0
+            for entry in self._absence.refuse(scheduler, now):
+                self._finish(entry)
         decisions = scheduler.decide(now, slots)
         for batch in decisions.run:
             self._start(batch)
@@ -226,13 +233,19 @@ class Worker:
         entry = drop.entry
         waited = now - entry.arrival
         if drop.reason is DropReason.SHED:
-            estimates = self.scheduler.estimates
-            pause = estimates.seconds(estimates.max_batch_size, self._keys.row_elements)
-            entry.item.fail(_shed(waited, pause))
+            text = f"shed after {waited:.3f} s in the queue: the next run would end too late for it"
+            entry.item.fail(self.scheduler.refused_late(entry, text, now))
             return  # a run that may have started for it goes on: it tells what runs cost
         where = "while it was being run" if drop.dispatched else "in the queue, it was not run"
         entry.item.fail(DeadlineExceeded(f"the deadline passed after {waited:.3f} s {where}"))
         self._finish(entry)
+
+    def _process_changed(self) -> None:
+        """It is lost, or there is one again: what runs waits for that, and takes no core."""
+        for run in self._running if self._absence.on else ():
+            self._dispatcher.gave_back(run.cores)
+            run.cores = 0
+        self._dispatcher.mark(self)
 
     def _start(self, batch: Batch[Reply]) -> None:
         first = batch.parts[0].entry.item
@@ -289,11 +302,6 @@ class Worker:
     def _check_idle(self) -> None:
         if self._draining and not self.scheduler.rows and not self._running:
             self._idle.set()
-
-
-def _shed(waited: float, pause: float) -> Overloaded:
-    text = f"shed after {waited:.3f} s in the queue: the next run would end too late for it"
-    return Overloaded(text, reason="deadline", retry_after=pause)
 
 
 def _warm_shapes(layouts: LayoutChoice, keys: BatchKeys) -> Shapes:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import simdjson
 
-from inference_service.core.decoding import decoded
+from inference_service.core.decoding import decoded, decodes_here
 from inference_service.core.errors import TooLarge
+from inference_service.core.room import check_room
 from inference_service.core.tensors import Tensors
 from inference_service.protocols.json_quick import at_most
 from inference_service.protocols.json_tensors import parse, rules_for
@@ -21,6 +22,9 @@ LARGE_FROM = 128 * 1024
 """Bytes. What is shorter holds no more values than can be read at once, in some 30 ms."""
 MOST_HERE = 40_000
 """Values that are read in this process."""
+_BYTE_TAKES, _VALUE_TAKES = 14, 32
+"""Bytes that a reader needs for each byte of a body (12 of them a buffer), and for each value."""
+_BLOCK = 2**16
 QUICK_TO = 8 * 2**20
 """Bytes that are read here if they are plain: simdjson takes 9 ns for each at most."""
 MOST_VALUES = 2**18
@@ -39,9 +43,17 @@ def is_dense(body: bytes, *_: Any) -> bool:
     return len(body) >= LARGE_FROM and body.count(b",") > MOST_HERE
 
 
-def _separators(body: bytes) -> int:
-    """No fewer than there are values in arrays and objects; commas of texts count as well."""
-    return body.count(b",") + body.count(b"[") + body.count(b"{")
+def _separators(body: bytes, most: int) -> int:
+    """No fewer than there are values in arrays and objects; commas of texts count as well.
+
+    It stops at more than ``most``: the interpreter's lock is held for as long as it counts.
+    """
+    found = 0
+    for start in range(0, len(body), _BLOCK):
+        if found > most:
+            break
+        found += sum(body.count(one, start, start + _BLOCK) for one in (b",", b"[", b"{"))
+    return found
 
 
 def read(
@@ -61,7 +73,11 @@ def read(
         if found is not None:
             return found
         quick = None
-    if len(body) < LARGE_FROM or _separators(body) <= MOST_HERE:
+    values = _separators(body, MOST_HERE) if len(body) >= LARGE_FROM else 0
+    if values > MOST_HERE and decodes_here():
+        values = _separators(body, len(body))
+    check_room(_BYTE_TAKES * len(body) + _VALUE_TAKES * values)
+    if values <= MOST_HERE:
         return _Way(quick, decode, arguments, non_finite, null).read(body)
     sent = tuple(bytes(one) if isinstance(one, memoryview) else one for one in arguments)
     way = _Way(quick, decode, sent, non_finite, null)
@@ -98,8 +114,9 @@ def parse_few(body: bytes) -> Any:
 
     Raises InvalidInput, and TooLarge for more than `MOST_VALUES` values.
     """
-    if len(body) >= LARGE_FROM and _separators(body) > MOST_VALUES:
+    if len(body) >= LARGE_FROM and _separators(body, MOST_VALUES) > MOST_VALUES:
         _check_few(body)
+    check_room(_BYTE_TAKES * len(body))
     return parse(body)
 
 

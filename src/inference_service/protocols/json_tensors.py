@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from inference_service.core.errors import ExecutionFailed, InvalidInput, Path, quoted
+from inference_service.core.room import check_room
 from inference_service.core.tensors import (
     Array,
     DType,
@@ -36,7 +37,10 @@ _RULES = {key: Rules(*key) for key in product((True, False), repeat=3)}
 _SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in this many
 _LARGE_LIST, _LIST_PART = 2**16, 256  # entries of an array of texts
 _LARGE_PART = 2**18  # numbers; they are written in about 8 ms
+_MANY = 2**13  # numbers
+_NUMBER_TAKES = 32  # bytes: its digits, and as much again while the text grows
 _MOST_LOOKED_AT = 64  # entries of a list: outputs, not rows
+_NO_MEMORY = "Not enough memory"
 _FAR_APART = 512  # bytes between two keys
 _NON_FINITE_WORDS = (b"NaN", b"Infinity")
 _MISTAKES = (
@@ -55,6 +59,8 @@ def parse(body: bytes, *, non_finite: bool = False) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if _NO_MEMORY in str(error):
+            raise MemoryError(str(error)) from None
         if non_finite and any(word in body for word in _NON_FINITE_WORDS):
             return _parse_bare(body)
         found = _NON_FINITE.search(body, 0, _SEARCHED)
@@ -233,6 +239,8 @@ def encodable(name: str, array: Array) -> Any:
     """An output as orjson can write it. Strings of outputs named ``…_bytes`` become base64."""
     if array.dtype.kind in "OSU":
         return _encodable_strings(array.tolist(), as_base64=name.endswith("_bytes"))
+    if array.size > _MANY:
+        check_room(_NUMBER_TAKES * min(array.size, _LARGE_PART))
     known = _KNOWN[array.dtype]
     if array.dtype is known and array.ndim and array.flags.c_contiguous:
         return array
@@ -317,6 +325,7 @@ def _write(value: Any, text: bytearray) -> None:
 
 
 def _write_array(array: Array, text: bytearray) -> None:
+    check_room(_NUMBER_TAKES * min(array.size, _LARGE_PART))
     if array.size <= _LARGE_PART:
         text += _dumped(array)
         return

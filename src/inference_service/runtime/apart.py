@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -22,7 +22,7 @@ from typing import Any
 from inference_service.core.errors import InvalidModel
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.runtime import loader
-from inference_service.runtime.findings import FindingsCache
+from inference_service.runtime.findings import FindingsCache, NotKept
 from inference_service.runtime.helper import Request
 from inference_service.runtime.memory import give_back
 from inference_service.runtime.options import LoadOptions
@@ -53,17 +53,43 @@ def load(
 
     ``beside``: other models are being served, and come first. Raises InvalidModel and OSError.
     """
-    temporary: Path | None = None
     try:
-        if options.kept.findings.folder is None:
-            temporary = Path(tempfile.mkdtemp(prefix="inference-service-"))
-            findings = FindingsCache(temporary, graphs=False)
-            options = replace(options, kept=replace(options.kept, findings=findings))
-        return _load(options, warming, bounds, beside=beside)
+        if options.kept.findings.folder is not None:
+            try:
+                return _load(options, warming, bounds, beside=beside)
+            except NotKept as error:
+                log.warning("what was found out about %s can't be kept: %s", options.name, error)
+        return _load_without_cache(options, warming, bounds, beside=beside)
     finally:
-        if temporary is not None:  # what is mapped stays until its session ends
-            shutil.rmtree(temporary, ignore_errors=True)
         give_back()
+
+
+def _load_without_cache(
+    options: LoadOptions, warming: Callable[[], None], bounds: Bounds, *, beside: bool
+) -> tuple[ModelInfo, OrtRunner]:
+    """What is found goes through a temporary folder. Raises also InvalidModel where it can't."""
+    try:
+        with _temporary() as folder:
+            kept = replace(options.kept, findings=FindingsCache(folder, graphs=False))
+            return _load(replace(options, kept=kept), warming, bounds, beside=beside)
+    except NotKept as error:
+        raise InvalidModel(
+            f"what was found out about it can't be written: {error.strerror}; TMPDIR names a "
+            "folder with room"
+        ) from error
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[Path]:
+    """A folder. Raises NotKept."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="inference-service-"))
+    except OSError as error:
+        raise NotKept.of(error) from error
+    try:
+        yield folder
+    finally:  # what is mapped stays until its session ends
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _load(
@@ -169,8 +195,9 @@ class _Helper:
 
 def _error(told: dict[str, Any]) -> Exception:
     kind, text = str(told["kind"]), str(told["text"])
-    if kind == "OSError":
-        return OSError(int(told["number"]), text, str(told["name"]))
+    if kind in {"OSError", "NotKept"}:
+        raised = NotKept if kind == "NotKept" else OSError
+        return raised(int(told["number"]), text, str(told["name"]))
     if kind == "MemoryError":
         return MemoryError()
     if kind == "RecursionError":

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from inference_service.core.errors import InferenceServiceError
+from inference_service.runtime.findings import NotKept
 from inference_service.runtime.memory import give_back, resident
 from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.restore import survey
@@ -93,7 +94,8 @@ def _answer(request: Request, answers: IO[str]) -> None:
         tell(state="failed", kind="MemoryError", text="")
     except OSError as error:
         name = error.filename if isinstance(error.filename, str) else ""
-        tell(state="failed", kind="OSError", number=error.errno or errno.EIO, name=name,
+        kind = "NotKept" if isinstance(error, NotKept) else "OSError"
+        tell(state="failed", kind=kind, number=error.errno or errno.EIO, name=name,
              text=error.strerror or str(error))  # fmt: skip
     except Exception as error:
         logging.getLogger(__name__).exception("loading %s failed", request.options.name)

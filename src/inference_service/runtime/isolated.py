@@ -1,9 +1,10 @@
 """From a model that runs in this process to the same in a process of its own."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
 
 from inference_service.core.errors import ProcessLost, RunStopped
 from inference_service.core.tensors import Tensors
@@ -60,10 +61,21 @@ class IsolatedRunner(OrtRunner):
     """Finds the request that crashes the process: the others of its run are answered.
 
     When the process has ended in a run, each of its requests is run again, alone. One that crashes
-    the process then as well fails, and is refused from then on.
+    the process then as well fails, and is refused from then on. A run that begins while there is no
+    process waits for it.
     """
 
     model_process: ModelProcess
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Runner.watch`."""
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(changed)
+
+        self.model_process.changed = tell
 
     def _run(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
         known = [self.model_process.crashes.has(part) for part in job.parts]
@@ -79,20 +91,25 @@ class IsolatedRunner(OrtRunner):
         return result._replace(outcomes=outcomes, stopped=True)  # no run of this size
 
     def _tried(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
-        started = perf_counter()
+        self.model_process.wait(stop)
         result = super()._run(model, job, stop)
         if not any(isinstance(outcome, ProcessLost) for outcome in result.outcomes):
             return result
-        outcomes = [self._alone_outcome(model, job, part, stop) for part in job.parts]
-        seconds = perf_counter() - started
+        found = [self._alone_outcome(model, job, part, stop) for part in job.parts]
+        seconds = result.seconds + sum(seconds for _, seconds in found)  # not the waits
+        outcomes = [outcome for outcome, _ in found]
         return RunResult(outcomes, seconds, result.runs + len(outcomes), stopped=True)
 
-    def _alone_outcome(self, model: Model, job: Job, part: Tensors, stop: Stop | None) -> Outcome:
+    def _alone_outcome(
+        self, model: Model, job: Job, part: Tensors, stop: Stop | None
+    ) -> tuple[Outcome, float]:
+        """And the seconds that it took."""
         if stop is not None and stop.is_set:
-            return RunStopped("every request of the run was cancelled")
+            return RunStopped("every request of the run was cancelled"), 0.0
         with self.model_process.alone():
-            (outcome,) = super()._run(model, job._replace(parts=[part]), stop).outcomes
+            result = super()._run(model, job._replace(parts=[part]), stop)
+        (outcome,) = result.outcomes
         stopped = stop is not None and stop.is_set  # it was ended because it did not stop
         if isinstance(outcome, ProcessLost) and not stopped:
-            return self.model_process.guilty(part)
-        return outcome
+            return self.model_process.guilty(part), result.seconds
+        return outcome, result.seconds

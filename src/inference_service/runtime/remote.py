@@ -13,7 +13,7 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
@@ -157,8 +157,11 @@ class ModelProcess:
         begun = perf_counter()
         self._live: _Generation | None = _Generation(opening, lanes, self._patience)
         self._start_takes = perf_counter() - begun
+        self._expected = 0.0  # when there is a process again
         self.restarts = 0
         """How often it was replaced."""
+        self.changed: Callable[[], None] = _nothing
+        """Is called, from any thread, when the process is lost and when there is one again."""
         self.crashes = KnownCrashes()
         self._turns = Turns()
         self._guilty = 0  # in a row
@@ -172,7 +175,8 @@ class ModelProcess:
 
     def state(self) -> ProcessState:
         """The process that runs now, and how many there were before it."""
-        return ProcessState(self.pid, self.restarts)
+        pid = self.pid
+        return ProcessState(pid, self.restarts, 0.0 if pid is not None else self._wait())
 
     @property
     def memory(self) -> int:
@@ -194,10 +198,26 @@ class ModelProcess:
     def alone(self) -> Iterator[None]:
         """Runs of this thread beside no other, in a process that is there if that can be."""
         with self._turns.exclusive():
-            with self._started:
-                patience = 2 * self._start_takes + _PATIENCE
-                self._started.wait_for(lambda: self._live or self._closed.is_set(), patience)
+            self.wait(None)
             yield
+
+    def wait(self, stop: Stop | None) -> None:
+        """Until there is a process, as long as that can be expected and the run is not stopped."""
+        if self._live is not None:
+            return
+
+        def over() -> bool:
+            stopped = stop is not None and stop.is_set
+            return self._live is not None or self._closed.is_set() or stopped
+
+        if stop is not None:
+            stop.also(self._look_again)
+        with self._started:
+            self._started.wait_for(over, 2 * self._start_takes + _PATIENCE)
+
+    def _look_again(self) -> None:
+        with self._started:
+            self._started.notify_all()
 
     def guilty(self, inputs: Tensors) -> ExecutionFailed:
         """They have crashed the process alone: remember them. What the client is told."""
@@ -243,8 +263,11 @@ class ModelProcess:
         return ModelNotReady(words, retry_after=wait)
 
     def _until_then(self, words: str) -> tuple[str, float]:
-        wait = max(0.0, self._again - monotonic()) + self._start_takes
-        return f"the process of model '{self._name}' {words}", max(1.0, wait)
+        return f"the process of model '{self._name}' {words}", max(1.0, self._wait())
+
+    def _wait(self) -> float:
+        """Seconds until there is a process again, as far as is known."""
+        return max(0.0, self._expected - monotonic())
 
     def _stop(self, live: _Generation, number: int, ended: threading.Event) -> None:
         """Stop a run, and end the process if that does not help."""
@@ -267,6 +290,8 @@ class ModelProcess:
             known = self._turns.alone and self._guilty < _MOST_GUILTY
             self._failures = 0 if known or lasted > _STARTS_WELL else self._failures + 1
             self._again = monotonic() + self._pause()
+            self._expected = self._again + self._start_takes
+        self.changed()
         how = live.end()
         if not self._closed.is_set():
             log.error("the process of model %s %s: %s; another one is started",
@@ -281,12 +306,15 @@ class ModelProcess:
     def _restart(self) -> None:
         while not self._closed.wait(max(0.0, self._again - monotonic())):
             begun = perf_counter()
+            self._expected = monotonic() + self._start_takes
             try:
                 live = self._started_again()
             except (InvalidModel, OSError) as error:
                 log.error("model %s can't be started again: %s", self._name, error)
                 self._failures += 1
                 self._again = monotonic() + self._pause()
+                self._expected = self._again + self._start_takes
+                self.changed()
                 continue
             self._start_takes = perf_counter() - begun
             with self._lock:
@@ -297,6 +325,7 @@ class ModelProcess:
             if not keep:
                 live.end()
             else:
+                self.changed()
                 log.info("model %s runs again, after %.1f s", self._name, self._start_takes)
             return
 
@@ -304,6 +333,10 @@ class ModelProcess:
         if _stamp(self._opening) != self._stamp:
             raise InvalidModel("its file has changed since it was loaded: load it again")
         return _Generation(self._opening, self._lanes, self._patience)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def crashed(name: str) -> ExecutionFailed:

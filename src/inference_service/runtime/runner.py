@@ -1,6 +1,7 @@
 """Runs batches of one model in threads: session.run releases the GIL."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from inference_service.core.assembly import assemble, split
 from inference_service.core.errors import (
     InferenceServiceError,
     InvalidInput,
+    OutOfMemory,
     RowsMismatch,
     RunStopped,
     Unavailable,
@@ -25,6 +27,8 @@ from inference_service.runtime.comparison import audited
 from inference_service.runtime.memory import Trimmer
 from inference_service.runtime.session import out_of_memory
 from inference_service.runtime.stopping import Stop
+
+log = logging.getLogger(__name__)
 
 INLINE_BELOW = 200e-6
 """Seconds. A hop to a thread and back costs about as much, and more under the GIL's contention."""
@@ -109,6 +113,9 @@ class OrtRunner:
         # Its thread starts with the first audit; a run never waits for one.
         self._audits = ThreadPoolExecutor(1, thread_name_prefix=f"audit-{name}")
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Runner.watch`: it has no process that may be lost."""
+
     def start(self, job: Job, done: Callable[[RunResult], None]) -> Callable[[], None]:
         """See `Runner.start`."""
         model = self._model(job)
@@ -122,12 +129,22 @@ class OrtRunner:
         stop = Stop()
 
         def hop() -> None:
+            if stop.is_set and not started:
+                return  # it was refused
             result = self._run(model, job, stop)
             loop.call_soon_threadsafe(done, result)
             if self._trimmer is not None:
                 self._trimmer.after_run(model)
 
-        self._pool.submit(hop)
+        started = True
+        try:
+            self._pool.submit(hop)
+        except RuntimeError as error:  # no thread can be started; it may have been queued
+            log.error("%s: a run can't be started: %s", self._name, error)
+            started = False
+            stop.set()
+            none: list[Outcome] = [OutOfMemory()] * len(job.parts)
+            done(RunResult(none, 0.0, 0, stopped=True))
         return stop.set
 
     def compare(self, audit: Audit, done: Callable[[str], None]) -> None:

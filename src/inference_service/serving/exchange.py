@@ -30,7 +30,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from inference_service.core.decoding import Decoders, Decoding, Here
-from inference_service.core.errors import DeadlineExceeded, Unavailable
+from inference_service.core.errors import DeadlineExceeded, Unavailable, found_no_memory
 from inference_service.core.in_flight import InFlight, Permit
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
 from inference_service.engine.awaiting import awaited
@@ -49,6 +49,9 @@ OnAnswer = Callable[[Content | Exception], None]
 """Is called with the answer, or with the error that the client is to be told."""
 
 _NO_TIMING = Timing(0.0, 0.0, 0)
+
+OUT_OF_MEMORY = "memory"
+"""The reason of a refusal that was a MemoryError: see `OutOfMemory`."""
 
 CANCELLED = "cancelled"
 """The outcome of a request whose client has left or has given it up."""
@@ -182,7 +185,9 @@ class Exchange:
         """It ends with this error; nothing happens where it has ended."""
         if request.outcome:
             return
-        if isinstance(error, Unavailable):
+        if found_no_memory(error):
+            self._observer.rejected(request.model_name, OUT_OF_MEMORY)
+        elif isinstance(error, Unavailable):
             self._observer.rejected(request.model_name, error.reason)
         self.end(request, self._outcome_of(error))
 

@@ -85,7 +85,7 @@ def model_processes(states: Mapping[ModelRef, ProcessState], proc: Path = PROC) 
     restarts = CounterMetricFamily(
         "inference_model_process_restarts", "Times that it was replaced", labels=_MODEL
     )
-    for ref, (pid, replaced) in states.items():
+    for ref, (pid, replaced, _) in states.items():
         labels = [ref.name, str(ref.version)]
         restarts.add_metric(labels, replaced)
         if pid is not None:

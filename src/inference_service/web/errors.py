@@ -23,11 +23,13 @@ from inference_service.core.errors import (
     InferenceServiceError,
     InvalidInput,
     NotFound,
+    OutOfMemory,
     QuotaExceeded,
     TooLarge,
     Unauthorised,
     Unavailable,
     UnsupportedContent,
+    found_no_memory,
     render_path,
 )
 from inference_service.faults import said
@@ -96,6 +98,9 @@ class ErrorAnswer:
 
 def answer(error: Exception) -> ErrorAnswer:
     """The answer to an error. An unexpected one is logged and answered without details."""
+    if found_no_memory(error):
+        log.warning("no memory was left for a request: %s", error)
+        error = OutOfMemory()
     for kind, status, name in _TABLE:
         if isinstance(error, kind):
             headers = {}
@@ -109,11 +114,15 @@ def answer(error: Exception) -> ErrorAnswer:
 
 def outcome(error: Exception) -> str:
     """An error's name in the metrics."""
+    if found_no_memory(error):
+        return "rejected"
     return next((name for kind, _, name in _TABLE if isinstance(error, kind)), "internal_error")
 
 
 def words(error: Exception) -> str:
     """What a client is told of an error: no details of an unexpected one."""
+    if found_no_memory(error):
+        error = OutOfMemory()
     return str(error) if isinstance(error, InferenceServiceError) else INTERNAL
 
 

@@ -9,6 +9,8 @@ as the simulation and the tests, does this and nothing else:
     scheduler.ended(batch, seconds, now)      # a batch of decisions.run has run
     scheduler.abandoned(entry, now)           # its client has gone
     scheduler.finish(entry)                   # a request has failed or was cancelled
+    scheduler.drop_until(time)                # nothing can run before that
+    scheduler.refused_late(entry, text, now)  # what is told to one of decisions.drop that is shed
 
 All other methods are queries and change nothing.
 """
@@ -150,6 +152,23 @@ class Scheduler(Generic[T]):
             rows = self.policy.padded(batch.rows) if self.policy.sizes else batch.rows
             estimates.cost.observe(rows, seconds, batch.row_elements)
         self._expiries.compact(self._live)
+
+    def refused_late(self, entry: Entry[T], text: str, now: float) -> Overloaded:
+        """What a request is told that was shed: to come back after those that were refused before,
+        as where it is refused when it comes."""
+        estimates, size = self.estimates, entry.row_elements
+        if entry.length:
+            size *= quantised(entry.length)
+        pause = estimates.seconds(estimates.max_batch_size, size)
+        refusal = Overloaded(text, reason="deadline", retry_after=pause)
+        self.admission.refused(refusal, entry, size, now)
+        return refusal
+
+    def drop_until(self, time: float) -> list[Drop[T]]:
+        """Drop the requests whose deadlines come before this time: no run will end before it."""
+        drop: list[Drop[T]] = []
+        self._expire(time, drop)
+        return drop
 
     def abandoned(self, entry: Entry[T], now: float) -> None:
         """The client of a request has gone. `finish` it afterwards."""

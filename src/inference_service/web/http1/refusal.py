@@ -6,6 +6,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from inference_service.core.errors import OutOfMemory
 from inference_service.web import errors
 
 _LINGER = 2.0  # seconds
@@ -39,9 +40,11 @@ class Refused(Exception):  # noqa: N818
 
 
 def unreadable(error: Exception, data: bytes) -> Refused:
-    """The refusal of what the parser can't read."""
+    """The refusal of what the parser can't read, or what it has no memory for."""
     if isinstance(error.__context__, Refused):
         return error.__context__
+    if isinstance(error.__context__, MemoryError):
+        return Refused(503, str(OutOfMemory()))
     if data.startswith(_TLS):
         return Refused(400, "this is the beginning of TLS, and this port has none: take http://")
     if data.startswith(_HTTP2):

@@ -97,7 +97,7 @@ class Desk:
             self._streak += 1
             if not (lone and self._streak > _LONE_FROM and self._run_at_once(request, inference)):
                 request.ticket = request.model.submit(inference, request.answered)
-        except InferenceServiceError as error:
+        except (InferenceServiceError, MemoryError) as error:
             if request.model is None:
                 return None
             request.error = error
@@ -249,7 +249,10 @@ class Desk:
                 self.tell(request, error)  # type: ignore[arg-type]  # threads raise no other
             request.connection.send_answers()
 
-        asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(done)
+        try:
+            asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(done)
+        except RuntimeError as error:  # no thread can be started
+            self.tell(request, error)
 
     def tell(self, request: HotRequest, error: Exception) -> None:
         """The client is told of an error."""
