@@ -185,7 +185,7 @@ async def test_two_services_share_a_process_and_nothing_else(settings: Settings)
             s.registry.get_sample_value("inference_requests_total", labels) for s in (first, second)
         ]
         assert counts == [1, None]
-        first.admission.close()
+        first.in_flight.close()
         assert (await one.post(PREDICT, json=ROW)).status_code == 503
         assert (await other.post(PREDICT, json=ROW)).status_code == 200
 

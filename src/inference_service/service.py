@@ -14,9 +14,9 @@ from starlette.middleware.cors import CORSMiddleware
 from inference_service import routes
 from inference_service._version import __version__
 from inference_service.api_document import DESCRIPTION
-from inference_service.core.admission import Admission, Limits
 from inference_service.core.decoding import Here
 from inference_service.core.errors import ShuttingDown
+from inference_service.core.in_flight import InFlight, Limits
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.gate import GateRules
@@ -72,7 +72,7 @@ class Service:
     server, by a host application or by ``async with``. A service runs once. Nothing of the
     process is changed: several services can share one, and a host's own settings stay.
 
-    Ports: ``engine`` (inference), ``manager`` (loading), ``health``, ``admission``, ``registry``
+    Ports: ``engine`` (inference), ``manager`` (loading), ``health``, ``in_flight``, ``registry``
     (metrics), ``security`` (access control), ``grpc`` (None: not wanted) and ``grpc_port`` (0: it
     doesn't listen).
     """
@@ -117,7 +117,7 @@ class Service:
         self.watch = repository_watch(settings, changes, refresh)
         self.health = Health(self._problem)
         limits = settings.limits
-        self.admission = Admission(
+        self.in_flight = InFlight(
             Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
         )
         self._lag = LoopLag(self.registry)
@@ -143,7 +143,7 @@ class Service:
     def _watch_state(self, sums: StatisticsObserver) -> None:
         """What is asked of the service itself when metrics are scraped."""
         watch_models(self.registry, self.engine)
-        watch_service(self.registry, self.admission, cores(self.settings))
+        watch_service(self.registry, self.in_flight, cores(self.settings))
         watch_processes(self.registry, memory_limit())
         watch_shadows(self.registry, self.engine.comparisons)
         if self.settings.telemetry.triton_metrics:
@@ -214,7 +214,7 @@ class Service:
         # With access control a client's name is that of its key, which no header can replace.
         client_header = "" if self.security.authorizer else limits.client_header.lower()
         return Edge(
-            serving, self.admission, observer, limits.max_body_bytes, limits.request_timeout,
+            serving, self.in_flight, observer, limits.max_body_bytes, limits.request_timeout,
             client_header.encode(), wire.non_finite, wire.compress_answers, self._teller(),
         )  # fmt: skip
 
@@ -229,7 +229,7 @@ class Service:
 
     def _feed(self, sums: StatisticsObserver) -> Feed:
         reader = Reader(
-            self.engine, self.engine.running, sums, self.admission,
+            self.engine, self.engine.running, sums, self.in_flight,
             problem=self._problem, slots=cores(self.settings),
         )  # fmt: skip
         return Feed(reader.read, lambda: self.health.leaving)
@@ -265,7 +265,7 @@ class Service:
             self._loading.cancel()
         if self.grpc is not None and self.grpc_port:
             await self.grpc.stop(grace)
-        self.admission.close()
+        self.in_flight.close()
         try:
             await asyncio.wait_for(self.engine.drain(), grace)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""Assembly, isolation, admission, versions, lifecycle, tensors."""
+"""Assembly, isolation, what is in flight, versions, lifecycle, tensors."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.core.admission import Admission, Limits
 from inference_service.core.assembly import assemble, split, take
 from inference_service.core.errors import (
     ExecutionFailed,
@@ -16,6 +15,7 @@ from inference_service.core.errors import (
     ShuttingDown,
     render_path,
 )
+from inference_service.core.in_flight import InFlight, Limits
 from inference_service.core.isolation import run_isolated
 from inference_service.core.lifecycle import MOVES, State, move
 from inference_service.core.tensors import BatchMode, DType, Signature, TensorSpec
@@ -60,39 +60,39 @@ def test_only_the_guilty_fail_and_everybody_else_is_answered(guilty: list[bool])
 
 
 def test_a_permit_is_given_back_whatever_happens() -> None:
-    admission = Admission(Limits(max_requests=1, max_bytes=100))
+    in_flight = InFlight(Limits(max_requests=1, max_bytes=100))
 
     def fail() -> None:
-        with admission.permit(60):
-            assert (admission.requests, admission.bytes) == (1, 60)
+        with in_flight.permit(60):
+            assert (in_flight.requests, in_flight.bytes) == (1, 60)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert (admission.requests, admission.bytes) == (0, 0)
+    assert (in_flight.requests, in_flight.bytes) == (0, 0)
 
 
 def test_the_door_is_closed_to_more_requests_or_bytes_than_may_be_in_flight() -> None:
-    admission = Admission(Limits(max_requests=2, max_bytes=100))
-    with admission.permit(1000):  # alone, any size is fine: the edge limits a single body
+    in_flight = InFlight(Limits(max_requests=2, max_bytes=100))
+    with in_flight.permit(1000):  # alone, any size is fine: the edge limits a single body
         with pytest.raises(Overloaded) as refusal:
-            admission.permit(1)
+            in_flight.permit(1)
         assert refusal.value.reason == "in_flight_bytes"
-    with admission.permit(10), admission.permit(10) as second:
+    with in_flight.permit(10), in_flight.permit(10) as second:
         with pytest.raises(Overloaded) as refusal:
-            admission.permit(1)
+            in_flight.permit(1)
         assert refusal.value.reason == "in_flight_requests"
         second.grow(80)
         with pytest.raises(Overloaded):
             second.grow(1)
-    assert admission.bytes == 0
+    assert in_flight.bytes == 0
 
 
 def test_a_closed_door_admits_nobody() -> None:
-    admission = Admission(Limits(1, 1))
-    admission.close()
+    in_flight = InFlight(Limits(1, 1))
+    in_flight.close()
     with pytest.raises(ShuttingDown):
-        admission.permit(0)
+        in_flight.permit(0)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ async def test_each_transport_sets_the_same_deadline(
     assert await ask(engine, asked)
     assert engine.asked == [Asked(deadline, deadline, requests_in_flight=1)]
     assert engine.resolved == 1
-    assert (engine.admission.requests, engine.admission.bytes) == (0, 0)
+    assert (engine.in_flight.requests, engine.in_flight.bytes) == (0, 0)
     (record,) = engine.notebook.requests
     told = (record.model, record.outcome, record.rows, record.queue_seconds, record.compute_seconds)
     assert told == ("m", "ok", 1, 0.1, 0.2)
@@ -61,16 +61,16 @@ async def test_each_transport_is_refused_early(ask: Ask) -> None:
     assert engine.asked == [], "nothing was decoded and submitted"
     assert engine.notebook.refusals == [("m", "overload")]
     assert [record.outcome for record in engine.notebook.requests] == ["rejected"]
-    assert engine.admission.requests == 0
+    assert engine.in_flight.requests == 0
 
 
 @every_transport
 async def test_each_transport_counts_against_the_limit_of_requests(ask: Ask) -> None:
     engine = StubEngine()
-    with engine.admission.permit(0):
-        engine.admission.requests = 10
+    with engine.in_flight.permit(0):
+        engine.in_flight.requests = 10
         assert not await ask(engine, None)
-        engine.admission.requests = 1
+        engine.in_flight.requests = 1
     assert [reason for _, reason in engine.notebook.refusals] == ["in_flight_requests"]
 
 
@@ -87,7 +87,7 @@ def test_a_task_ends_at_its_limit(ask: Ask, asked: float | None, most: float) ->
     assert run_virtual(scenario()) == pytest.approx(most, abs=1)
     assert [record.outcome for record in engine.notebook.requests] == ["deadline_exceeded"]
     assert engine.withdrawn == 1
-    assert engine.admission.requests == 0
+    assert engine.in_flight.requests == 0
 
 
 @pytest.mark.parametrize(("rows", "on_the_loop"), [(1, True), (40_000, False)])
@@ -149,7 +149,7 @@ async def test_callbacks_answer_without_a_task_and_record_first() -> None:
 
     def done(answer: Content | Exception) -> None:
         assert [record.outcome for record in stage.engine.notebook.requests] == ["ok"]
-        assert stage.engine.admission.requests == 0
+        assert stage.engine.in_flight.requests == 0
         stage.answers.append(answer)
 
     before = asyncio.all_tasks()
@@ -172,7 +172,7 @@ async def test_a_cancelled_flight_is_withdrawn_and_recorded_once() -> None:
     assert stage.answers == []
     assert stage.engine.withdrawn == 1
     assert [record.outcome for record in stage.engine.notebook.requests] == ["cancelled"]
-    assert (stage.engine.admission.requests, stage.engine.admission.bytes) == (0, 0)
+    assert (stage.engine.in_flight.requests, stage.engine.in_flight.bytes) == (0, 0)
 
 
 async def test_what_can_not_be_decoded_is_told_at_once() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from inference_service.core.admission import Admission, Limits
 from inference_service.core.decoding import Here
 from inference_service.core.errors import ModelNotFound, Overloaded
+from inference_service.core.in_flight import InFlight, Limits
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
 from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tasks import Inference, Payload, Steps
@@ -77,7 +77,7 @@ class StubEngine:
         self.info = ModelInfo(
             "m", 1, Signature((x,), (y,)), BatchPolicy(4), tasks={"add": SumTask()}
         )
-        self.admission = Admission(Limits(10, 2**30))
+        self.in_flight = InFlight(Limits(10, 2**30))
         self.notebook = Notebook()
         self.asked: list[Asked] = []
         self.resolved = 0
@@ -109,7 +109,7 @@ class StubEngine:
         return self.refuses
 
     def submit(self, request: InferenceRequest, on_done: OnDone) -> "StubEngine":
-        in_flight = self.admission.requests
+        in_flight = self.in_flight.requests
         self.asked.append(Asked(self._refusal_deadline, request.deadline, in_flight))
         if self.answers:
             answer = InferenceResponse(
@@ -123,7 +123,7 @@ class StubEngine:
 
     def edge(self) -> Edge:
         engine: Any = self
-        return Edge(engine, self.admission, self.notebook, 2**24, REQUEST_TIMEOUT)
+        return Edge(engine, self.in_flight, self.notebook, 2**24, REQUEST_TIMEOUT)
 
     def app(self) -> FastAPI:
         app = FastAPI()

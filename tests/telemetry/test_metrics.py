@@ -11,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inference_service.core.admission import Admission, Limits
+from inference_service.core.in_flight import InFlight, Limits
 from inference_service.core.lifecycle import State
 from inference_service.core.requests import InferenceRequest, ModelRef
 from inference_service.core.scheduling.entries import Release
@@ -150,9 +150,9 @@ def test_the_state_of_a_model_version_is_told() -> None:
 
 
 def test_the_whole_service_is_told() -> None:
-    registry, admission = CollectorRegistry(), Admission(Limits(10, 1000))
-    watch_service(registry, admission, cores=3)
-    with admission.permit(7):
+    registry, in_flight = CollectorRegistry(), InFlight(Limits(10, 1000))
+    watch_service(registry, in_flight, cores=3)
+    with in_flight.permit(7):
         for name, value in {
             "in_flight_requests": 1, "in_flight_bytes": 7, "in_flight_limit_requests": 10,
             "cores": 3,

@@ -54,9 +54,9 @@ async def test_requests_of_one_read_are_answered_by_one_write(site: Site) -> Non
 async def test_a_client_that_hangs_up_is_forgotten(site: Site) -> None:
     connection, transport = site.quick.open()
     transport.protocol.data_received(3 * HOT)
-    assert site.service.admission.requests == 3
+    assert site.service.in_flight.requests == 3
     transport.lose(None)
-    assert site.service.admission.requests == site.service.admission.bytes == 0
+    assert site.service.in_flight.requests == site.service.in_flight.bytes == 0
     assert not connection.waiting
     await site.quick.quiet(transport)
     assert not transport.sent
@@ -165,7 +165,7 @@ async def test_the_end_of_the_grace_period_fails_what_is_in_work(site: Site) -> 
     transport.protocol.data_received(2 * HOT)
     connection.fail_all()
     assert statuses(bytes(transport.sent)) == [b"503", b"503"]
-    assert site.service.admission.requests == 0
+    assert site.service.in_flight.requests == 0
 
 
 async def test_other_hosts_and_pages_are_refused(site: Site) -> None:

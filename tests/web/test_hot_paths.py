@@ -66,7 +66,7 @@ async def test_the_paths_of_loaded_models_take_the_short_way(service: Service) -
 
 
 async def test_a_closed_door_is_told_as_503(service: Service) -> None:
-    service.admission.close()
+    service.in_flight.close()
     async with asking(service.asgi) as client:
         answer = await client.post("/predict", content=b"[1, 2, 3, 4]")
     assert answer.status_code == 503

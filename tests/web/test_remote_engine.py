@@ -10,7 +10,6 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from inference_service import Service
-from inference_service.core.admission import Admission, Limits
 from inference_service.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
@@ -20,6 +19,7 @@ from inference_service.core.errors import (
     Overloaded,
     ShuttingDown,
 )
+from inference_service.core.in_flight import InFlight, Limits
 from inference_service.engine.interfaces import Engine
 from inference_service.protocols.oip.infer import add_infer
 from inference_service.protocols.predict import routes as predict
@@ -49,7 +49,7 @@ ASKED = [
 def http_side(engine: Engine) -> FastAPI:
     """The routes over an engine, and nothing else."""
     observer = PrometheusObserver(CollectorRegistry())
-    edge = Edge(engine, Admission(Limits(100, 2**30)), observer, 2**20, 10.0)
+    edge = Edge(engine, InFlight(Limits(100, 2**30)), observer, 2**20, 10.0)
     app = FastAPI()
     errors.install(app)
     app.include_router(tfserving.router(edge))

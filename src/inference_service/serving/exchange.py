@@ -29,9 +29,9 @@ from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
-from inference_service.core.admission import Admission, Permit
 from inference_service.core.decoding import Decoders, Decoding, Here
 from inference_service.core.errors import DeadlineExceeded, Unavailable
+from inference_service.core.in_flight import InFlight, Permit
 from inference_service.core.requests import InferenceRequest, InferenceResponse, ModelRef, Timing
 from inference_service.engine.awaiting import awaited
 from inference_service.engine.interfaces import (
@@ -62,12 +62,12 @@ class Exchange:
     """
 
     def __init__(
-        self, engine: Engine, admission: Admission, observer: Observer, request_timeout: float,
+        self, engine: Engine, in_flight: InFlight, observer: Observer, request_timeout: float,
         outcome_of: Callable[[Exception], str], *, teller: Teller | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
         self.clock, self.soon = engine.clock, engine.soon  # see `Engine`
-        self._admission = admission
+        self._in_flight = in_flight
         self._observer = observer
         self._request_timeout = request_timeout
         self._outcome_of = outcome_of
@@ -112,7 +112,7 @@ class Exchange:
 
     def permit(self, request: Request, size: int) -> None:
         """Its permit for ``size`` bytes that are there. Raises Overloaded or ShuttingDown."""
-        request.permit = self._admission.permit(size).__enter__()
+        request.permit = self._in_flight.permit(size).__enter__()
         request.size = size
 
     def enter(self, request: Request, ref: ModelRef, client: str, size: int) -> None:
@@ -127,17 +127,17 @@ class Exchange:
         refusal = model.refusal(request.deadline)
         if refusal is not None:
             raise refusal
-        self._admission.enter(size)
+        self._in_flight.enter(size)
         request.size, request.entered = size, True
 
     def leave(self, request: Request) -> None:
         """It isn't served here after all; no record is written."""
-        self._admission.leave(1, request.size)
+        self._in_flight.leave(1, request.size)
         request.entered = False
 
     def receive(self, request: Request, declared: int) -> Permit:
-        """Its permit for a payload that is still to come: see `Admission.receive`."""
-        permit = request.permit = self._admission.receive(declared).__enter__()
+        """Its permit for a payload that is still to come: see `InFlight.receive`."""
+        permit = request.permit = self._in_flight.receive(declared).__enter__()
         return permit
 
     def begin(self, request: Request, on_done: OnAnswer) -> "Flight":
@@ -197,7 +197,7 @@ class Exchange:
         if request.permit is not None:
             request.permit.__exit__(None, None, None)
         elif request.entered:
-            self._admission.leave(1, request.size)
+            self._in_flight.leave(1, request.size)
         self._observer.finished(request.record(perf_counter()))
         if self._teller is not None:
             self._teller.ended(request)
@@ -208,7 +208,7 @@ class Exchange:
         now, size, first = perf_counter(), 0, requests[0]
         if len(requests) == 1:  # a record takes half as long as lists of one
             first.outcome = "ok"
-            self._admission.leave(1, first.size)
+            self._in_flight.leave(1, first.size)
             self._observer.finished(first.record(now))
             return
         timings = []
@@ -216,7 +216,7 @@ class Exchange:
             request.outcome = "ok"
             size += request.size
             timings.append(request.timing or _NO_TIMING)
-        self._admission.leave(len(requests), size)
+        self._in_flight.leave(len(requests), size)
         queues, computes, _ = zip(*timings, strict=True)
         answered = AnsweredRequests(
             first.model_name, first.version, first.protocol,

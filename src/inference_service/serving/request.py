@@ -4,7 +4,7 @@ import math
 from time import perf_counter
 from typing import Any, Protocol
 
-from inference_service.core.admission import Permit
+from inference_service.core.in_flight import Permit
 from inference_service.core.requests import Timing
 from inference_service.engine.interfaces import ModelHandle, RequestRecord
 from inference_service.serving.codec import Codec, Head

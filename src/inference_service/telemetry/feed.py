@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import orjson
 
-from inference_service.core.admission import Admission
 from inference_service.core.errors import Overloaded, ShuttingDown
+from inference_service.core.in_flight import InFlight
 from inference_service.core.requests import ModelRef
 from inference_service.engine.interfaces import Engine, ModelStatus
 from inference_service.telemetry.live import (
@@ -36,7 +36,7 @@ class Reader:
         engine: Engine,
         running: Callable[[], Mapping[ModelRef, int]],
         statistics: StatisticsObserver,
-        admission: Admission,
+        in_flight: InFlight,
         *,
         problem: Callable[[], str | None],
         slots: int,
@@ -45,7 +45,7 @@ class Reader:
         self._engine = engine
         self._running = running
         self._statistics = statistics
-        self._admission = admission
+        self._in_flight = in_flight
         self._problem = problem
         self._slots = slots
 
@@ -57,8 +57,8 @@ class Reader:
             time.monotonic(),
             self._problem() or "",
             self._slots,
-            self._admission.requests,
-            self._admission.streams,
+            self._in_flight.requests,
+            self._in_flight.streams,
             [self._model(status, queued, running) for status in self._engine.statuses()],
         )
 

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from inference_service.core.admission import Admission
+from inference_service.core.in_flight import InFlight
 from inference_service.core.lifecycle import State
 from inference_service.core.requests import ModelRef
 from inference_service.engine.interfaces import Activity, ModelStatus
@@ -104,20 +104,20 @@ class _ModelCollector(Collector):
 
 
 class _ServiceCollector(Collector):
-    def __init__(self, admission: Admission, cores: int) -> None:
-        self._admission = admission
+    def __init__(self, in_flight: InFlight, cores: int) -> None:
+        self._in_flight = in_flight
         self._cores = cores
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges as they stand."""
-        admission = self._admission
+        in_flight = self._in_flight
         for name, text, value in (
             ("inference_in_flight_requests", "Requests that were admitted and have not ended",
-             admission.requests),
+             in_flight.requests),
             ("inference_in_flight_limit_requests", "Requests that may be in flight",
-             admission.limits.max_requests),
-            ("inference_in_flight_bytes", "Bytes of their bodies", admission.bytes),
-            ("inference_streams", "Open WebSockets", admission.streams),
+             in_flight.limits.max_requests),
+            ("inference_in_flight_bytes", "Bytes of their bodies", in_flight.bytes),
+            ("inference_streams", "Open WebSockets", in_flight.streams),
             ("inference_cores", "Cores that all models share", self._cores),
         ):  # fmt: skip
             yield GaugeMetricFamily(name, text, value)
@@ -163,6 +163,6 @@ def watch_models(registry: CollectorRegistry, engine: Watched, proc: Path = PROC
     registry.register(_ModelCollector(engine, proc))
 
 
-def watch_service(registry: CollectorRegistry, admission: Admission, cores: int) -> None:
+def watch_service(registry: CollectorRegistry, in_flight: InFlight, cores: int) -> None:
     """Add the gauges of the whole service: what is in flight, cores."""
-    registry.register(_ServiceCollector(admission, cores))
+    registry.register(_ServiceCollector(in_flight, cores))

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope
 
-from inference_service.core.admission import Permit
 from inference_service.core.errors import (
     BodyTimeout,
     InvalidInput,
     TooLarge,
     UnsupportedContent,
 )
+from inference_service.core.in_flight import Permit
 from inference_service.core.scheduling.entries import Priority
 from inference_service.core.tensors import NonFinite
 from inference_service.serving.codec import Head

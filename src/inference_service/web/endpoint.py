@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from inference_service.core.admission import Admission, Permit
 from inference_service.core.errors import ModelNotFound, ShuttingDown
+from inference_service.core.in_flight import InFlight, Permit
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import NonFinite
 from inference_service.engine.interfaces import Engine, ModelInfo, Observer
@@ -150,7 +150,7 @@ class Edge:
     """What all endpoints share."""
 
     engine: Engine
-    admission: Admission
+    in_flight: InFlight
     observer: Observer
     max_body_bytes: int
     request_timeout: float
@@ -162,7 +162,7 @@ class Edge:
 
     def __post_init__(self) -> None:
         exchange = Exchange(
-            self.engine, self.admission, self.observer, self.request_timeout, outcome,
+            self.engine, self.in_flight, self.observer, self.request_timeout, outcome,
             teller=self.teller,
         )  # fmt: skip
         object.__setattr__(self, "exchange", exchange)

@@ -62,7 +62,7 @@ class StreamEndpoint:
         """One stream."""
         try:
             stream = self._begin(socket, model, task)
-            place = self._edge.admission.stream()
+            place = self._edge.in_flight.stream()
         except Exception as error:  # the edge of the service: the client gets an answer
             reply = answer(error)
             await socket.send_denial_response(

@@ -17,7 +17,7 @@ class Limits:
     max_streams: int = 1_000
 
 
-class Admission:
+class InFlight:
     """Counts what is in flight and says no at the door."""
 
     def __init__(self, limits: Limits) -> None:
@@ -112,35 +112,35 @@ def _too_many(requests: int) -> Overloaded:
 class Permit:
     """One request's share of what may be in flight; leaving the ``with`` gives it back."""
 
-    __slots__ = ("_admission", "_size", "whole")
+    __slots__ = ("_in_flight", "_size", "whole")
 
-    def __init__(self, admission: Admission, size: int) -> None:
-        self._admission = admission
+    def __init__(self, in_flight: InFlight, size: int) -> None:
+        self._in_flight = in_flight
         self._size = size
         self.whole = True
 
     def __enter__(self) -> "Permit":
         if self.whole:
-            self._admission.requests += 1
-        self._admission.bytes += self._size
+            self._in_flight.requests += 1
+        self._in_flight.bytes += self._size
         return self
 
     def grow(self, size: int) -> None:
         """Count more of a body as it comes in. Raises Overloaded."""
-        admission = self._admission
-        others = admission.bytes - self._size
-        if others > 0 and admission.bytes + size > admission.limits.max_bytes:
+        in_flight = self._in_flight
+        others = in_flight.bytes - self._size
+        if others > 0 and in_flight.bytes + size > in_flight.limits.max_bytes:
             raise Overloaded("too many bytes of requests are in flight", reason="in_flight_bytes")
         self._size += size
-        admission.bytes += size
+        in_flight.bytes += size
 
     def complete(self) -> None:
         """The body has come: from now on it is a request in flight. Raises Overloaded."""
-        admission = self._admission
-        if admission.requests >= admission.limits.max_requests:
-            raise _too_many(admission.requests)
+        in_flight = self._in_flight
+        if in_flight.requests >= in_flight.limits.max_requests:
+            raise _too_many(in_flight.requests)
         self.whole = True
-        admission.requests += 1
+        in_flight.requests += 1
 
     def __exit__(
         self,
@@ -149,5 +149,5 @@ class Permit:
         trace: TracebackType | None,
     ) -> None:
         if self.whole:
-            self._admission.requests -= 1
-        self._admission.bytes -= self._size
+            self._in_flight.requests -= 1
+        self._in_flight.bytes -= self._size
