@@ -22,10 +22,10 @@ from inference_service.engine.interfaces import ModelInfo, Runner
 from inference_service.engine.versions import Loader, VersionSource
 from inference_service.faults import did_you_mean
 from inference_service.pipelines.registry import Place, load_pipeline
+from inference_service.repository.contents import ModelEntry, names, scan
 from inference_service.repository.examples import example_file, example_files
 from inference_service.repository.files import without_paths
 from inference_service.repository.golden import read_golden
-from inference_service.repository.layout import ModelEntry, names, scan
 from inference_service.repository.lock import LOCK_FILE, check_model, read_lock
 from inference_service.repository.manifest import padding_of, transforms_of
 from inference_service.runtime import apart

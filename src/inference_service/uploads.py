@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inference_service.core.errors import InvalidInput, InvalidModel, TooLarge, Unavailable
 from inference_service.importing.publish import MODEL, Files, check_free, publish
-from inference_service.repository.layout import is_name
+from inference_service.repository.contents import is_name
 
 _RETRY_AFTER = 60.0  # seconds
 

@@ -8,7 +8,7 @@ import pytest
 
 from inference_service.core.errors import InvalidModel
 from inference_service.importing.publish import PREFIX, Files, next_version, publish
-from inference_service.repository.layout import scan
+from inference_service.repository.contents import scan
 
 FILES = Files('description = "x"\n', {"model.onnx": b"graph", "import.json": b"{}"})
 

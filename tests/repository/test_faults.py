@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from inference_service.core.errors import InvalidModel
-from inference_service.repository import layout
+from inference_service.repository import contents
+from inference_service.repository.contents import names, scan
 from inference_service.repository.files import read_small, without_paths
-from inference_service.repository.layout import names, scan
 from inference_service.repository.manifest import LARGEST_FILE, Manifest, read_manifest
 
 
@@ -162,7 +162,7 @@ def test_an_entry_whose_files_hang_is_given_up_and_the_others_are_read(
             (tmp_path / "pipe").read_bytes()
         return Manifest()
 
-    monkeypatch.setattr(layout, "read_manifest", hanging)
+    monkeypatch.setattr(contents, "read_manifest", hanging)
     begun = time.monotonic()
     good, *others = scan(tmp_path / "models", time_limit=0.2)
     assert time.monotonic() - begun < 2

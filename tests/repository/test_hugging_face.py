@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from inference_service.repository.contents import scan
 from inference_service.repository.hugging_face import pipeline_of
-from inference_service.repository.layout import scan
 
 TEXT: dict[str, Any] = {"tokenizer.json": {}}
 

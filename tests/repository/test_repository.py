@@ -7,7 +7,7 @@ import pytest
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tensors import BatchMode
 from inference_service.core.versions import All, Latest, Specific
-from inference_service.repository.layout import scan
+from inference_service.repository.contents import scan
 from inference_service.repository.manifest import read_manifest
 from inference_service.settings import Settings
 from inference_service.sources import version_sources

@@ -15,7 +15,7 @@ import pytest
 
 from inference_service import uploads
 from inference_service.importing.publish import PREFIX, publish
-from inference_service.repository.layout import scan
+from inference_service.repository.contents import scan
 from tests import onnx_models
 from tests.conftest import RunningServer
 from tests.support import LONGEST_WAIT, until

@@ -24,7 +24,7 @@ from inference_service.importing.helper import Helper
 from inference_service.importing.publish import Files, Step, check_free, next_version, publish
 from inference_service.importing.shrink import Shrunk, shrunk
 from inference_service.importing.source import Source, recognised
-from inference_service.repository.layout import is_name
+from inference_service.repository.contents import is_name
 from inference_service.runtime.batching import layout_of
 from inference_service.runtime.comparison import identical
 from inference_service.runtime.session import OpenModel, RuntimeOptions, open_model

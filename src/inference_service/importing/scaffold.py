@@ -7,7 +7,7 @@ from inference_service.core.errors import InvalidModel
 from inference_service.core.rows import RowLayout
 from inference_service.importing import manifest
 from inference_service.importing.publish import MANIFEST, MODEL, Files, publish
-from inference_service.repository.layout import is_name, scan
+from inference_service.repository.contents import is_name, scan
 from inference_service.runtime.probe import sample
 from inference_service.runtime.session import OpenModel, RuntimeOptions, open_model
 

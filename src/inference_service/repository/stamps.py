@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from inference_service.core.versions import VERSION_FOLDER
-from inference_service.repository.layout import MODEL_FILE
+from inference_service.repository.contents import MODEL_FILE
 
 Stamp: TypeAlias = tuple[tuple[str, int, int, int], ...]
 """Path, time of change in ns, bytes and inode of each file."""
@@ -48,7 +48,7 @@ def stamps(path: Path) -> Mapping[str, Stamp]:
 
 
 def _is_of_a_model(path: Path, name: str) -> bool:
-    """Whether such a file or folder stands in a model's own folder: see `repository.layout`."""
+    """Whether such a file or folder stands in a model's own folder: see `repository.contents`."""
     if VERSION_FOLDER.match(name):
         return (path / name / MODEL_FILE).exists()
     return name == MODEL_FILE or (name == "onnx" and (path / name / MODEL_FILE).exists())
