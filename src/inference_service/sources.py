@@ -41,7 +41,6 @@ from inference_service.runtime.options import (
     Machine,
     RowOptions,
 )
-from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.remote import Patience
 from inference_service.runtime.runner import OrtRunner
 from inference_service.runtime.session import Frame
@@ -308,7 +307,7 @@ def load_options(settings: Settings, entry: ModelEntry, version: int) -> LoadOpt
             Frame(batching.axes, manifest.runtime.constants),
         ),
         machine=_machine(settings, entry),
-        kept=Kept(ProfileCache(runtime.profile_cache), VerdictCache(kept), FindingsCache(kept)),
+        kept=Kept(VerdictCache(kept), FindingsCache(kept)),
         about=_description(entry, version),
     )
 

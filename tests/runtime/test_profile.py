@@ -1,7 +1,6 @@
-"""Costs are measured in short time, kept between starts, and a run that nobody needs is stopped."""
+"""Costs are measured in short time, and a run that nobody needs is stopped."""
 
 import asyncio
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ from inference_service.core.scheduling.policy import BatchPolicy
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import Job, RunResult
 from inference_service.runtime import profile as profile_module
-from inference_service.runtime import warmup
 from inference_service.runtime.loader import load
 from inference_service.runtime.options import LoadOptions
 from inference_service.runtime.profile import (
     Measurement,
-    ProfileCache,
     knee_of,
     measure,
     sizes_up_to,
@@ -97,36 +94,6 @@ def test_a_model_that_takes_longer_keeps_its_threads(tmp_path: Path) -> None:
     info, runner = load(options(tmp_path, path=path, layouts=TWO_CORES), lambda: None)
     assert {profile.layout for profile in info.profiles} <= set(TWO_CORES)
     assert not runner.inline
-
-
-def test_what_was_measured_is_kept_between_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = options(tmp_path, profiles=ProfileCache(tmp_path / "cache"))
-    first, _ = load(given, lambda: None)
-    (kept,) = (tmp_path / "cache").glob("*.json")
-    assert json.loads(kept.read_text())["model"] == "m"
-
-    def measured_again(*_: object, **__: object) -> None:
-        raise AssertionError("it is measured again")
-
-    monkeypatch.setattr(warmup, "measure", measured_again)
-    second, _ = load(given, lambda: None)
-    assert second.profiles == first.profiles
-
-
-def test_another_layout_or_a_broken_file_is_measured_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    cache = ProfileCache(tmp_path / "cache")
-    load(options(tmp_path, profiles=cache), lambda: None)
-    load(options(tmp_path, profiles=cache, layouts=(Layout(2, 1),)), lambda: None)
-    kept = list((tmp_path / "cache").glob("*.json"))
-    assert len(kept) == 2
-    for path in kept:
-        path.write_text("{}")
-    load(options(tmp_path, profiles=cache), lambda: None)
-    assert "is measured again" in caplog.text
 
 
 async def test_a_run_that_nobody_waits_for_is_broken_off(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from inference_service.core.tasks import PayloadPipeline
 from inference_service.core.tensors import BatchMode
 from inference_service.core.transforms import Transforms
 from inference_service.runtime.findings import FindingsCache
-from inference_service.runtime.profile import ProfileCache
 from inference_service.runtime.session import Frame, RuntimeOptions
 from inference_service.runtime.verdicts import Analyse, VerdictCache, analysed
 
@@ -52,7 +51,6 @@ class Kept:
     ``graph`` is the file's optimised graph, where there is one: sessions are made of it.
     """
 
-    profiles: ProfileCache = field(default_factory=lambda: ProfileCache(None))
     verdicts: VerdictCache = field(default_factory=lambda: VerdictCache(None))
     findings: FindingsCache = field(default_factory=lambda: FindingsCache(None))
     analyse: Analyse = analysed

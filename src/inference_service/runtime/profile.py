@@ -1,23 +1,15 @@
 """Measure what runs of a model cost, at growing batch sizes and in several layouts, in short time.
 
 The measurement is the warm-up: it visits every size that will be run, so that the memory arena and
-the kernels are ready. Its result can be kept in a file between starts.
+the kernels are ready. What it finds is kept between starts (`findings`).
 """
 
-import hashlib
-import json
-import logging
-import os
-import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from time import perf_counter
-
-import onnxruntime as ort
 
 from inference_service.core.rows import RowLayout
 from inference_service.core.scheduling.cost import CostTable, Points, knee
@@ -26,9 +18,6 @@ from inference_service.core.scheduling.policy import DEFAULTS
 from inference_service.core.tensors import Tensors
 from inference_service.runtime.memory import resident
 from inference_service.runtime.session import OpenModel
-from inference_service.runtime.verdicts import file_digest
-
-log = logging.getLogger(__name__)
 
 BUDGET = 0.6
 """Seconds for one layout. Larger batches than fit are left cold; online runs extend the table."""
@@ -164,75 +153,6 @@ def _times(run: Callable[[], object], instances: int, pool: ThreadPoolExecutor) 
     if instances == 1:
         return timed()
     return [t for f in [pool.submit(timed) for _ in range(instances)] for t in f.result()]
-
-
-class ProfileCache:
-    """Profiles in one JSON file for each model, in a folder that outlives the process."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def key(self, model: Path, layouts: Sequence[Layout], sizes: Sequence[int]) -> str:
-        """Whatever changes the times: the file, the runtime, the machine, what is measured."""
-        if self._folder is None:
-            return ""
-        digest = hashlib.sha256(file_digest(model).encode())
-        about = [ort.__version__, platform.machine(), _cpu(), *map(str, layouts), *map(str, sizes)]
-        digest.update("|".join(about).encode())
-        return digest.hexdigest()[:32]
-
-    def read(self, key: str) -> tuple[Profile, ...] | None:
-        """The profiles that were written under this key; None where there are none."""
-        if self._folder is None:
-            return None
-        path = self._folder / f"{key}.json"
-        try:
-            entries = json.loads(path.read_text())["profiles"]
-            return tuple(
-                Profile(
-                    Layout(entry["instances"], entry["threads"]),
-                    tuple((int(rows), float(seconds)) for rows, seconds in entry["points"]),
-                    int(entry["volume"]),
-                )
-                for entry in entries
-            )
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the profile %s can't be used and is measured again: %s", path, error)
-            return None
-
-    def write(self, key: str, model: str, profiles: Sequence[Profile]) -> None:
-        """Keep them. A folder that can't be written costs a warning."""
-        if self._folder is None:
-            return
-        content = {
-            "model": model,
-            "profiles": [
-                {
-                    "instances": profile.layout.instances,
-                    "threads": profile.layout.threads,
-                    "volume": profile.row_elements,
-                    "points": list(profile.points),
-                }
-                for profile in profiles
-            ],
-        }
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            part = self._folder / f".{key}.{os.getpid()}.part"
-            part.write_text(json.dumps(content, indent=1))
-            part.replace(self._folder / f"{key}.json")
-        except OSError as error:
-            log.warning("the profile of %s can't be kept: %s", model, error)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("model name")), "")
 
 
 def knee_of(profiles: Sequence[Profile]) -> int:

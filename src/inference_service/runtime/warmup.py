@@ -86,7 +86,7 @@ def worth_inlining(profiles: Sequence[Profile], largest: int) -> int:
 def measured(
     info: ModelInfo, row: Tensors, options: LoadOptions, models: dict[int, OpenModel]
 ) -> list[Profile]:
-    """Measure every layout that the file is small enough for, or read what was measured before.
+    """Measure every layout that the file is small enough for.
 
     Sessions of the other layouts are added to ``models``.
     """
@@ -97,15 +97,6 @@ def measured(
     _open(layouts, options, models)
     lone = (_LONE,) if 1 in models and _LONE not in layouts else ()
     layouts = (*layouts, *lone)
-    cache = options.kept.profiles
-    key = cache.key(options.path, layouts, sizes)
-    known = cache.read(key)
-    rows = info.signature.rows
-    if known is not None:
-        for profile in known:  # still warm the sizes up, once each
-            for size, _ in profile.points:
-                models[profile.layout.threads].run(rows.repeated(row, size))
-        return list(known)
     check_batch(sizes[0], row)
     stop = options.derive_max_batch_size
     measurements = [
@@ -115,9 +106,7 @@ def measured(
         )
         for layout in layouts
     ]  # fmt: skip
-    found = measure(measurements, row, sizes, rows)
-    cache.write(key, options.name, found)
-    return found
+    return measure(measurements, row, sizes, info.signature.rows)
 
 
 def profile(loaded: LoadedModel, options: LoadOptions, budget: float = 2.0) -> list[Profile]:
