@@ -20,10 +20,9 @@ from inference_service.core.in_flight import InFlight, Limits
 from inference_service.engine.budget import Budget
 from inference_service.engine.engine import LocalEngine
 from inference_service.engine.gate import GateRules
-from inference_service.engine.interfaces import Engine, Observer
 from inference_service.engine.manager import Manager
 from inference_service.engine.rollout import Rollout, RolloutRules
-from inference_service.logs.access import AccessLog
+from inference_service.observation import Observation
 from inference_service.platforms.routes import standing_of
 from inference_service.platforms.setup import registration
 from inference_service.processes.decoders import ProcessDecoders, TaskPool
@@ -35,20 +34,11 @@ from inference_service.repository_control import (
     repository_control,
     repository_watch,
 )
-from inference_service.runtime.memory import memory_limit
 from inference_service.security.engine import GuardedEngine
 from inference_service.security.setup import Security, security_of
-from inference_service.serving.tellers import Teller, Tellers
 from inference_service.settings import InvalidSettings, Settings, load_settings
 from inference_service.sources import cores, version_sources
-from inference_service.telemetry.feed import Feed, Reader
-from inference_service.telemetry.gauges import LoopLag, watch_models, watch_service
-from inference_service.telemetry.processes import watch_processes
-from inference_service.telemetry.prometheus import PrometheusObserver, process_registry
-from inference_service.telemetry.recorder import RecordingEngine, TrafficRecorder
-from inference_service.telemetry.rollouts import OutcomeObserver, watch_shadows
-from inference_service.telemetry.statistics import Observers, StatisticsObserver
-from inference_service.telemetry.triton_metrics import add_triton_metrics
+from inference_service.telemetry.rollouts import OutcomeObserver
 from inference_service.web.access import AccessControl
 from inference_service.web.access_document import Protection
 from inference_service.web.application import Application, Running, framework
@@ -57,7 +47,6 @@ from inference_service.web.health import Health
 
 if TYPE_CHECKING:
     from inference_service.protocols.oip.rpc.server import GrpcServer
-    from inference_service.tracing.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -99,19 +88,16 @@ class Service:
         self._started = False
         self._loading: asyncio.Task[None] | None = None
 
-        self.registry = process_registry(__version__)
-        sums = StatisticsObserver()
-        outcomes = OutcomeObserver(self.registry)
-        self._spans = _spans(settings)
-        observer = self._observers(sums, outcomes)
+        observation = self._observation = Observation(settings)
+        self.registry = observation.registry
         self.engine = LocalEngine(cores=cores(settings))
         self.manager = Manager(
             self.engine,
-            observer,
+            observation.observer,
             time_limit=settings.runtime.load_timeout,
             ready_when=settings.health.ready_when,
             budget=_budget(settings),
-            rollout=_rollout(settings, self.engine, outcomes),
+            rollout=_rollout(settings, self.engine, observation.outcomes),
         )
         changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
         self.watch = repository_watch(settings, changes, refresh)
@@ -120,36 +106,21 @@ class Service:
         self.in_flight = InFlight(
             Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)
         )
-        self._lag = LoopLag(self.registry)
-        self._watch_state(sums)
-        self._recorder = _recorder(settings)
+        observation.watch(self.engine, self.in_flight)
 
-        edge = self._edge(observer)
+        edge = self._edge()
         control = repository_control(settings, changes)
-        server = oip.ServerInfo(NAME, __version__, sums.of, control)
+        server = oip.ServerInfo(NAME, __version__, observation.sums.of, control)
         self._decoders = _decoders(settings)
         edge.exchange.decoders = self._decoders or Here()
         self._pool = TaskPool(cores(settings), edge.exchange.decoders)
-        app = self._application(edge, server, sums)
+        app = self._application(edge, server)
         self.asgi = Application(app, _surrounding(settings, self.security))
         self.grpc = _grpc(settings, edge, self.health, server, self.security)
         self.grpc_port = 0
         self._registration = registration(settings, partial(standing_of, self.health))
 
-    def _observers(self, *observers: Observer) -> Observers:
-        told = [PrometheusObserver(self.registry), *observers]
-        return Observers(told if self._spans is None else [*told, self._spans])
-
-    def _watch_state(self, sums: StatisticsObserver) -> None:
-        """What is asked of the service itself when metrics are scraped."""
-        watch_models(self.registry, self.engine)
-        watch_service(self.registry, self.in_flight, cores(self.settings))
-        watch_processes(self.registry, memory_limit())
-        watch_shadows(self.registry, self.engine.comparisons)
-        if self.settings.telemetry.triton_metrics:
-            add_triton_metrics(self.registry, self.engine, sums)
-
-    def _application(self, edge: Edge, server: oip.ServerInfo, sums: StatisticsObserver) -> FastAPI:
+    def _application(self, edge: Edge, server: oip.ServerInfo) -> FastAPI:
         settings = self.settings
         app = framework(NAME, __version__, DESCRIPTION, self.lifespan)
         app.add_middleware(Running, problem=lambda: None if self._started else _NOT_RUNNING)
@@ -158,8 +129,11 @@ class Service:
             app, settings, edge, health=self.health, server=server, pool=self._pool
         )
         routes.add_platforms(app, settings, self.health, self.engine)
+        feed = self._observation.feed(
+            self.engine, self.in_flight, self._problem, lambda: self.health.leaving
+        )
         routes.add_pages(
-            app, self.registry, self.engine, self._feed(sums), settings.limits.max_body_bytes,
+            app, self.registry, self.engine, feed, settings.limits.max_body_bytes,
             self._protection(), routes.guide(settings),
         )  # fmt: skip
         return app
@@ -180,7 +154,7 @@ class Service:
             raise RuntimeError("a Service runs once: make another one")
         self._started = True
         self.security.watcher.start()
-        self._lag.start()
+        self._observation.start()
         try:
             if self.grpc is not None:
                 self.grpc_port = await self.grpc.start(_address(self.settings))
@@ -204,35 +178,19 @@ class Service:
             raise ShuttingDown
         self._loading.result()
 
-    def _edge(self, observer: Observer) -> Edge:
-        serving: Engine = self.engine
-        if self._recorder is not None:
-            serving = RecordingEngine(self.engine, self._recorder)
+    def _edge(self) -> Edge:
+        observation = self._observation
+        serving = observation.recorded(self.engine)
         if self.security.guards:
             serving = GuardedEngine(serving, self.security.quotas)
         limits, wire = self.settings.limits, self.settings.wire
         # With access control a client's name is that of its key, which no header can replace.
         client_header = "" if self.security.authorizer else limits.client_header.lower()
         return Edge(
-            serving, self.in_flight, observer, limits.max_body_bytes, limits.request_timeout,
-            client_header.encode(), wire.non_finite, wire.compress_answers, self._teller(),
+            serving, self.in_flight, observation.observer, limits.max_body_bytes,
+            limits.request_timeout, client_header.encode(), wire.non_finite, wire.compress_answers,
+            observation.teller(),
         )  # fmt: skip
-
-    def _teller(self) -> Teller | None:
-        """What tells of single requests; None, and no work for it, unless it is wanted."""
-        tellers: list[Teller] = []
-        if self.settings.log.access_sample > 0:
-            tellers.append(AccessLog(self.settings.log.access_sample))
-        if self._spans is not None:
-            tellers.append(self._spans)
-        return Tellers(tellers) if tellers else None
-
-    def _feed(self, sums: StatisticsObserver) -> Feed:
-        reader = Reader(
-            self.engine, self.engine.running, sums, self.in_flight,
-            problem=self._problem, slots=cores(self.settings),
-        )  # fmt: skip
-        return Feed(reader.read, lambda: self.health.leaving)
 
     def _protection(self) -> Protection:
         security = self.security
@@ -257,7 +215,7 @@ class Service:
         grace = self.settings.shutdown.grace_period
         self.health.leave()
         self.security.watcher.stop()
-        self._lag.stop()
+        self._observation.stop()
         await self._registration.stop()
         self.watch.stop()
         self.manager.rollout.close()
@@ -271,13 +229,10 @@ class Service:
         except TimeoutError:
             log.warning("requests were still running when the grace period ended")
         await self.engine.aclose()
-        if self._spans is not None:
-            await asyncio.to_thread(self._spans.close)
+        await self._observation.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._decoders is not None:
             self._decoders.close()
-        if self._recorder is not None:
-            self._recorder.flush()
 
 
 def create_app(
@@ -325,20 +280,6 @@ def _cors(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _spans(settings: Settings) -> "Spans | None":
-    """What traces requests, where that is wanted. Raises InvalidSettings without the extra."""
-    if settings.tracing.endpoint is None:
-        return None
-    try:
-        from inference_service.tracing.spans import spans_of
-    except ModuleNotFoundError as error:
-        raise InvalidSettings(
-            f"setting 'tracing.endpoint': {error.name} is not installed; "
-            "install the extra 'tracing', in a clone of the repository: pip install '.[tracing]'"
-        ) from error
-    return spans_of(settings.tracing, __version__)
-
-
 def _budget(settings: Settings) -> Budget | None:
     memory = settings.memory
     return None if memory.budget is None else Budget(memory.budget, frozenset(memory.pinned))
@@ -382,13 +323,6 @@ def _grpc(
         interceptors = [AccessInterceptor(security.authorizer, security.quotas, admin=admin)]
     credentials = server_credentials(security.certificates) if security.certificates else None
     return GrpcServer(edge, health, server, interceptors, credentials)
-
-
-def _recorder(settings: Settings) -> TrafficRecorder | None:
-    telemetry = settings.telemetry
-    if telemetry.record_traffic is None:
-        return None
-    return TrafficRecorder(telemetry.record_traffic, telemetry.record_limit)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
