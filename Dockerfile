@@ -26,7 +26,20 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN /opt/tools/bin/pip wheel -q --no-deps --no-build-isolation --disable-pip-version-check -w /build/dist .
 
-# Its libraries change less often than it: they are a layer of their own.
+# The documentation as pages: scripts/docs, without the maps that only a debugger reads.
+FROM ${PYTHON_IMAGE} AS guide
+COPY deploy/image/guide.lock /build/
+RUN python -m venv /opt/mkdocs \
+    && /opt/mkdocs/bin/pip install --no-cache-dir --disable-pip-version-check -q -r /build/guide.lock
+ARG SOURCE_DATE_EPOCH=0
+WORKDIR /build
+COPY mkdocs.yml ./
+COPY scripts/docs_links.py ./scripts/
+COPY docs ./docs
+RUN NO_MKDOCS_2_WARNING=1 /opt/mkdocs/bin/mkdocs build --strict --quiet --site-dir /guide \
+    && find /guide -name '*.map' -delete
+
+# Libraries change less often than the service: they are a layer of their own.
 FROM tools AS lean-libraries
 COPY requirements.lock /build/
 RUN /build/install-libraries /build/requirements.lock
@@ -77,7 +90,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     XDG_CACHE_HOME=/cache \
     INFERENCE_SERVICE_HOST=0.0.0.0 \
     INFERENCE_SERVICE_SECURITY__ANONYMOUS=true \
-    INFERENCE_SERVICE_MODELS=/models
+    INFERENCE_SERVICE_MODELS=/models \
+    INFERENCE_SERVICE_HTTP__GUIDE=/guide
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 EXPOSE 8000
@@ -91,8 +105,10 @@ COPY --from=lean-libraries /opt/venv /opt/venv
 COPY --from=lean-package /opt/package /opt/venv
 COPY models/digits /models/digits
 COPY models/flight-delay /models/flight-delay
+COPY --from=guide /guide /guide
 
 FROM runtime AS full
 COPY --from=full-libraries /opt/venv /opt/venv
 COPY --from=full-package /opt/package /opt/venv
 COPY models /models
+COPY --from=guide /guide /guide

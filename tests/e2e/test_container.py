@@ -101,6 +101,19 @@ def test_the_image_serves_under_a_read_only_root_without_rights_and_stops_cleanl
 
 
 @pytest.mark.container
+def test_the_documentation_is_in_the_image_and_what_makes_models_is_not(
+    containers: Containers,
+) -> None:
+    with running(containers, LEAN) as (name, url):
+        page = requests.get(f"{url}/guide/metrics.html", timeout=30)
+        assert page.status_code == 200
+        assert "inference_requests_total" in page.text
+        assert 'href="guide/"' in requests.get(url, timeout=30).text
+        found = "import pathlib; print(*(p.name for p in pathlib.Path('/models').rglob('*.py')))"
+        assert containers.inside(name, found) == ""
+
+
+@pytest.mark.container
 def test_threads_and_memory_follow_the_limits_of_the_container(containers: Containers) -> None:
     with running(containers, LEAN, memory="384m") as (name, url):
         cores = "import inference_service.runtime.threads as t; print(t.usable_cores())"
