@@ -68,14 +68,39 @@ def test_a_slow_spell_is_known_after_five_runs_and_over_after_five(slow: float) 
         model.observe(rows, CostTable(POINTS).seconds(rows))
     for _ in range(5):
         model.observe(8, 6.0 * slow)
-    assert model.seconds(1) == pytest.approx(slow, rel=0.35), "all sizes, not only those that ran"
+    found = [model.seconds(rows) for rows in (1, 8)]
+    assert found == pytest.approx([slow, 6 * slow]), "all sizes, not only those that ran"
     for _ in range(30):
         model.observe(4, 4.0 * slow)
     for _ in range(5):
         model.observe(1, 1.0)
     assert model.speed == 1.0
     assert [model.seconds(rows) for rows in (1, 2, 4)] == pytest.approx([1, 2, 4], rel=0.05)
-    assert model.seconds(8) == pytest.approx(6.0, rel=0.4)
+    assert model.seconds(8) == pytest.approx(6.0, rel=0.05), "the first slow runs taught nothing"
+
+
+@pytest.mark.parametrize("slow", [2.0, 4.0, 20.0])
+def test_the_backlog_that_a_spell_brings_does_not_make_large_runs_seem_slow(slow: float) -> None:
+    """They run for the first time then: their first runs are not the cost of their size."""
+    truth = CostTable([(1, 6.0), (2, 6.0), (8, 6.1), (16, 6.2), (32, 6.3), (48, 6.5)])
+    model = CostModel(truth.points)
+    for rows in (8, 12, 16) * 5:
+        model.observe(rows, truth.seconds(rows))
+    for rows in (21, 48, 48, 32, 17, 32, 16, 48, 48, *[16] * 6):
+        model.observe(rows, slow * truth.seconds(rows))
+    assert model.speed == pytest.approx(slow, rel=0.05)
+    assert not model.table().believed(48)
+    for rows in (8, 16, 32, 48):
+        assert model.seconds(rows) == pytest.approx(slow * truth.seconds(rows), rel=0.05)
+
+
+def test_a_size_that_is_slow_by_itself_is_no_spell() -> None:
+    model = CostModel(POINTS)
+    for _ in range(10):
+        model.observe(2, 2.0)
+        model.observe(8, 24.0)
+    assert model.speed == 1.0
+    assert model.seconds(8) == pytest.approx(24.0, rel=0.1)
 
 
 def test_a_spell_that_lasts_becomes_the_usual_speed() -> None:

@@ -10,13 +10,13 @@ half, and a size is avoided only after it was slow twice (`CostTable.believed`).
 
 **Slow spells** (another process, throttling) change all sizes alike: one factor for all tables, the
 median of the latest ratios, goes up after five slow runs and down after five usual ones. The shape
-of the tables is not learned meanwhile.
+of the tables is not learned meanwhile, and what the first runs of a spell have taught is undone.
 """
 
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from inference_service.core.scheduling.policy import DEFAULTS, BatchPolicy
 
@@ -144,6 +144,13 @@ class CostTable:
             point.recent = deque((seconds * factor for seconds in point.recent), maxlen=4)
         self.curve = [seconds * factor for seconds in self.curve]
 
+    def copy(self) -> "CostTable":
+        """The table as it stands."""
+        same = CostTable((), self._policy)
+        same._points = [replace(one, recent=one.recent.copy()) for one in self._points]
+        same._rows, same.curve, same.version = self._rows.copy(), self.curve.copy(), self.version
+        return same
+
     def stretched(self, factor: float) -> "CostTable":
         """The curve of rows that are ``factor`` times as large: the same work in fewer rows."""
         points = [(rows, self.seconds(max(1, round(rows * factor)))) for rows in self._rows]
@@ -227,6 +234,8 @@ class CostModel:
         self._tables = {row_elements: CostTable(points, policy)}
         self._latest: deque[float] = deque(maxlen=policy.speed_window)
         self._ratios: deque[float] = deque(maxlen=policy.margin_window)
+        self._before: dict[int, CostTable] = {}  # the tables before what may be a spell
+        self._begun: list[tuple[int, int, float]] = []  # its runs: elements, rows, seconds
         self._off = 0
         self._runs = 0
         self.version = 0
@@ -270,9 +279,14 @@ class CostModel:
                 self._usual = row_elements
             return
         # Only a size that was measured live tells the speed: a guess may be wrong by itself.
-        measured = table.measured(rows)
+        measured, ratio = table.measured(rows), seconds / usual
+        if self.speed == 1.0:
+            ratio = self._against_before(row_elements or self._usual, rows, seconds, ratio)
         if measured:
-            self._watch(seconds / usual)
+            self._watch(ratio)
+        if self.speed != 1.0 and self._before:
+            self._restore()
+            table = self.table(row_elements)
         if self.speed == 1.0:
             self._off = 0
             table.observe(rows, seconds)
@@ -283,18 +297,62 @@ class CostModel:
             if self._off >= self._policy.lasting:
                 self._settle()
 
+    def _against_before(self, size: int, rows: int, seconds: float, ratio: float) -> float:
+        """The ratio to what the tables say without the runs that may be the first of a spell.
+
+        They are kept as they were before an unusual run, until a usual one shows that it's none.
+        """
+        if self._before:
+            known = self._before.get(size)
+            if known is not None and known.measured(rows):
+                ratio = seconds / known.seconds(rows)
+                if self._usual_speed(ratio):
+                    self._before = {}
+            if len(self._begun) >= 4 * self._policy.speed_window:
+                self._before = {}  # only new sizes run, which are learned
+        elif not self._usual_speed(ratio):
+            self._before = {size: table.copy() for size, table in self._tables.items()}
+            self._begun = []
+        if self._before:
+            self._begun.append((size, rows, seconds))
+        return ratio
+
+    def _restore(self) -> None:
+        """It is a spell: what its first runs have taught is no cost of their sizes.
+
+        A backlog that begins with it runs large batches, perhaps for the first time. Learned as
+        they are they would be avoided for as long as the spell lasts: a third of the throughput.
+        """
+        for size, table in self._before.items():
+            table.version = self._tables[size].version + 1
+            self._tables[size] = table
+        self._before = {}
+        self._latest.clear()
+        self._latest.extend(
+            [seconds / self.table(size).seconds(rows) for size, rows, seconds in self._begun]
+        )
+        self.speed = self._middle()
+
     def _watch(self, ratio: float) -> None:
-        policy, latest, ratios = self._policy, self._latest, self._ratios
-        latest.append(ratio)
+        policy, ratios = self._policy, self._ratios
+        self._latest.append(ratio)
         ratios.append(ratio / self.speed)
-        low, high = 1 / policy.speed_band, policy.speed_band
-        if self.speed != 1.0 or not low <= ratio <= high:
-            middle = sorted(latest)[len(latest) // 2] if len(latest) >= 5 else 1.0
-            self.speed = 1.0 if low <= middle <= high else middle
+        if self.speed != 1.0 or not self._usual_speed(ratio):
+            self.speed = self._middle()
         if self._runs % 4 == 0:
             ranked = sorted(ratios)
             margin = ranked[int(policy.margin_quantile * (len(ranked) - 1))]
             self.margin = min(max(margin, 1.0), policy.largest_margin)
+
+    def _middle(self) -> float:
+        """The median of the latest ratios; 1 within the band."""
+        latest = self._latest
+        middle = sorted(latest)[len(latest) // 2] if len(latest) >= 5 else 1.0
+        return 1.0 if self._usual_speed(middle) else middle
+
+    def _usual_speed(self, ratio: float) -> bool:
+        band = self._policy.speed_band
+        return 1 / band <= ratio <= band
 
     def _settle(self) -> None:
         """The spell has become the usual speed."""
