@@ -47,27 +47,6 @@ _MOST_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """All that a load finds by running and analysing a model.
-
-    ``decision`` is how it is batched, ``largest`` and ``growth`` are the policy's derived sizes,
-    ``usual`` and ``memory`` bytes: of the largest usual run, and of the model in all.
-    """
-
-    decision: Decision
-    analysis: Analysis
-    padding: Padding
-    encoders: tuple[Encoder, ...]
-    profiles: tuple[Profile, ...]
-    largest: int
-    growth: int
-    inline: bool
-    warm: bool
-    usual: int
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Decided:
     """A `Decision` without its row."""
 
@@ -82,7 +61,11 @@ class _Decided:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """The rest of `Findings` that is made of plain values."""
+    """What is made of plain values.
+
+    ``largest`` and ``growth`` are the policy's derived sizes, ``usual`` and ``memory`` bytes: of
+    the largest usual run, and of the model in all.
+    """
 
     padding: Padding
     encoders: tuple[Encoder, ...]
@@ -93,6 +76,14 @@ class _Measured:
     warm: bool
     usual: int
     memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Findings(_Measured):
+    """All that a load finds by running and analysing a model; ``decision``: how it is batched."""
+
+    decision: Decision
+    analysis: Analysis
 
 
 _DECIDED: TypeAdapter[_Decided] = TypeAdapter(_Decided)
@@ -120,11 +111,12 @@ def read(text: str | bytes) -> Findings:
     measured = _MEASURED.validate_python(content["measured"])
     row = content["row"]
     arrays = None if row is None else {str(name): _array_read(one) for name, one in row.items()}
-    decision = Decision(row=arrays, **{name: getattr(decided, name) for name in _names(_Decided)})
     return Findings(
-        decision,
-        analysis_read(content["analysis"]),
         **{name: getattr(measured, name) for name in _names(_Measured)},
+        decision=Decision(
+            row=arrays, **{name: getattr(decided, name) for name in _names(_Decided)}
+        ),
+        analysis=analysis_read(content["analysis"]),
     )
 
 

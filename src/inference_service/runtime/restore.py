@@ -63,9 +63,9 @@ def survey(options: LoadOptions, key: str, warming: Callable[[], None]) -> None:
         _, runner = result.served()
         info, decision = result.info, loaded.found
         found = Findings(
-            decision, loaded.analysis, info.padding, loaded.model.known.encoders, info.profiles,
-            info.policy.max_batch_size, info.policy.max_growth, result.inline,
-            result.row is not None, result.usual, opened * len(result.models),
+            info.padding, loaded.model.known.encoders, info.profiles, info.policy.max_batch_size,
+            info.policy.max_growth, result.inline, result.row is not None, result.usual,
+            opened * len(result.models), decision, loaded.analysis,
         )  # fmt: skip
         runner.shut_down()
         cache.write(folder, found)
