@@ -33,6 +33,7 @@ from inference_service.web.http1.limits import (
     PIECE,
     ConnectionLimits,
     Flow,
+    Framing,
     Unsent,
 )
 from inference_service.web.http1.refusal import (
@@ -59,8 +60,7 @@ class HttpConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state)
         self._limits = limits
         self._head_since: float | None = None  # when an incomplete head began, or the connection
-        self._fed = 0  # bytes of it; or of a body's framing since the last byte of the body
-        self._began = self._bodied = False  # a head, some of a body: in the piece being parsed
+        self._framing = Framing()
         self._receiving: RequestResponseCycle | None = None  # whose body is incomplete
         self._progress_at = 0.0
         self._unsent = Unsent()
@@ -141,7 +141,7 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(Refused(408, f"nothing of the body came for {stall:g} s"))
 
     def _give_up_on_head(self) -> None:
-        if self.cycle is None and not self._fed and not self._began:  # nothing has ever come
+        if self.cycle is None and self._framing.nothing:
             self.transport.close()
         else:
             self._refuse(Refused(408, "the head of the request took too long"))
@@ -152,8 +152,7 @@ class HttpConnection(HttpToolsProtocol):
         """A head begins."""
         super().on_message_begin()
         self._head_since = self._progress_at
-        self._fed = 0
-        self._began = True
+        self._framing.head_began()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of a head; what follows a body (trailers) says nothing that is used here."""
@@ -183,7 +182,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Some of a body."""
-        self._bodied = True
+        self._framing.body_came()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -221,7 +220,7 @@ class HttpConnection(HttpToolsProtocol):
             self.flow.hold()
 
     def _parse(self, piece: bytes) -> None:
-        self._began = self._bodied = False
+        self._framing.parse()
         pending = [piece]
         while pending:
             data = pending.pop()
@@ -238,7 +237,10 @@ class HttpConnection(HttpToolsProtocol):
                     self._refuse(unreadable(error, piece))
                 self._end()
                 return
-        self._check_framing(len(piece))
+        framing, receiving = self._framing, self._receiving is not None
+        framing.parsed(len(piece), in_head=self._head_since is not None, in_body=receiving)
+        if framing.size > self._limits.head_bytes:
+            self._refuse(too_large(self._limits.head_bytes))
         if self._receiving is not None:
             self._receiving.transport = self._lingering
 
@@ -249,16 +251,6 @@ class HttpConnection(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         return head_without_upgrade(method, self.url, version, self.headers)
-
-    def _check_framing(self, size: int) -> None:
-        """Bound what httptools collects before it tells of it: a long header, or chunk extensions
-        and trailers. (It joins the pieces of a header one by one, which is quadratic.)"""
-        if self._head_since is None and (self._receiving is None or self._bodied):
-            self._fed = 0
-        elif not self._began:
-            self._fed += size
-        if self._fed > self._limits.head_bytes:
-            self._refuse(too_large(self._limits.head_bytes))
 
     def _get_upgrade(self) -> bytes | None:
         return accepted_upgrade(self.parser.get_method(), self.headers)

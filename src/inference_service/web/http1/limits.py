@@ -48,6 +48,43 @@ class Unsent:
         return size > 0 and now - self._since > seconds
 
 
+class Framing:
+    """The bytes that httptools collects before it tells of them: of a long header, or of chunk
+    extensions and trailers. (It joins the pieces of a header one by one, which is quadratic.)
+    """
+
+    __slots__ = ("_began", "_bodied", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Of an incomplete head; or of a body's framing since the last byte of the body."""
+        self._began = self._bodied = False  # a head, some of a body: in the piece being parsed
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing of a head has come."""
+        return not self.size and not self._began
+
+    def parse(self) -> None:
+        """A piece is going to be parsed."""
+        self._began = self._bodied = False
+
+    def head_began(self) -> None:
+        """A head begins in it."""
+        self.size, self._began = 0, True
+
+    def body_came(self) -> None:
+        """Some of a body is in it."""
+        self._bodied = True
+
+    def parsed(self, size: int, *, in_head: bool, in_body: bool) -> None:
+        """A piece of ``size`` bytes has been, and has ended within a head or a body."""
+        if not in_head and (not in_body or self._bodied):
+            self.size = 0
+        elif not self._began:
+            self.size += size
+
+
 class Flow(FlowControl):
     """uvicorn resumes reading for several reasons; not while the connection holds it back."""
 
