@@ -79,7 +79,7 @@ def test_what_is_wrong_is_told_in_the_client_s_error(hub: RunningServer) -> None
     ("path", "body", "status", "message"),
     [
         ("/hf/mood", {}, 400, "inputs: missing"),
-        ("/hf/mood", {"inputs": ["good", 5]}, 400, "inputs[1]: expected a text, got int"),
+        ("/hf/mood", {"inputs": ["good", 5]}, 400, "inputs[1]: expected a text, got an integer"),
         ("/hf/mood", {"inputs": []}, 400, "inputs: the list is empty"),
         ("/hf/mood", {"inputs": "x", "parameters": 3}, 400, "parameters: expected an object, got"),
         ("/hf/mood", {"inputs": "x", "parameters": {"candidate_labels": ["a"]}}, 404,
