@@ -162,11 +162,8 @@ def is_json(content_type: bytes) -> bool:
     return content_type in _JSON_TYPES or content_type.endswith(b"+json")
 
 
-def check_content(head: Head, *, binary: bool = False, hint: str = "") -> None:
-    """Raises UnsupportedContent unless the body may be JSON, or ``binary`` tensors behind it.
-
-    ``hint``: the end of the message.
-    """
+def check_content(head: Head, *, binary: bool = False) -> None:
+    """Raises UnsupportedContent unless the body may be JSON, or ``binary`` tensors behind it."""
     content_type = head.content_type
     check_encoded(head)
     # What JavaScript's fetch calls a string by default; TensorFlow Serving and Triton don't look.
@@ -175,7 +172,7 @@ def check_content(head: Head, *, binary: bool = False, hint: str = "") -> None:
     or_binary = " or 'application/octet-stream'" if binary else ""
     raise UnsupportedContent(
         f"Content-Type is '{content_type.decode('latin-1')}', "
-        f"expected 'application/json'{or_binary}{hint}"
+        f"expected 'application/json'{or_binary}"
     )
 
 

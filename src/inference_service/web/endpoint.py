@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from inference_service.core.errors import ModelNotFound, ShuttingDown
+from inference_service.core.errors import ModelNotFound, ShuttingDown, UnsupportedContent
 from inference_service.core.in_flight import InFlight, Permit
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import NonFinite
@@ -58,12 +58,19 @@ def task_hint(info: ModelInfo | None) -> str:
 
 def check_json(head: Head, info: ModelInfo | None = None, *_: Any) -> None:
     """The `Check` of bodies of JSON."""
-    check_content(head, hint=task_hint(info))
+    _check_content(head, info, binary=False)
 
 
 def check_tensors(head: Head, info: ModelInfo | None = None, *_: Any) -> None:
     """The `Check` of bodies of JSON, with or without binary tensors behind it."""
-    check_content(head, binary=True, hint=task_hint(info))
+    _check_content(head, info, binary=True)
+
+
+def _check_content(head: Head, info: ModelInfo | None, *, binary: bool) -> None:
+    try:
+        check_content(head, binary=binary)
+    except UnsupportedContent as error:
+        raise UnsupportedContent(f"{error}{task_hint(info)}") from None
 
 
 @dataclass(frozen=True, slots=True)
