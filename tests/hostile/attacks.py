@@ -364,6 +364,42 @@ def pings(to: Target, size: int) -> str:
     return _socket(to, SOUND, messages)
 
 
+_OPENING = (
+    "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+_CLOSE_FRAME = b"\x88\x80\0\0\0\0"
+
+
+def _frames(to: Target, frames: bytes) -> str:
+    """As they are, as fast as they go."""
+    place = urlsplit(to.url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=TIMEOUT) as pipe:
+        pipe.sendall(_OPENING.format(SOUND).encode())
+        pipe.recv(4096)
+        try:
+            pipe.sendall(frames + _CLOSE_FRAME)
+            while pipe.recv(65_536):
+                pass
+        except TimeoutError:
+            return "no answer"
+        except OSError:
+            return "closed"
+    return "closed"
+
+
+def empty_frames(to: Target, size: int) -> str:
+    return _frames(to, b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * size)
+
+
+def empty_pongs(to: Target, size: int) -> str:
+    return _frames(to, b"\x8a\x80\0\0\0\0" * size)
+
+
+def empty_messages(to: Target, size: int) -> str:
+    return _frames(to, b"\x82\x80\0\0\0\0" * size)
+
+
 def called(to: Target, data: bytes, method: str = "ModelInfer") -> str:
     """A call of gRPC with these bytes as its message: the status in words."""
     import grpc
@@ -467,6 +503,12 @@ ATTACKS = (
            (10**7, 3 * 10**7)),
     Attack("tiny messages of a WebSocket", "messages", tiny_messages, (100, 1_000), (10**4, 10**5), 8),
     Attack("pings of a WebSocket", "pings", pings, (100, 1_000), (10**4, 10**5), 8),
+    Attack("empty frames of a WebSocket", "frames", empty_frames, (10**4, 4 * 10**4),
+           (10**5, 4 * 10**5), 6),
+    Attack("empty pongs of a WebSocket", "frames", empty_pongs, (10**4, 4 * 10**4),
+           (10**5, 4 * 10**5), 6),
+    Attack("empty messages of a WebSocket", "messages", empty_messages, (10**3, 10**4),
+           (2 * 10**4, 10**5), 6),
     Attack("gRPC: typed contents", "numbers", typed_contents, (10**5, 10**6), (10**7, 3 * 10**7)),
     Attack("gRPC: texts", "texts", typed_texts, (10**5, 3 * 10**5), (10**6, 10**7), 2),
     Attack("gRPC: empty inputs", "inputs", empty_inputs, (10**5, 3 * 10**5), (10**6, 10**7), 2),
