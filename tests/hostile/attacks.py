@@ -117,6 +117,15 @@ def repeated_outputs(to: Target, size: int) -> str:
     return posted(to, DIGITS, json.dumps(body).encode())
 
 
+def texts_of_a_tensor(to: Target, size: int) -> str:
+    """Each of them in four bytes: its length, 0."""
+    row = {"name": "image", "shape": [size], "datatype": "BYTES",
+           "parameters": {"binary_data_size": 4 * size}}  # fmt: skip
+    head = json.dumps({"inputs": [row]}).encode()
+    length = {"Inference_Header_Content_Length": str(len(head))}
+    return posted(to, DIGITS, head + b"\0" * (4 * size), **length)
+
+
 def rows_without_numbers(to: Target, size: int) -> str:
     row = {"name": "x", "shape": [size, 0], "datatype": "FP32", "data": []}
     body = json.dumps({"inputs": [row]}).encode()
@@ -466,6 +475,7 @@ ATTACKS = (
     Attack("digits of a number", "digits", long_number, (50_000, 100_000), (1_000_000, 10_000_000)),
     Attack("depth of JSON", "levels", deep_json, (1_000, 10_000), (100_000, 1_000_000), 2),
     Attack("the same output again", "outputs", repeated_outputs, (500, 1_000), (6_000, 60_000), 25),
+    Attack("texts of a tensor", "texts", texts_of_a_tensor, (10**5, 4 * 10**5), (10**6, 8 * 10**6), 4),
     Attack("rows without numbers", "rows", rows_without_numbers, (10**6, 10**7), (10**9, 2**40), 0),
     Attack("a value that loops", "runs", dear_value, (10**3, 10**5), (10**8, 10**12), 0),
     Attack("a header without end", "bytes", long_header, (10**5, 10**6), (10**7, 10**8)),
