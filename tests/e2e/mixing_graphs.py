@@ -191,6 +191,22 @@ ACROSS_ROWS = {
         <int64[3] apart = {1,-1,4}, int64[2] rows = {-1,4}, int64[1] axis = {1}>
         { r = Reshape(x, apart)  m = ReduceMean<keepdims=1>(r, axis)  d = Sub(r, m)
           y = Reshape(d, rows) }"""),
+    "ones-on-the-diagonal": Graph("""(float[batch,4] x) => (float[batch,4] y)
+        { e = EyeLike(x)  y = Add(x, e) }"""),
+    "places-through-the-batch": Graph("""(float[batch,1,4] x) => (float[batch,1,2] y, int64[batch,1,2] i)
+        { y, i = MaxPool<kernel_shape=[2], strides=[2]>(x) }"""),
+    "weights-from-rows": Graph(
+        """(float[batch,2,3] x) => (float[batch,m,1] y) { y = Conv(x, x) }"""
+    ),
+    "less-each-other": Graph("""(float[batch,4] x) => (float[batch,n] y) <int64[1] one = {1}>
+        { s = ReduceSum<keepdims=1>(x, one)  t = Transpose(s)  y = Sub(s, t) }"""),
+    "as-many-as-are-kept": Graph("""(float[batch,4] x) => (float[batch,4] y)
+        { r = Relu(x)  n = NonZero(r)  s = Shape<start=1>(n)  f = Cast<to=1>(s)  y = Mul(x, f) }"""),
+    "a-round-each": Graph("""(int64[batch] n, float[batch,4] x) => (float[batch,4] y) <bool go = {1}>
+        { m = ReduceMax<keepdims=0>(n)
+          y = Loop<body=step (int64 i, bool again, float[a,b] before)
+            => (bool more, float[a,b] after)
+            { more = Identity(again)  after = Add(before, before) }>(m, go, x) }"""),
     "padded-rows": Graph("""(float[batch,4] x) => (float[m,4] y) <int64[4] by = {1,0,0,0}>
         { y = Pad(x, by) }"""),
     "rolled-ms": Graph("""(float[batch,4] x) => (float[m,4] y) <int64[4] by = {1,0,0,0}>
@@ -249,6 +265,10 @@ ODD_AXES = {
         """(float[batch,n] x) => (float[batch,1] y) <int64[1] axis = {1}>
         { y = ReduceSum<keepdims=1>(x, axis) }""",
         axes={"n": (0, 2, 3)},
+    ),
+    "square": Graph("""(float[n,n] x) => (float[n,n] y) { y = Transpose<perm=[1,0]>(x) }"""),
+    "to-a-size-that-is-sent": Graph(
+        """(float[batch,1] x, int64[2] s) => (float[m,n] y) { y = Expand(x, s) }""", largest=1
     ),
     "split-places": Graph("""(float[batch,4] x) => (float[batch,3] a, float[batch,1] b)
         <int64[2] at = {3,1}> { a, b = Split<axis=1>(x, at) }"""),

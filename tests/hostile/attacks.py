@@ -117,6 +117,15 @@ def repeated_outputs(to: Target, size: int) -> str:
     return posted(to, DIGITS, json.dumps(body).encode())
 
 
+def texts_of_a_tensor(to: Target, size: int) -> str:
+    """Each of them in four bytes: its length, 0."""
+    row = {"name": "image", "shape": [size], "datatype": "BYTES",
+           "parameters": {"binary_data_size": 4 * size}}  # fmt: skip
+    head = json.dumps({"inputs": [row]}).encode()
+    length = {"Inference_Header_Content_Length": str(len(head))}
+    return posted(to, DIGITS, head + b"\0" * (4 * size), **length)
+
+
 def rows_without_numbers(to: Target, size: int) -> str:
     row = {"name": "x", "shape": [size, 0], "datatype": "FP32", "data": []}
     body = json.dumps({"inputs": [row]}).encode()
@@ -364,6 +373,42 @@ def pings(to: Target, size: int) -> str:
     return _socket(to, SOUND, messages)
 
 
+_OPENING = (
+    "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+_CLOSE_FRAME = b"\x88\x80\0\0\0\0"
+
+
+def _frames(to: Target, frames: bytes) -> str:
+    """As they are, as fast as they go."""
+    place = urlsplit(to.url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=TIMEOUT) as pipe:
+        pipe.sendall(_OPENING.format(SOUND).encode())
+        pipe.recv(4096)
+        try:
+            pipe.sendall(frames + _CLOSE_FRAME)
+            while pipe.recv(65_536):
+                pass
+        except TimeoutError:
+            return "no answer"
+        except OSError:
+            return "closed"
+    return "closed"
+
+
+def empty_frames(to: Target, size: int) -> str:
+    return _frames(to, b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * size)
+
+
+def empty_pongs(to: Target, size: int) -> str:
+    return _frames(to, b"\x8a\x80\0\0\0\0" * size)
+
+
+def empty_messages(to: Target, size: int) -> str:
+    return _frames(to, b"\x82\x80\0\0\0\0" * size)
+
+
 def called(to: Target, data: bytes, method: str = "ModelInfer") -> str:
     """A call of gRPC with these bytes as its message: the status in words."""
     import grpc
@@ -430,6 +475,7 @@ ATTACKS = (
     Attack("digits of a number", "digits", long_number, (50_000, 100_000), (1_000_000, 10_000_000)),
     Attack("depth of JSON", "levels", deep_json, (1_000, 10_000), (100_000, 1_000_000), 2),
     Attack("the same output again", "outputs", repeated_outputs, (500, 1_000), (6_000, 60_000), 25),
+    Attack("texts of a tensor", "texts", texts_of_a_tensor, (10**5, 4 * 10**5), (10**6, 8 * 10**6), 4),
     Attack("rows without numbers", "rows", rows_without_numbers, (10**6, 10**7), (10**9, 2**40), 0),
     Attack("a value that loops", "runs", dear_value, (10**3, 10**5), (10**8, 10**12), 0),
     Attack("a header without end", "bytes", long_header, (10**5, 10**6), (10**7, 10**8)),
@@ -467,6 +513,12 @@ ATTACKS = (
            (10**7, 3 * 10**7)),
     Attack("tiny messages of a WebSocket", "messages", tiny_messages, (100, 1_000), (10**4, 10**5), 8),
     Attack("pings of a WebSocket", "pings", pings, (100, 1_000), (10**4, 10**5), 8),
+    Attack("empty frames of a WebSocket", "frames", empty_frames, (10**4, 4 * 10**4),
+           (10**5, 4 * 10**5), 6),
+    Attack("empty pongs of a WebSocket", "frames", empty_pongs, (10**4, 4 * 10**4),
+           (10**5, 4 * 10**5), 6),
+    Attack("empty messages of a WebSocket", "messages", empty_messages, (10**3, 10**4),
+           (2 * 10**4, 10**5), 6),
     Attack("gRPC: typed contents", "numbers", typed_contents, (10**5, 10**6), (10**7, 3 * 10**7)),
     Attack("gRPC: texts", "texts", typed_texts, (10**5, 3 * 10**5), (10**6, 10**7), 2),
     Attack("gRPC: empty inputs", "inputs", empty_inputs, (10**5, 3 * 10**5), (10**6, 10**7), 2),

@@ -11,7 +11,9 @@ from hypothesis.extra import numpy as npst
 
 from inference_service.core.errors import ExecutionFailed, InvalidInput
 from inference_service.core.tensors import Array, BatchMode, DType, NonFinite, Signature, TensorSpec
+from inference_service.protocols.json_values import MOST_TEXTS, strings
 from inference_service.protocols.oip import codec
+from inference_service.protocols.oip.binary import from_bytes
 from inference_service.protocols.oip.classification import classified
 from inference_service.protocols.oip.codec import AnswerWriter, Infer, decode
 from inference_service.protocols.oip.parts import as_base64, as_content
@@ -460,3 +462,11 @@ def test_rows_on_another_axis_are_classified_by_row() -> None:
     reply = AnswerWriter("m", 1, Infer({}, outputs=wanted), row_axes={"y": 1})
     found = json.loads(reply.write({"y": scores}).body)["outputs"][0]
     assert found["data"] == ["0.800000:1", "0.900000:0"]
+
+
+def test_a_tensor_has_a_bounded_number_of_texts() -> None:
+    data = memoryview(bytes(4 * (MOST_TEXTS + 1)))
+    with pytest.raises(InvalidInput, match="at most 1048576 texts, got 1048577"):
+        from_bytes(data, DType.BYTES, [MOST_TEXTS + 1])
+    with pytest.raises(InvalidInput, match="at most 1048576 texts"):
+        strings([""] * (MOST_TEXTS + 1), None)

@@ -153,8 +153,22 @@ def flattened(value: Any) -> list[Any]:
     return list(flat) if flat is value else flat
 
 
+MOST_TEXTS = 2**20
+"""Of one tensor: each is an object, and filling or freeing an array of them lets nothing else run,
+for a tenth of a second at this number."""
+
+
+def check_texts(count: int) -> None:
+    """Raises InvalidInput for a tensor of more than `MOST_TEXTS` texts."""
+    if count > MOST_TEXTS:
+        raise InvalidInput(f"a tensor has at most {MOST_TEXTS} texts, got {count}")
+
+
 def strings(value: Any, shape: Shape | None) -> Array | None:
-    """The value as an array of str, or None where it isn't strings of this shape."""
+    """The value as an array of str, or None where it isn't strings of this shape.
+
+    Raises InvalidInput for too many.
+    """
     flat: list[str] = []
     actual = _string_shape(value, flat, MOST_AXES if shape is None else len(shape) + 1)
     if actual is None:
@@ -163,6 +177,7 @@ def strings(value: Any, shape: Shape | None) -> Array | None:
         actual = _reshaped(actual, shape)
         if actual is None:
             return None
+    check_texts(len(flat))
     array = np.empty(len(flat), object)
     array[:] = flat
     return array.reshape(actual)

@@ -10,6 +10,7 @@ import numpy as np
 
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Array, DType, element_count
+from inference_service.protocols.json_values import check_texts
 
 _LENGTH = 4  # bytes of the length in front of a string
 _SWAPPED = sys.byteorder == "big"
@@ -19,6 +20,7 @@ def from_bytes(data: memoryview, dtype: DType, shape: Sequence[int]) -> Array:
     """The tensor; numbers are not copied where they lie aligned. Raises InvalidInput."""
     count = element_count(shape)
     if dtype is DType.BYTES:
+        check_texts(count)
         return _strings(data, count).reshape(shape)
     wanted = count * dtype.numpy.itemsize
     if len(data) != wanted:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from inference_service.core.decoding import decoded
 from inference_service.core.errors import InvalidInput
 from inference_service.core.tensors import Array, DType, Tensors, element_count
-from inference_service.protocols.json_values import cast
+from inference_service.protocols.json_values import cast, check_texts
 from inference_service.protocols.oip.binary import from_bytes, to_bytes
 from inference_service.protocols.oip.codec import (
     DTYPES,
@@ -179,6 +179,7 @@ def _typed(part: Any, dtype: DType, shape: list[int], count: int) -> Array:
     if len(values) != count:
         raise InvalidInput(f"shape {shape} has {count} elements, {field} has {len(values)}")
     if dtype is DType.BYTES:
+        check_texts(count)
         return _texts(values).reshape(shape)
     read = np.array(values, read_as)
     array = read if dtype is DType.BOOL else cast(read, dtype, non_finite=True)
