@@ -21,6 +21,9 @@ class EmbedParameters(BaseModel):
 
     normalise: bool = Field(True, description="make every vector 1 long")
     truncate: bool = Field(False, description="cut a text that is too long, and say so")
+    prompt_name: str | None = Field(
+        None, description="of the model's prompts, which are put in front of texts"
+    )
 
 
 class Embedding(BaseModel):
@@ -48,7 +51,10 @@ class Embed:
 
     def run(self, payload: Payload, parameters: EmbedParameters) -> Steps:
         """One row."""
-        tokens = tokenized(self._embedder, [text_of(payload)], truncate=parameters.truncate)
+        tokens = tokenized(
+            self._embedder, [text_of(payload)], truncate=parameters.truncate,
+            prompt=parameters.prompt_name,
+        )  # fmt: skip
         outputs = yield [Inference(self._embedder.tensors(tokens, self._signature))]
         vectors = self._embedder.vectors(outputs[0], tokens, normalise=parameters.normalise)
         return Embedding(
@@ -133,9 +139,11 @@ def text_of(payload: Payload) -> str:
         raise InvalidInput(f"the text is not UTF-8: byte {error.start} can't be read") from None
 
 
-def tokenized(embedder: TextEmbedder, texts: Sequence[str], *, truncate: bool) -> Tokens:
+def tokenized(
+    embedder: TextEmbedder, texts: Sequence[str], *, truncate: bool, prompt: str | None = None
+) -> Tokens:
     """The tokens of one payload, whose errors need no index."""
     try:
-        return embedder.tokenize(texts, truncate=truncate)
+        return embedder.tokenize(texts, truncate=truncate, prompt=prompt)
     except InvalidInput as error:
         raise InvalidInput(error.message, error.path[1:]) from None

@@ -8,6 +8,7 @@ inference/_client.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -66,7 +67,7 @@ def _read(body: bytes, head: Head, info: ModelInfo) -> _Asked:
     beside = {key: value[key] for key in ("normalize", "truncate") if key in value}
     renamed = {_RENAMED.get(key, key): item for key, item in (beside | parameters).items()}
     if (strategy := renamed.pop("aggregation_strategy", None)) is not None:
-        renamed["group"] = "words" if strategy == "none" else "entities"
+        renamed |= _strategy(strategy)
     if "labels" in renamed:
         return _Asked(_ZERO_SHOT, [inputs], renamed)
     if isinstance(inputs, dict) and "source_sentence" in inputs:
@@ -76,6 +77,19 @@ def _read(body: bytes, head: Head, info: ModelInfo) -> _Asked:
         return _Asked(_SEARCH, [inputs["source_sentence"]], asked)
     several = isinstance(inputs, list)
     return _Asked(_alone(info), inputs if several else [inputs], renamed, several)
+
+
+def _strategy(name: Any) -> dict[str, str]:
+    """A task's parameters for transformers' way of making entities of tokens."""
+    if name == "none":
+        return {"group": "tokens"}
+    decides = "each" if name == "simple" else name
+    if decides not in {"each", "first", "average", "max"}:
+        raise InvalidInput(
+            "expected one of 'none', 'simple', 'first', 'average', 'max'",
+            ("parameters", "aggregation_strategy"),
+        )
+    return {"group": "entities", "decides": decides}
 
 
 def _alone(info: ModelInfo) -> str:
@@ -110,9 +124,9 @@ def _labels(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"label": one["label"], "score": one["score"]} for one in result["labels"]]
 
 
-def _pieces(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _pieces(result: Mapping[str, Any], label: str = "entity_group") -> list[dict[str, Any]]:
     return [
-        {"entity_group": one["label"], "score": one["score"], "word": one["text"],
+        {label: one["label"], "score": one["score"], "word": one["text"],
          "start": one["start"], "end": one["end"]}
         for one in result["pieces"]
     ]  # fmt: skip
@@ -133,16 +147,18 @@ _TOLD: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
 """By task: the field by which its usual result is known, and how that is told."""
 
 
-def _one(name: str, result: Any) -> Any:
+def _one(asked: _Asked, result: Any) -> Any:
     """The result in Hugging Face's form; another form, of somebody's own pipeline, as it is."""
     value = result.model_dump() if isinstance(result, BaseModel) else result
-    field, tell = _TOLD[name]
+    field, tell = _TOLD[asked.task]
+    if asked.task == "tag" and asked.parameters.get("group") in {"tokens", "words"}:
+        tell = partial(_pieces, label="entity")
     return tell(value) if isinstance(value, dict) and field in value else value
 
 
 def _told(asked: _Asked, task: Task, results: Sequence[Any]) -> Any:
     """One input's answer is bare, but for what the client expects in a list of inputs."""
-    found = [_one(asked.task, result) for result in results]
+    found = [_one(asked, result) for result in results]
     text = any(media.startswith("text/") for media in task.media)
     listed = asked.several or asked.task == "embed" or (asked.task == "classify" and text)
     return found if listed else found[0]

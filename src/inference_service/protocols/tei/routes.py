@@ -59,7 +59,7 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     )
     check_count(len(texts))
     try:
-        tokens = embedder.tokenize(texts, truncate=request.truncate)
+        tokens = embedder.tokenize(texts, truncate=request.truncate, prompt=request.prompt_name)
     except InvalidInput as error:
         raise error.within("inputs") from None
     characters = sum(len(text) for text in texts if isinstance(text, str))

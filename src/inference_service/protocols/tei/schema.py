@@ -30,6 +30,9 @@ class EmbedBody(BaseModel):
     truncate: bool = Field(False, description="cut what is too long instead of refusing it")
     truncation_direction: Annotated[Literal["Right"], BeforeValidator(_capital)] = "Right"
     normalize: bool = True
+    prompt_name: str | None = Field(
+        None, description="of the model's prompts, which are put in front of texts"
+    )
     model: _Model = ""
 
 
