@@ -85,7 +85,9 @@ def test_what_is_wrong_is_told_in_the_client_s_error(hub: RunningServer) -> None
         ("/hf/mood", {"inputs": "x", "parameters": {"candidate_labels": ["a"]}}, 404,
          "model 'mood' can't do zero-shot; its tasks: 'classify'"),
         ("/hf/colours", {"inputs": "%"}, 400, "inputs: not base64"),
-        ("/hf/ranker", {"inputs": "x"}, 404, "has no task for this request; its tasks: 'rerank'"),
+        ("/hf/odd", {"inputs": "x"}, 404, "has no task for this request; its tasks: none"),
+        ("/hf/names", {"inputs": "x", "parameters": {"aggregation_strategy": "best"}}, 400,
+         "parameters.aggregation_strategy: expected one of 'none', 'simple', 'first', 'average'"),
         ("/hf/none", {"inputs": "x"}, 404, "unknown model: 'none'"),
     ],
 )  # fmt: skip

@@ -8,11 +8,13 @@ from typing import Any
 
 from inference_service.core.errors import InvalidModel
 from inference_service.repository.files import read_small
+from inference_service.repository.hugging_face import pipeline_of, within
+from inference_service.repository.hugging_face_says import NotSaid
 
 _LARGEST = 16 * 2**20
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json",
           "preprocessor_config.json")  # fmt: skip
-_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_NESTED = {"dense", "prompts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Folder:
 
 def read(path: Path, *, exported: bool = False) -> Folder:
     """Raises InvalidModel. ``exported``: the graph comes from the weights, not from the folder."""
-    config = _json(path / "config.json")
+    config = _config(path / "config.json")
     model = path / "model.onnx"
     if not model.is_file():
         model = path / "onnx" / "model.onnx"
@@ -42,18 +44,24 @@ def read(path: Path, *, exported: bool = False) -> Folder:
     architecture = str((config.get("architectures") or ["model"])[0])
     pipeline, notes = _pipeline(path, config, architecture)
     labels = _labels(config) if "For" in architecture else []
+    if pipeline is not None:
+        labels = pipeline.pop("labels", labels)  # they have a section of their own
     return Folder(model, f"{architecture} (Hugging Face).", pipeline, files, labels, notes)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    content = read_small(path, _LARGEST)
-    try:
-        found = json.loads(content or b"{}")
-    except ValueError as error:
-        raise InvalidModel(f"{path.name} is no JSON: {error}") from None
+def _config(path: Path) -> dict[str, Any]:
+    found = _json(path)
     if not isinstance(found, dict):
         raise InvalidModel(f"{path.name}: expected an object")
     return found
+
+
+def _json(path: Path) -> Any:
+    content = read_small(path, _LARGEST)
+    try:
+        return json.loads(content or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidModel(f"{path.name} is no JSON: {error}") from None
 
 
 def _labels(config: Mapping[str, Any]) -> list[str]:
@@ -68,53 +76,22 @@ def _labels(config: Mapping[str, Any]) -> list[str]:
 def _pipeline(
     path: Path, config: Mapping[str, Any], architecture: str
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    if architecture.endswith("ForImageClassification"):
-        return _images(path), ()
-    if not (path / "tokenizer.json").is_file():
-        return None, ("there is no tokenizer.json: clients send tensors",)
-    if architecture.endswith("Model") or (path / "modules.json").is_file():
-        return _embedding(path, config), ()
-    return None, (f"there is no pipeline for {architecture}: clients send token ids",)
-
-
-def _embedding(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    pooling = "mean"
-    stated = path / "1_Pooling" / "config.json"
-    if stated.is_file() and _json(stated).get("pooling_mode_cls_token"):
-        pooling = "cls"
-    found: dict[str, Any] = {"kind": "text-embedding", "pooling": pooling}
-    limits = [
-        _json(path / name).get(field)
-        for name, field in (
-            ("sentence_bert_config.json", "max_seq_length"),
-            ("tokenizer_config.json", "model_max_length"),
+    """As the folder would be served where it lies."""
+    try:
+        found = pipeline_of(
+            lambda name: _json(path / name) if within(name) and (path / name).is_file() else None,
+            lambda name: (path / name).is_file(),
         )
-        if (path / name).is_file()
-    ]
-    limits.append(config.get("max_position_embeddings"))
-    known = [one for one in limits if isinstance(one, int) and 0 < one <= 1_000_000]
-    if known:
-        found["max_tokens"] = min(known)
-    return found
-
-
-def _images(path: Path) -> dict[str, Any] | None:
-    stated = path / "preprocessor_config.json"
-    if not stated.is_file():
-        return None
-    said = _json(stated)
-    found: dict[str, Any] = {"kind": "image-classification", "resize": "stretch"}
-    for name, to in (("image_mean", "mean"), ("image_std", "std")):
-        numbers = said.get(name)
-        if isinstance(numbers, list) and len(numbers) == 3:
-            found[to] = [float(one) for one in numbers]
-    if said.get("do_center_crop"):
-        found["resize"] = "crop"
-    size = said.get("crop_size") if said.get("do_center_crop") else said.get("size")
-    if isinstance(size, Mapping) and {"height", "width"} <= size.keys():
-        found["size"] = [int(size["height"]), int(size["width"])]
-    elif isinstance(size, int):
-        found["size"] = size
-    if said.get("resample") in _RESAMPLE:
-        found["interpolation"] = _RESAMPLE[said["resample"]]
-    return found
+    except NotSaid as why:
+        return None, (f"clients send tensors: {why}",)
+    if found is None:
+        return None, (f"there is no pipeline for {architecture}: clients send tensors",)
+    if found.keys() & _NESTED:
+        return None, (
+            "clients send tensors: Dense layers and prompts are known only where the folder is "
+            "served as it is",
+        )
+    if found.get("pooling") == "none":  # exported from the weights: no graph has it then
+        found["pooling"] = "mean"
+        del found["output"]
+    return found, ()
