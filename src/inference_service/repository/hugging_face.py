@@ -28,6 +28,8 @@ _OFFSET = frozenset(
     {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl"}
 )
 """Their position ids begin behind that of padding."""
+_LOWERING = ("Bert", "DistilBert", "Electra", "MPNet", "MobileBert", "ConvBert", "SqueezeBert")
+"""Their tokenizers do what tokenizer_config.json says, whatever tokenizer.json does."""
 _GENERATES = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForSpeechSeq2Seq")
 _SCORES = {"sigmoid": "independent", "softmax": "logits", "none": "raw"}
 _LABELS_UNSAID = 2  # what transformers takes where config.json has no id2label
@@ -143,9 +145,10 @@ def _limits(config: Mapping[str, Any], read: Files) -> dict[str, Any]:
         offset = pad + 1 if config.get("model_type") in _OFFSET else 0
     tokenizer = _object(read("tokenizer_config.json"))
     positions = config.get("max_position_embeddings", config.get("n_positions"))
+    sentences = _object(read("sentence_bert_config.json"))
     stated = [
-        _object(read("sentence_bert_config.json")).get("max_seq_length"),
-        tokenizer.get("model_max_length"),
+        # sentence-transformers tells the tokenizer.
+        sentences.get("max_seq_length") or tokenizer.get("model_max_length"),
         positions - offset if type(positions) is int else None,
     ]
     known = [one for one in stated if type(one) is int and 0 < one < _NO_LIMIT]
@@ -153,8 +156,11 @@ def _limits(config: Mapping[str, Any], read: Files) -> dict[str, Any]:
         found["max_tokens"] = min(known)
     if tokenizer.get("truncation_side") == "left":
         found["truncation_side"] = "left"
-    if type(tokenizer.get("do_lower_case")) is bool:
-        found["lower"] = tokenizer["do_lower_case"]
+    lower = tokenizer.get("do_lower_case")
+    if type(lower) is bool and str(tokenizer.get("tokenizer_class")).startswith(_LOWERING):
+        found["lower"] = lower
+    if sentences.get("do_lower_case") is True:
+        found["lower"] = True
     return found
 
 
