@@ -70,6 +70,7 @@ def test_sizes_of_pictures(said: dict[str, Any], wanted: dict[str, Any]) -> None
         ({}, "bilinear"),
         ({"resample": 3}, "bicubic"),
         ({"image_processor_type": "BeitImageProcessor"}, "bicubic"),
+        ({"image_processor_type": "BeitImageProcessorPil"}, "bicubic"),
         ({"image_processor_type": "EfficientNetImageProcessor"}, "nearest"),
     ],
 )

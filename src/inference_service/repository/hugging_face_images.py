@@ -41,7 +41,7 @@ _FAMILIES = {
     "Siglip": _Family(3),
     "ViT": _Family(2),
 }
-_ENDINGS = ("ImageProcessorFast", "ImageProcessor", "FeatureExtractor")
+_ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
 
 
 def image_pipeline(stated: Any) -> dict[str, Any]:
