@@ -116,7 +116,7 @@ def test_openais_sdk_understands_the_errors(client: openai.OpenAI) -> None:
     for given, message in (
         ("", "input[0]: the text is empty"),
         ([], "expected at least one text"),
-        ([[5, 99]], "input[0][1]: expected a token from 0 to 19, got 99"),
+        ([[5, 99]], "input[0][1]: expected a token of the model's own, 0 to 19, got 99"),
         (["a"] * 2049, "2049 texts in one request, the limit is 2048"),
     ):
         with pytest.raises(openai.BadRequestError) as wrong:
@@ -168,6 +168,12 @@ def test_langchains_embeddings(texts: RunningServer, expected: np.ndarray) -> No
     )  # type: ignore[call-arg]
     assert np.allclose(embeddings.embed_documents(TEXTS), expected, atol=1e-5)
     assert np.allclose(embeddings.embed_query(TEXTS[1]), expected[1], atol=1e-5)
+    short = OpenAIEmbeddings(
+        model="words", base_url=texts.url + "/v1", api_key="none", dimensions=3,
+        check_embedding_ctx_length=False,
+    )  # type: ignore[call-arg] # fmt: skip
+    cut = expected[:, :3] / np.linalg.norm(expected[:, :3], axis=1, keepdims=True)
+    assert np.allclose(short.embed_documents(TEXTS), cut, atol=1e-5)
 
 
 def test_text_embeddings_inferences_own_calls(texts: RunningServer, expected: np.ndarray) -> None:

@@ -135,7 +135,7 @@ def test_what_is_wrong_is_told_in_the_client_s_error(hub: RunningServer) -> None
         ("/hf/mood", {"inputs": "good", "question": "how?"}, 400, "question: no such parameter"),
         ("/hf/mood", {"inputs": "good", "top_k": 1, "parameters": {"top_k": 2}}, 400,
          "top_k: given twice: beside the inputs and in the parameters"),
-        ("/hf/mood", {"inputs": ["good", 5]}, 400, "inputs[1]: expected a text, got int"),
+        ("/hf/mood", {"inputs": ["good", 5]}, 400, "inputs[1]: expected a text, got an integer"),
         ("/hf/mood", {"inputs": []}, 400, "inputs: the list is empty"),
         ("/hf/mood", {"inputs": "x", "parameters": 3}, 400, "parameters: expected an object, got"),
         ("/hf/mood", {"inputs": "x", "parameters": {"candidate_labels": ["a"]}}, 404,

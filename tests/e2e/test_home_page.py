@@ -150,6 +150,33 @@ def test_models_without_examples_have_a_body_to_send(home: Page) -> None:
     assert re.search(r"scores\s+2", answered(panel))
 
 
+def test_items_of_a_history_may_be_written_without_json(home: Page) -> None:
+    panel = chosen(home, "libraries")
+    area = panel.locator("textarea")
+    expect(area).not_to_have_value("")
+    area.fill("numpy, pandas")
+    panel.get_by_role("button", name="Recommend").click()
+    assert re.search(r"because of (numpy|pandas)", answered(panel))
+    assert '{"user":["numpy","pandas"]}' in panel.locator(".code, pre").first.inner_text()
+
+
+def test_a_page_that_is_not_secure_says_why_it_has_no_microphone(
+    browser: Browser, server: RunningServer
+) -> None:
+    page = opened(browser, [])
+    page.add_init_script(
+        """for (const [owner, name, value] of [[window, "isSecureContext", false], [navigator, "mediaDevices", undefined]])
+             Object.defineProperty(owner, name, { value });"""
+    )
+    page.goto(server.url + "/")
+    for model, what in (("speech", "microphone"), ("imagenet", "camera")):
+        panel = chosen(page, model)
+        expect(panel).to_contain_text(
+            f"Browsers give the {what} to pages of https:// and localhost only."
+        )
+    page.close()
+
+
 def test_a_file_is_chosen_or_dropped(home: Page) -> None:
     panel = chosen(home, "imagenet")
     panel.locator("input[type=file]").set_input_files(MODELS / "imagenet/examples/rocket.jpg")
@@ -266,7 +293,7 @@ def test_loading_a_model_shows_requests_that_share_runs(home: Page) -> None:
     panel = chosen(home, "imagenet")
     panel.locator("button.example", has_text="cat").click()
     answered(panel)
-    panel.get_by_role("button", name="Load it").click()
+    panel.get_by_role("button", name="Load test").click()
     panel.get_by_text(re.compile("shared its run with .* others")).wait_for(timeout=30_000)
     home.locator("#live .tile", has_text="Requests per second").locator(
         "strong", has_text=re.compile("[1-9]")
@@ -276,7 +303,7 @@ def test_loading_a_model_shows_requests_that_share_runs(home: Page) -> None:
     ).wait_for()
     keep(home, "home-loaded")
     panel.get_by_role("button", name="Stop").click()
-    panel.get_by_role("button", name="Load it").wait_for()
+    panel.get_by_role("button", name="Load test").wait_for()
 
 
 def test_an_answer_that_comes_late_does_not_replace_what_the_load_shows(home: Page) -> None:
@@ -293,12 +320,12 @@ def test_an_answer_that_comes_late_does_not_replace_what_the_load_shows(home: Pa
     try:
         panel.locator("button.example", has_text="cat").click()
         panel.locator(".answer.waiting").wait_for(state="attached")
-        panel.get_by_role("button", name="Load it").click()
+        panel.get_by_role("button", name="Load test").click()
         panel.locator(".burst .facts").wait_for()
         with home.expect_response("**/models/imagenet/classify*"):
             late[0].continue_()
         panel.get_by_text(re.compile("requests answered")).wait_for()
-        panel.get_by_role("button", name="Load it").wait_for(timeout=30_000)
+        panel.get_by_role("button", name="Load test").wait_for(timeout=30_000)
         assert panel.locator(".burst").count() == 1
         assert panel.locator(".answer.waiting").count() == 0
     finally:
@@ -307,11 +334,11 @@ def test_an_answer_that_comes_late_does_not_replace_what_the_load_shows(home: Pa
 
 def test_what_is_spoken_into_the_microphone_is_written_down(home: Page) -> None:
     panel = chosen(home, "transcription")
-    panel.get_by_role("button", name="Speak").click()
+    panel.get_by_role("button", name="Live microphone").click()
     said = panel.locator(".said", has_text=re.compile("made amiable", re.IGNORECASE))
     said.wait_for(timeout=60_000)
     panel.get_by_role("button", name="Stop").click()
-    panel.get_by_role("button", name="Speak").wait_for()
+    panel.get_by_role("button", name="Live microphone").wait_for()
     keep(home, "home-microphone")
 
 

@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 import shutil
+import ssl
 import struct
 import subprocess
 import time
@@ -12,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import requests
 
@@ -20,6 +22,7 @@ from tests import onnx_models
 from tests.conftest import RunningServer
 from tests.faults.load import Load
 from tests.faults.test_service import eventually
+from tests.security.authority import Authority
 
 HOUR = 3600
 SOURCE = Path(__file__).with_name("clock.c")
@@ -164,3 +167,36 @@ def test_what_is_valid_until_a_date_follows_the_clock_and_quotas_do_not(
             answered += ask(secured.greedy).status_code == requests.codes.ok
         most = 20 + 20 * (time.monotonic() - begun) + 1
         assert answered <= most, "the rate is that of real seconds"
+
+
+def test_a_client_s_certificate_is_valid_by_the_clock(
+    serve: Callable[..., RunningServer], clock: Clock, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)  # for an hour
+    certificate, key = authority.sign("localhost", "server")
+    client = authority.sign("client.example", "client")
+    identities = [{"name": "client.example", "scopes": ["infer"]}]
+    security = {
+        "CERTIFICATES": json.dumps(identities), "TLS__CERTIFICATE": str(certificate),
+        "TLS__KEY": str(key), "TLS__CLIENT_CA": str(authority.file),
+    }  # fmt: skip
+    given = {f"INFERENCE_SERVICE_SECURITY__{name}": value for name, value in security.items()}
+    server = serve(models(tmp_path / "models"), **clock.environment, **given)
+    url = f"{server.url}/v1/models/doubler:predict"
+
+    def ask(certificate: tuple[Path, Path]) -> list[list[float]] | None:
+        context = ssl.create_default_context(cafile=str(authority.file))
+        context.load_cert_chain(*map(str, certificate))
+        try:
+            answer = httpx.post(url, json={"instances": [[1, 2, 3]]}, verify=context, timeout=20)
+        except httpx.TransportError:  # it is refused in the handshake
+            return None
+        found: list[list[float]] = answer.json()["predictions"]
+        return found
+
+    for step, valid in ((0, True), (2 * HOUR, False), (-2 * HOUR, True), (-HOUR, False)):
+        clock.step(step)
+        assert (ask(client) == [[2, 4, 6]]) is valid, step
+    clock.step(HOUR)
+    assert ask(client) == [[2, 4, 6]]
+    assert "Traceback" not in server.output()

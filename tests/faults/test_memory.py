@@ -226,8 +226,8 @@ async def test_without_a_thread_for_it_a_request_is_told(
 def test_what_the_parser_has_no_memory_for_is_not_called_invalid() -> None:
     error = ValueError("`on_body` callback error")
     error.__context__ = MemoryError()
-    assert unreadable(error).status == 503
-    assert unreadable(ValueError("bad method")).status == 400
+    assert unreadable(error, b"").status == 503
+    assert unreadable(ValueError("bad method"), b"").status == 400
 
 
 def test_room_is_asked_for_without_taking_it() -> None:

@@ -15,6 +15,11 @@ def pid_and_doubled(array: Any) -> list[Any]:
     return [os.getpid(), array * 2]
 
 
+def returns(file: bytes, array: Any, short: bytes, number: int) -> list[Any]:
+    array += 1
+    return [np.frombuffer(file, np.uint8), array, short.decode(), number]
+
+
 def refuses(data: bytes) -> None:
     raise InvalidInput(f"no picture: {len(data)} bytes", ("image",))
 

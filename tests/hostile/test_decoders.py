@@ -11,7 +11,7 @@ import pytest
 
 from inference_service.core.decoding import Decoders, Here
 from inference_service.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
-from inference_service.processes.decoders import ProcessDecoders
+from inference_service.processes.decoders import ProcessDecoders, _pickled
 from tests.hostile import decodings
 
 MEMORY = 512 * 2**20
@@ -37,6 +37,18 @@ def test_it_happens_in_one_process_for_many(decoders: ProcessDecoders) -> None:
     assert pid != os.getpid()
     np.testing.assert_array_equal(doubled, np.arange(100_000) * 2)
     assert process_of(decoders) == pid
+
+
+def test_a_large_file_is_sent_as_it_is(decoders: ProcessDecoders) -> None:
+    """A copy of it would hold the interpreter's lock."""
+    file, array = os.urandom(2**20), np.arange(2**20, dtype=np.uint8)
+    pickled, parts = _pickled((file, array, b"short", 3))
+    assert [part.obj for part in parts] == [file]
+    assert len(pickled) < array.nbytes + 1000
+    found = decode(decoders, decodings.returns, file, array, b"short", 3)
+    assert found[0].tobytes() == file
+    np.testing.assert_array_equal(found[1], array + 1)
+    assert found[2:] == ["short", 3]
 
 
 def test_what_is_refused_is_refused_in_the_same_words(decoders: ProcessDecoders) -> None:

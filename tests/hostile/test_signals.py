@@ -43,6 +43,25 @@ def test_sigterm_before_the_server_is_there_ends_with_0(tmp_path: Path) -> None:
         process.communicate(timeout=30)
 
 
+def test_the_end_is_told_when_it_begins(tmp_path: Path) -> None:
+    onnx_models.save(onnx_models.doubler(), tmp_path / "m.onnx")
+    process = subprocess.Popen(
+        [*START, str(tmp_path), "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "INFERENCE_SERVICE_SHUTDOWN__GRACE_PERIOD": "20",
+             "INFERENCE_SERVICE_SHUTDOWN__LAME_DUCK": "0"},
+    )  # fmt: skip
+    try:
+        assert any("try it" in line for line in process.stdout or ())
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert "shutting down: requests in work are answered, for up to 20 s" in told
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
 def test_sighup_and_a_full_disk_are_no_reason_to_stop(tmp_path: Path) -> None:
     onnx_models.save(onnx_models.doubler(), tmp_path / "m.onnx")
     url = f"http://127.0.0.1:{(port := free_port())}"

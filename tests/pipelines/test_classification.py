@@ -221,7 +221,7 @@ def test_a_text_that_is_too_long_is_refused_or_cut_but_never_in_silence() -> Non
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [("", "the text is empty"), (" \n", "the text is empty"), (b"\xff\xfe", "not UTF-8: byte 0"), (7, "expected a text, got int")],
+    [("", "the text is empty"), (" \n", "the text is empty"), (b"\xff\xfe", "not UTF-8: byte 0"), (7, "expected a text, got an integer")],
 )  # fmt: skip
 def test_what_is_no_text_is_told_so(data: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):

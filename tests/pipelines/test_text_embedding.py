@@ -67,7 +67,7 @@ def test_what_is_too_long_is_refused_or_cut_but_never_in_silence(embedding: Text
     [
         ("", r"\[0\]: the text is empty"),
         ([], r"\[0\]: the text is empty"),
-        ([5, 99], r"\[0\]\[1\]: expected a token from 0 to 19, got 99"),
+        ([5, 99], r"\[0\]\[1\]: expected a token of the model's own, 0 to 19, got 99"),
     ],
 )
 def test_what_is_no_text_is_told(embedding: TextEmbedder, text: str, message: str) -> None:

@@ -235,6 +235,8 @@ def _oip(mutator: Mutator, signature: Signature) -> Callable[[], object]:
             tail += data
         else:
             entry["data"] = (array if chance.random() < 0.5 else array.reshape(-1)).tolist()
+        if chance.random() < 0.1:
+            entry.setdefault("parameters", {})["content_type"] = "base64"
         inputs.append(entry)
     request = {
         "id": "a", "inputs": inputs, "parameters": {"priority": 1, "timeout": 5},

@@ -14,6 +14,7 @@ from inference_service.core.tensors import Array, BatchMode, DType, NonFinite, S
 from inference_service.protocols.oip import codec
 from inference_service.protocols.oip.classification import classified
 from inference_service.protocols.oip.codec import AnswerWriter, Infer, decode
+from inference_service.protocols.oip.parts import as_base64, as_content
 from inference_service.protocols.oip.rpc import codec as rpc
 from inference_service.protocols.oip.rpc.messages import message
 from inference_service.protocols.oip.wanted import Wanted
@@ -422,6 +423,14 @@ def test_outputs_are_base64_where_the_client_asks_for_it() -> None:
     told = rpc.encode(AnswerWriter("m", 1, asked), outputs)
     assert told.outputs[0].parameters["content_type"].string_param == "base64"
     assert told.raw_output_contents[0] == b"\x08\0\0\0d8O2cmxk\0\0\0\0"
+
+
+@given(st.lists(st.text(), min_size=1, max_size=5))
+def test_texts_come_back_through_base64(texts: list[str]) -> None:
+    sent = as_base64(np.array(texts, object))
+    assert as_content(sent, BASE64).tolist() == texts
+    part = {"name": "word", "shape": [len(texts)], "datatype": "BYTES", "data": sent.tolist()}
+    assert decode(body(part | {"parameters": BASE64}), TWO).inputs["word"].tolist() == texts
 
 
 def test_other_content_types_leave_texts_as_they_are() -> None:

@@ -212,3 +212,9 @@ def test_oss_without_an_endpoint_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("OSS_ENDPOINT", raising=False)
     with pytest.raises(StoreFailed, match="needs OSS_ENDPOINT, such as https://oss-cn-"):
         open_store("oss://models")
+
+
+@pytest.mark.parametrize("url", ["https://a.example/m.onnx", "s3://models/m/1/model.onnx"])
+def test_one_file_is_no_store(url: str) -> None:
+    with pytest.raises(StoreFailed, match="is one file, and a store is a folder of models"):
+        open_store(url)

@@ -71,6 +71,12 @@ def tops(response: requests.Response) -> list[str]:
             "data": b"\xef\xbb\xbf" + json.dumps({"image": b64(RED)}).encode(),
             "type": "application/json",
         },
+        {
+            "data": b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n'
+            + RED
+            + b"\r\n--x--",
+            "type": "multipart/mixed; boundary=x",  # OkHttp's default
+        },
         {"data": {"image": b64(RED)}},
         {"data": "image=" + b64(RED), "type": "application/x-www-form-urlencoded"},
         {"files": {"image": ("red.png", RED, "image/png")}},

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,12 @@ def _say(text: str, *, nl: bool = True, err: bool = False, fg: str | None = None
 
 
 def _leave(seconds: float) -> None:
+    """In the signal handler: what is written there must not wait for what it has interrupted."""
     from inference_service.platforms import systemd
 
+    text = f"shutting down: requests in work are answered, for up to {seconds:g} s"
+    with suppress(OSError, ValueError):
+        os.write(sys.stdout.fileno(), f"{text}; Ctrl-C twice: at once\n".encode())
     systemd.notify("STOPPING=1", os.environ)
     end_within(seconds)
 

@@ -211,7 +211,8 @@ class TextEmbedding:
         for place, token in enumerate(text):
             if not 0 <= token < size:
                 raise InvalidInput(
-                    f"expected a token from 0 to {size - 1}, got {token}", (index, place)
+                    f"expected a token of the model's own, 0 to {size - 1}, got {token}",
+                    (index, place),
                 )
         return text
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 from importlib import import_module
+from itertools import accumulate
 from typing import Any
 
 from inference_service.core.errors import InvalidInput
@@ -21,7 +22,7 @@ def main() -> None:
     while True:
         try:
             header, payload, _ = receive(pipe, sys.maxsize)
-            told, arrays = _answer(header, bytes(payload))
+            told, arrays = _answer(header, payload)
             send(pipe, told, [array.data for array in arrays])
         except (OSError, ChildLost):
             os._exit(0)
@@ -29,10 +30,13 @@ def main() -> None:
         gc.collect()
 
 
-def _answer(header: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], list[Any]]:
+def _answer(header: dict[str, Any], payload: bytearray) -> tuple[dict[str, Any], list[Any]]:
     try:
         function: Any = getattr(import_module(header["module"]), header["function"])
-        value, arrays = packed(function(*pickle.loads(payload)))  # noqa: S301 - from the service
+        pickled, *parts = _cut(payload, header["lengths"])
+        payload.clear()
+        arguments = pickle.loads(pickled, buffers=parts)  # noqa: S301 - from the service
+        value, arrays = packed(function(*arguments))
     except InvalidInput as error:
         return {"invalid": error.message, "path": list(error.path)}, []
     except MemoryError:
@@ -40,6 +44,15 @@ def _answer(header: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], lis
     except Exception as error:  # a decoder may raise anything
         return {"failed": f"{type(error).__name__}: {error}"}, []
     return {"value": value}, arrays
+
+
+def _cut(payload: bytearray, lengths: list[int]) -> list[bytes]:
+    """The parts that were sent one after the other."""
+    ends = list(accumulate(lengths))
+    view = memoryview(payload)
+    parts = [bytes(view[end - size : end]) for end, size in zip(ends, lengths, strict=True)]
+    view.release()
+    return parts
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MODULE = "inference_service.processes.decoder"
+_BESIDE = 2**16
+"""Bytes."""
 _IDLE = 60.0
 """Seconds until a process without work ends."""
 
@@ -39,8 +41,12 @@ class _Decoder:
         """Raises OSError and ChildLost where the process is of no use any more, InvalidInput, and
         ExecutionFailed where the function fails."""
         self._pipe.settimeout(max(0.001, until - monotonic()))
-        header = {"module": function.__module__, "function": function.__qualname__}
-        send(self._pipe, header, [pickle.dumps(arguments)])
+        pickled, parts = _pickled(arguments)
+        lengths = [len(part) for part in (pickled, *parts)]
+        header = {
+            "module": function.__module__, "function": function.__qualname__, "lengths": lengths
+        }  # fmt: skip
+        send(self._pipe, header, [pickled, *parts])
         told, payload, _ = receive(self._pipe, self._memory)
         if "invalid" in told:
             path = tuple(one for one in told.get("path", ()) if isinstance(one, str | int))
@@ -72,6 +78,25 @@ class _Decoder:
         how = self._child.end()
         self._child.close()
         return how
+
+
+def _pickled(arguments: tuple[Any, ...]) -> tuple[bytes, list[memoryview]]:
+    """With large bytes beside the pickle, not in it: a copy of them would hold the interpreter's
+    lock, in which nothing else runs."""
+    parts: list[memoryview] = []
+
+    def in_pickle(part: pickle.PickleBuffer) -> bool:
+        raw = part.raw()
+        beside = isinstance(raw.obj, bytes)  # arrays would come back as read only
+        if beside:
+            parts.append(raw)
+        return not beside
+
+    given = tuple(
+        pickle.PickleBuffer(one) if isinstance(one, bytes) and len(one) >= _BESIDE else one
+        for one in arguments
+    )
+    return pickle.dumps(given, 5, buffer_callback=in_pickle), parts
 
 
 class ProcessDecoders:

@@ -37,6 +37,11 @@ def open_store(url: str) -> Store:
         raise StoreFailed(f"{parts.scheme}:// is no known store; there are {known} and folders")
     if parts.username or parts.password:
         raise StoreFailed("a URL must not hold credentials: use the cloud's own variables or files")
+    if parts.path.endswith(".onnx"):
+        raise StoreFailed(
+            f"{url} is one file, and a store is a folder of models: name that, or fetch the file "
+            "and serve it"
+        )
     try:
         import obstore  # noqa: F401
         from obstore.store import S3Store, from_url

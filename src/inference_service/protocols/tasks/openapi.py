@@ -11,6 +11,8 @@ from inference_service.protocols.json_schema import inlined
 from inference_service.protocols.tasks.schema import answer_type
 
 MULTIPART = b"multipart/form-data"
+FORMS = frozenset({MULTIPART, b"multipart/mixed"})
+"""As they are called: OkHttp's builder of forms says ``mixed`` unless told otherwise."""
 TAG = "Tasks of the loaded models"
 _FILE = {"type": "string", "format": "binary"}
 _JSON, _FORM, _OCTETS = "application/json", MULTIPART.decode(), "application/octet-stream"

@@ -12,7 +12,7 @@ from inference_service.protocols.json_large import parse_few
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.protocols.tasks.openapi import (
-    MULTIPART,
+    FORMS,
     accepted,
     request_content,
     task_path,
@@ -59,7 +59,7 @@ def _check(head: Head, info: ModelInfo | None, path_params: Any) -> None:
         return
     task = task_of(info, path_params["task"])
     given = head.content_type
-    if is_json(given) or given in {MULTIPART, BINARY, PLAIN} or (
+    if is_json(given) or given in {*FORMS, BINARY, PLAIN} or (
         _takes_files(task) and given.startswith(_FILE_TYPES)
     ):  # fmt: skip
         return
@@ -75,7 +75,7 @@ def _takes_files(task: Task) -> bool:
 def _asked(body: bytes, head: Head, task: Task) -> codec.Asked:
     """Takes the body apart, by its type. What a file holds counts, not what it is called."""
     given, binary = head.content_type, _takes_files(task)
-    if given == MULTIPART:
+    if given in FORMS:
         return codec.from_form(body, head.full_type, task.noun, binary=binary)
     if given == _FORM:
         return codec.from_urlencoded(body, task.noun, binary=binary)

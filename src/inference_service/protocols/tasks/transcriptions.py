@@ -25,7 +25,7 @@ from inference_service.faults import invalid_input
 from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
-from inference_service.protocols.tasks.openapi import MULTIPART
+from inference_service.protocols.tasks.openapi import FORMS, MULTIPART
 from inference_service.serving.codec import Content, Head
 from inference_service.web.body import check_encoded
 from inference_service.web.endpoint import (
@@ -171,7 +171,7 @@ def _task_of(info: ModelInfo) -> Task:
 
 def _check(head: Head, *_: Any) -> None:
     check_encoded(head)
-    if head.content_type != MULTIPART:
+    if head.content_type not in FORMS:
         given = head.content_type.decode("latin-1")
         raise UnsupportedContent(f"Content-Type is '{given}', expected '{MULTIPART.decode()}'")
 

@@ -1,4 +1,4 @@
-/* "Load it": the same request over and over from several connections, so that batching can be seen. */
+/* "Load test": the same request over and over from several connections, so that batching can be seen. */
 
 import { ask, duration, el, failure, short } from "./dom.js";
 import { parse } from "./timing.js";
@@ -8,7 +8,7 @@ const CLIENTS = 16; // a browser has six connections to a service; the others wa
 
 /** The button. `request` gives what is sent, null where nothing has been chosen; `begun` is called when it begins. */
 export function burst(model, request, place, begun) {
-  const button = el("button", { type: "button", className: "second", title: `Sends this request over and over for ${SECONDS} s` }, "Load it");
+  const button = el("button", { type: "button", className: "second", title: `Sends this request over and over for ${SECONDS} s` }, "Load test");
   let stop = null;
   button.addEventListener("click", async () => {
     if (stop) {
@@ -35,7 +35,7 @@ export function burst(model, request, place, begun) {
     summary(box, told, model);
     box.scrollIntoView({ block: "nearest" });
     stop = null;
-    button.textContent = "Load it";
+    button.textContent = "Load test";
   });
   return button;
 }

@@ -14,6 +14,7 @@ export function filePicker(task, kind, run) {
   const media = navigator.mediaDevices?.getUserMedia;
   if (kind === "image" && media) said.before(camera(come, shown));
   if (kind === "audio" && media && window.MediaRecorder) said.before(recorder(come));
+  if (kind !== "file" && !media && !window.isSecureContext) said.after(el("p", { className: "soft" }, `Browsers give the ${kind === "image" ? "camera" : "microphone"} to pages of https:// and localhost only.`));
 
   function take(given) {
     file = given;
@@ -133,22 +134,36 @@ export function textEditor(task) {
 
 export function jsonEditor(task) {
   const area = el("textarea", { className: "json", rows: 5, "aria-label": `${task.summary} (JSON)`, spellcheck: false });
+  let names = false; // whether the body is names of items, which may be written without the JSON around them
+  function body() {
+    const items = area.value.split(/[\s,;]+/).filter(Boolean);
+    return names && !/^\s*[{[]/.test(area.value) ? JSON.stringify({ [task.payload]: items }) : area.value;
+  }
   return {
     box: el("div", {}, area),
-    take: (text) => { area.value = indented(text); },
+    take: (text) => {
+      area.value = indented(text);
+      names = Array.isArray(parsed(text)?.[task.payload]);
+    },
     missing: "Write the body of the request first.", touched: () => area.value !== "",
-    value: () => (area.value ? { body: area.value, type: "application/json" } : null),
+    value: () => (area.value.trim() ? { body: body(), type: "application/json" } : null),
   };
 }
 
 const LONGEST = 20_000; // characters that a text field shows in lines
 
 function indented(text) {
+  const value = parsed(text);
+  if (value === undefined) return text;
+  const lines = JSON.stringify(value, null, 1);
+  return (lines.length > LONGEST ? text : lines).replace(/\[\s+([^[\]{}]*?)\s+\]/g, (_, inner) => `[${inner.replace(/\s*\n\s*/g, " ")}]`);
+}
+
+function parsed(text) {
   try {
-    const lines = JSON.stringify(JSON.parse(text), null, 1);
-    return (lines.length > LONGEST ? text : lines).replace(/\[\s+([^[\]{}]*?)\s+\]/g, (_, inner) => `[${inner.replace(/\s*\n\s*/g, " ")}]`);
+    return JSON.parse(text);
   } catch {
-    return text;
+    return undefined;
   }
 }
 

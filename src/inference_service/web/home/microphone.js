@@ -8,7 +8,7 @@ const BLOCKS = 16; // of 128 samples in a message
 /** The button that begins and ends it; null where the browser has no microphone to offer. */
 export function microphone(task, place) {
   if (!navigator.mediaDevices?.getUserMedia) return null;
-  const button = el("button", { type: "button", className: "speak" }, "Speak");
+  const button = el("button", { type: "button", className: "speak" }, "Live microphone");
   let stop = null;
   button.addEventListener("click", async () => {
     if (stop) {
@@ -19,7 +19,7 @@ export function microphone(task, place) {
     place.replaceChildren(el("div", { className: "live-speech" }, level, said, now));
     try {
       stop = await listen(task, button, { said, now, level }, () => {
-        button.textContent = "Speak";
+        button.textContent = "Live microphone";
         stop = null;
         level.remove();
       });

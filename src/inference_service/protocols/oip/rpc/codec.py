@@ -120,8 +120,8 @@ def decode(request: Any) -> Infer:
         return request
     if not request.inputs:
         raise InvalidInput("expected at least one input", ("inputs",))
-    said = [_parameters(part) for part in request.inputs]
-    for index, parameters in enumerate(said):
+    said = {i: _parameters(part) for i, part in enumerate(request.inputs) if part.parameters}
+    for index, parameters in said.items():
         check_sent_here(parameters, ("inputs", index, "parameters"))
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
@@ -135,7 +135,7 @@ def decode(request: Any) -> Infer:
             raise InvalidInput(f"input '{part.name}' is given twice", ("inputs", index))
         try:
             array = _tensor(part, raw[index] if raw else None)
-            tensors[part.name] = as_content(array, said[index])
+            tensors[part.name] = as_content(array, said[index]) if index in said else array
         except InvalidInput as error:
             message_ = f"input '{part.name}': {error.message}"
             raise InvalidInput(message_, ("inputs", index, *error.path)) from None
