@@ -468,7 +468,8 @@ def _json(value: Any) -> Any:
 
 def make_all(folder: Path, only: Sequence[str] = ()) -> None:
     """Each one's folder and questions; what fails to be exported is told and left out."""
-    (folder / "asks").mkdir(exist_ok=True)
+    for part in ("asks", "models"):
+        (folder / part).mkdir(exist_ok=True)
     for place, (title, case) in enumerate(cases().items()):
         if only and title not in only:
             continue
