@@ -209,13 +209,13 @@ def with_pipeline_if_it_fits(
     A pipeline that is only derived from files beside the model must not be the reason why a model
     is not served: it is then served without.
     """
+    said = "it takes tensors only, no pipeline is made of its config.json"
     try:
-        return attempt(options), ()
+        return attempt(options), ((f"{said}: {entry.unsaid}",) if entry.unsaid else ())
     except InvalidModel as error:
         if not entry.derived:
             raise
-        why = f"it takes tensors only, no pipeline is made of its config.json: {error}"
-        return attempt(replace(options, payloads=None)), (why,)
+        return attempt(replace(options, payloads=None)), (f"{said}: {error}",)
 
 
 def missing_versions(entry: ModelEntry) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ TEXTS = ["The cat sat on the mat", "a dog", "the big red cat sleeps and the smal
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with one model of text and one of numbers."""
     folder = tmp_path_factory.mktemp("models")
-    text_models.save(folder / "words", max_tokens=16)
+    text_models.save(folder / "words", 'prompts = { whole = "The cat sat " }\n', max_tokens=16)
     onnx_models.save(onnx_models.doubler(), folder / "doubler.onnx")
     with serving(folder) as running:
         yield running
@@ -194,7 +194,9 @@ def test_text_embeddings_inferences_own_calls(texts: RunningServer, expected: np
     assert np.allclose(short, raw[:, :3], atol=1e-5)
     assert "from 1 to 8" in post("/embed", inputs="cat", dimensions=9).json()["error"]
     told = post("/embed", inputs="cat", prompt_name="query").json()["error"]
-    assert told == "prompt_name: the models have no prompts: put it before each text"
+    assert told == "prompt_name: there is no prompt 'query'; there are: 'whole'"
+    rest = post("/embed", inputs="on the mat", prompt_name="whole", dimensions=3).json()
+    assert np.allclose(rest, cut[:1], atol=1e-5)
     refused: list[Any] = [3, [3.5], [[-1]], ["cat", 3], [2**63], [None], {}]
     for wrong in refused:
         message = post("/embed", inputs=wrong).json()["error"]

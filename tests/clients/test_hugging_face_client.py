@@ -44,14 +44,17 @@ def test_names_are_found_in_a_text(hub: RunningServer) -> None:
     ]
 
 
-def test_words_are_told_where_no_names_are_put_together(hub: RunningServer) -> None:
+def test_tokens_are_told_where_no_names_are_put_together(hub: RunningServer) -> None:
     found = client(hub, "names").token_classification("the new London", aggregation_strategy="none")
     assert [(one.entity, one.entity_group, one.word) for one in found] == [
         ("B-LOC", None, "new"),
         ("I-LOC", None, "London"),
     ]
-    with pytest.raises(BadRequestError, match="aggregation_strategy: expected one of 'none', 'sim"):
-        client(hub, "names").token_classification("London", aggregation_strategy="max")
+    for strategy in ("simple", "first", "average", "max"):
+        names = client(hub, "names").token_classification(
+            "the new London", aggregation_strategy=strategy
+        )
+        assert [(one.entity_group, one.word) for one in names] == [("LOC", "new London")]
 
 
 def test_labels_that_the_client_brings_are_scored(hub: RunningServer) -> None:
@@ -82,7 +85,7 @@ def test_texts_become_vectors_and_similarities(hub: RunningServer) -> None:
     ("beside", "message"),
     [
         ({"dimensions": 9}, "dimensions: expected a whole number from 1 to 8"),
-        ({"prompt_name": "query"}, "prompt_name: no such parameter"),
+        ({"prompt_name": "query"}, "prompt_name: there is no prompt 'query'; there are: none"),
         ({"truncation_direction": "left"}, "truncation_direction: expected 'right', got"),
         ({"encoding_format": "base64"}, "encoding_format: expected 'float', got a string 'base64'"),
     ],
@@ -138,7 +141,9 @@ def test_what_is_wrong_is_told_in_the_client_s_error(hub: RunningServer) -> None
         ("/hf/mood", {"inputs": "x", "parameters": {"candidate_labels": ["a"]}}, 404,
          "model 'mood' can't do zero-shot; its tasks: 'classify'"),
         ("/hf/colours", {"inputs": "%"}, 400, "inputs: not base64"),
-        ("/hf/ranker", {"inputs": "x"}, 404, "has no task for this request; its tasks: 'rerank'"),
+        ("/hf/odd", {"inputs": "x"}, 404, "has no task for this request; its tasks: none"),
+        ("/hf/names", {"inputs": "x", "parameters": {"aggregation_strategy": "best"}}, 400,
+         "aggregation_strategy: expected one of 'none', 'simple', 'first', 'average'"),
         ("/hf/none", {"inputs": "x"}, 404, "unknown model: 'none'"),
     ],
 )  # fmt: skip

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import requests
 from click.testing import CliRunner
 from onnx import helper
 
@@ -17,12 +16,9 @@ from inference_service.cli import main
 from inference_service.core.errors import InvalidModel
 from inference_service.importing.extras import PACKAGES
 from inference_service.importing.importer import ImportRequest, Report, import_model
-from inference_service.repository.contents import scan
 from inference_service.repository.manifest import read_manifest
 from inference_service.runtime.session import RuntimeOptions, open_model
-from tests import hugging_face
-from tests.conftest import ROOT, serving
-from tests.importing.hugging_face import embedding_folder
+from tests.conftest import ROOT
 from tests.onnx_models import FLOAT, build, fixed_reshape, save
 
 
@@ -199,34 +195,3 @@ def test_int8_needs_rows_and_keeps_rows_independent(tmp_path: Path) -> None:
     report = imported(source, tmp_path / "models", accuracy_loss=0.05, **options)
     assert report.batching == "proven"
     assert report.shrunk[0].differences[0].largest > 0
-
-
-def test_a_folder_of_hugging_face_is_imported_as_it_would_be_served(tmp_path: Path) -> None:
-    hub, models = hugging_face.save_all(tmp_path / "hub"), tmp_path / "models"
-    served = {entry.name: entry for entry in scan(hub)}
-    for name in ("mood", "names", "nli", "ranker", "vectors", "colours"):
-        report = imported(hub / name, models)
-        assert not report.notes, name
-        wanted = served[name].manifest.pipeline
-        assert read_manifest(models / name / "model.toml").pipeline == wanted
-    with serving(models) as server:
-        url = f"{server.url}/models/mood/classify"
-        (answer,) = requests.post(url, json={"text": "good"}, timeout=20).json()["results"]
-        assert answer["labels"][0]["label"] == "POSITIVE"
-
-
-def test_an_encoder_that_is_pooled_nowhere_is_imported_with_the_mean(tmp_path: Path) -> None:
-    folder = embedding_folder(tmp_path / "minilm")
-    report = imported(folder, tmp_path / "models")
-    assert "how vectors are pooled" in report.notes[0]
-    pipeline = read_manifest(report.folder.parent / "model.toml").pipeline
-    assert pipeline == {"kind": "text-embedding", "pooling": "mean", "max_tokens": 32}
-
-
-def test_a_folder_that_says_too_little_is_imported_as_tensors(tmp_path: Path) -> None:
-    folder = embedding_folder(tmp_path / "minilm")
-    (folder / "tokenizer.json").unlink()
-    report = imported(folder, tmp_path / "models")
-    assert report.notes == (
-        "the folder says too little for a pipeline of BertModel: clients send tensors",
-    )

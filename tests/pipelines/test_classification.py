@@ -103,6 +103,20 @@ def test_scores_may_be_independent_or_probabilities_already() -> None:
     assert [one.score for one in result.labels] == [0.5, 0.25, 0.25]
 
 
+def test_raw_numbers_are_told_as_they_are() -> None:
+    _, found = ask(task(IMAGE, scores="raw"), picture(), [-1.5, 2, 7])
+    assert [one.score for one in found.labels] == [7, 2, -1.5]
+
+
+def test_a_picture_is_made_to_a_size_before_its_middle_is_cut_out() -> None:
+    data = encoded(photo(90, 61))
+    row = image_of(
+        task(IMAGE, size=8, first=[12, 10], interpolation="bilinear", mean=0, std=1), data
+    )
+    whole = np.asarray(photo(90, 61).resize((10, 12), Image.Resampling.BILINEAR))
+    assert np.allclose(row[0].transpose(1, 2, 0) * 255, whole[2:10, 1:9], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,3 +181,45 @@ def test_normalising_is_what_it_says(channels_first: bool) -> None:
         wanted = wanted.transpose(2, 0, 1)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_exact_decoding_is_pillow_s_own() -> None:
+    clear = Image.new("RGBA", (4, 4), (9, 8, 7, 0))
+    found = images.open_image(encoded(clear), LIMIT, decoding="exact")
+    assert found.getpixel((0, 0)) == (9, 8, 7), "what is transparent keeps its colour"
+    jpeg = encoded(photo(), "JPEG")
+    whole = images.open_image(jpeg, LIMIT, (20, 20), decoding="exact")
+    assert whole.size == (300, 200)
+    assert images.open_image(jpeg, LIMIT, (20, 20)).size < whole.size
+
+
+@pytest.mark.parametrize(
+    ("size", "first", "made", "wanted"),
+    [
+        ((300, 200), 64, (96, 64), (56, 56)),
+        ((200, 301), 64, (64, 96), (56, 56)),  # 96.32, cut off and not rounded
+        ((33, 33), 64, (64, 64), (56, 56)),
+        ((300, 200), (50, 70), (50, 70), (31, 45)),
+    ],
+)
+def test_the_middle_is_cut_out_of_the_whole_picture_in_whole_pixels(
+    size: tuple[int, int], first: Any, made: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    """Source: transformers, image_transforms.py."""
+    picture = photo(*size)
+    whole = np.asarray(picture.resize(made, Image.Resampling.BILINEAR))
+    left, top = (made[0] - wanted[0]) // 2, (made[1] - wanted[1]) // 2
+    found = np.asarray(images.middle(picture, wanted, first, "bilinear", LIMIT))
+    assert np.array_equal(found, whole[top : top + wanted[1], left : left + wanted[0]])
+
+
+def test_what_is_missing_of_the_middle_is_black() -> None:
+    found = np.asarray(images.middle(Image.new("RGB", (9, 9), (5, 5, 5)), (8, 8), 5, "nearest", 99))
+    assert found[:, :, 0].sum() == 5 * 25
+    assert found[2:7, 2:7].min() == 5, "two before and one behind"
+
+
+def test_a_ribbon_is_refused_before_it_is_made_larger() -> None:
+    ribbon = Image.new("RGB", (1, 9000))
+    with pytest.raises(InvalidInput, match="1 x 9000 pixels is too long for its width: made 64 x"):
+        images.middle(ribbon, (56, 56), 64, "bilinear", LIMIT)

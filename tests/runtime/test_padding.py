@@ -71,6 +71,15 @@ def test_padding_that_would_change_answers_is_switched_off_with_the_reason(tmp_p
     assert "has another 'pooled' when it is padded to 16" in found.info.warnings[0]
 
 
+def test_padding_of_some_inputs_alone_is_switched_off_with_the_reason(tmp_path: Path) -> None:
+    padding = {"ids": PaddedAxis(1)}
+    found = inspect(options(onnx_models.tokens(), tmp_path, padding=padding))
+    assert found.info.padding.trivial
+    assert (
+        "input 'mask' has an axis of variable length that is not padded" in (found.info.warnings[0])
+    )
+
+
 async def test_rows_of_one_length_are_not_padded(tmp_path: Path) -> None:
     given = options(onnx_models.tokens(), tmp_path, padding=BOTH, longest=512)
     _, notebook = await ask(given, sentence(*[1] * 33), sentence(*[1] * 33))

@@ -65,6 +65,35 @@ def test_names_are_found_where_they_stand(post: Callable[..., Any]) -> None:
     assert [one["label"] for one in words] == ["B-PER", "B-LOC", "I-LOC"]
 
 
+def test_tokens_make_the_label_of_a_word_as_transformers_has_it(post: Callable[..., Any]) -> None:
+    for decides in ("first", "average", "max", "each"):
+        found = post("/models/names/tag", text="Ann sat in new London", decides=decides)["pieces"]
+        assert [one["text"] for one in found] == ["Ann", "new London"]
+    tokens = post("/models/names/tag", text="Ann London", group="tokens")["pieces"]
+    assert [one["label"] for one in tokens] == ["B-PER", "I-LOC"]
+
+
+def test_a_ranker_is_a_classifier_with_one_label_too(post: Callable[..., Any]) -> None:
+    """As the text-classification pipeline of transformers has it: the sigmoid of one number."""
+    (label,) = post("/models/ranker/classify", text=["good cat", "good cat"])["labels"]
+    assert (label["label"], label["score"]) == ("LABEL_0", pytest.approx(sigmoid(3), abs=1e-5))
+
+
+def test_of_a_text_and_a_statement_the_text_is_cut(post: Callable[..., Any]) -> None:
+    """As the zero-shot pipeline of transformers has it: 32 tokens, of which the statement is 20."""
+    template = "{} " + "dog " * 19
+    asked = {"text": "bad " * 9 + "cat " * 30, "labels": ["cat", "bad"], "template": template}
+    found = post("/models/nli/zero-shot", **asked, truncate=True, several=True)
+    scores = {one["label"]: one["score"] for one in found["labels"]}
+    assert found["truncated"] is True
+    # Nine of the text are left: 32 less 20 and three marks.
+    assert scores == {"cat": pytest.approx(sigmoid(-2)), "bad": pytest.approx(sigmoid(4 * 9 - 2))}
+    told = post(
+        "/models/nli/zero-shot", 400, **asked | {"template": "{} " + "dog " * 40}, truncate=True
+    )
+    assert "the statement about the text has 41 tokens of the 32" in told["error"]
+
+
 def test_labels_of_one_s_own_are_judged_by_entailment(post: Callable[..., Any]) -> None:
     """Logits are [1 - 2n, 0, 2n - 1] for n words that text and statement share."""
     asked = {"labels": ["dog", "cat"], "template": "{}"}

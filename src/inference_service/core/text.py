@@ -44,7 +44,7 @@ class TextEmbedder(Protocol):
 
     @property
     def pooling(self) -> str:
-        """How the tokens' vectors become one: mean, cls, last, or none where the graph does."""
+        """How the tokens' vectors become one: mean, cls, last …, or none where the graph does."""
 
     @property
     def padding(self) -> Mapping[str, PaddedAxis]:
@@ -56,11 +56,16 @@ class TextEmbedder(Protocol):
     def dimensions(self, signature: Signature) -> int | None:
         """Numbers in a vector, where the graph says so."""
 
-    def tokenize(self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False) -> Tokens:
+    def tokenize(
+        self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False,
+        prompt: str | None = None,
+    ) -> Tokens:  # fmt: skip
         """Texts, or ids made elsewhere, to tokens.
 
-        Raises InvalidInput for a text without tokens, an unknown id, and for a text that is too
-        long unless it may be cut at its end (``truncate``).
+        ``prompt`` is the name of what is put in front of texts, where that is not the model's
+        usual one. Raises InvalidInput for a text without tokens, an unknown id, and for a text that
+        is too long unless it may be cut (``truncate``): its path begins with the text's number. For
+        an unknown prompt it has none.
         """
 
     def explain(self, text: str, *, special: bool = True) -> Sequence[Token]:

@@ -8,19 +8,27 @@ from typing import Any
 
 from inference_service.core.errors import InvalidModel
 from inference_service.repository.files import read_small
-from inference_service.repository.hugging_face import CONFIG, labels_of, pipeline_of
+from inference_service.repository.hugging_face import (
+    CONFIG,
+    architecture_of,
+    labels_of,
+    pipeline_of,
+    within,
+)
+from inference_service.repository.hugging_face_says import NotSaid
 
 _LARGEST = 16 * 2**20
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", CONFIG,
           "preprocessor_config.json")  # fmt: skip
+_NESTED = {"dense", "prompts"}
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
     """What a folder says. ``files`` go beside the model; ``pipeline`` is for model.toml.
 
-    ``labels`` are the names of the classes of the first output; none where it has no classes, or
-    where the pipeline has them.
+    ``labels`` are the names of the classes of the first output, which have a section of their own
+    in model.toml, for tensors and the pipeline; none where it has no classes.
     """
 
     model: Path
@@ -33,20 +41,20 @@ class Folder:
 
 def read(path: Path, *, exported: bool = False) -> Folder:
     """Raises InvalidModel. ``exported``: the graph comes from the weights, not from the folder."""
-    config = _json(path / CONFIG) or {}
+    config = _json(path, CONFIG)
+    if not isinstance(config, dict | None):
+        raise InvalidModel(f"{CONFIG}: expected an object")
     model = path / "model.onnx"
     if not model.is_file():
         model = path / "onnx" / "model.onnx"
     if not exported and not model.is_file():
         raise InvalidModel(f"{path.name} has no model.onnx")
     files = {name: path / name for name in _FILES if (path / name).is_file()}
-    architecture = str((config.get("architectures") or ["model"])[0])
-    pipeline = pipeline_of(lambda name: _json(path / name), lambda name: (path / name).is_file())
-    has_classes = "For" in architecture and "labels" not in (pipeline or {})
-    return Folder(
-        model, f"{architecture} (Hugging Face).", pipeline, files,
-        labels_of(config) if has_classes else [], () if pipeline else (_why_none(architecture),),
-    )  # fmt: skip
+    architecture = architecture_of(config or {}) or "model"
+    pipeline, notes = _pipeline(path, architecture)
+    labels = labels_of(config or {}) if "For" in architecture else []
+    labels = (pipeline or {}).pop("labels", labels)
+    return Folder(model, f"{architecture} (Hugging Face).", pipeline, files, labels, notes)
 
 
 def pooled(folder: Folder, outputs: Collection[str]) -> Folder:
@@ -60,18 +68,28 @@ def pooled(folder: Folder, outputs: Collection[str]) -> Folder:
     return replace(folder, pipeline={**kept, "pooling": "mean"}, notes=(*folder.notes, note))
 
 
-def _why_none(architecture: str) -> str:
-    return f"the folder says too little for a pipeline of {architecture}: clients send tensors"
+def _pipeline(path: Path, architecture: str) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """As the folder would be served where it lies, and why it would not."""
+    try:
+        found = pipeline_of(lambda name: _json(path, name), lambda name: (path / name).is_file())
+    except NotSaid as why:
+        return None, (f"clients send tensors: {why}",)
+    if found is None:
+        note = f"the folder says too little for a pipeline of {architecture}: clients send tensors"
+        return None, (note,)
+    if found.keys() & _NESTED:
+        note = ("clients send tensors: Dense layers and prompts are known only where the folder is "
+                "served as it is")  # fmt: skip
+        return None, (note,)
+    return found, ()
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    content = read_small(path, _LARGEST)
+def _json(path: Path, name: str) -> Any:
+    """What a file of the folder holds; None where there is none."""
+    content = read_small(path / name, _LARGEST) if within(name) else None
     if content is None:
         return None
     try:
-        found = json.loads(content)
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InvalidModel(f"{path.name} is no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise InvalidModel(f"{path.name}: expected an object")
-    return found
+        raise InvalidModel(f"{name} is no JSON: {error}") from None

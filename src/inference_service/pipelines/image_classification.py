@@ -40,12 +40,16 @@ class ImageOptions(ScoreOptions):
 
     ``mean`` and ``std`` are of values from 0 to 1, one or one for each channel; a uint8 input gets
     the values as they are. ``crop`` is the share of the picture that is kept, of its shorter side.
+    Instead of ``resize`` and ``crop``, ``first`` says what the picture is made to before the middle
+    is cut out of it, in pixels: its shorter side, or height and width.
     """
 
     size: Side | tuple[Side, Side] | None = None
     resize: images.Resize = "crop"
     crop: Annotated[float, Field(gt=0, le=1)] = 0.875
+    first: Side | tuple[Side, Side] | None = None
     interpolation: images.Interpolation = "bicubic"
+    decoding: images.Decoding = "quick"
     channels: Literal["rgb", "bgr", "grey"] = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
     mean: _Numbers = (0.485, 0.456, 0.406)
@@ -75,7 +79,7 @@ class ClassifyImage:
         self._size = _size(options, self._spec)  # width, height
         self._sizing = images.Sizing(
             options.max_pixels, self._size, options.resize, options.interpolation, options.crop,
-            options.channels == "grey",
+            options.channels == "grey", _first(options), options.decoding,
         )  # fmt: skip
 
     def run(self, payload: Payload, parameters: ClassifyParameters) -> Steps:
@@ -104,6 +108,11 @@ class ClassifyImage:
             mean, deviation = np.atleast_1d(mean)[::-1], np.atleast_1d(deviation)[::-1]
         found = images.normalised(pixels, mean, deviation, channels_first=first)
         return found.astype(self._spec.dtype.numpy, copy=False)
+
+
+def _first(options: ImageOptions) -> int | tuple[int, int] | None:
+    """As pictures have it: width and height."""
+    return options.first[::-1] if isinstance(options.first, tuple) else options.first
 
 
 def _size(options: ImageOptions, spec: TensorSpec) -> tuple[int, int]:

@@ -31,6 +31,9 @@ MEDIA = tuple(one for kind in FORMATS for one in _TYPES.get(kind, (f"image/{kind
 """Their content types."""
 
 Resize = Literal["crop", "pad", "stretch"]
+Decoding = Literal["quick", "exact"]
+"""Exact: as `Image.open(...).convert("RGB")` has it, which is what transformers does. Quick: a JPEG
+at the smaller scale that suffices, and what is transparent on white."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 # A larger picture is refused below, by a limit that the model's owner sets, with a message.
@@ -46,8 +49,13 @@ _DEEP = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 _SHARPER = 2  # a JPEG is decoded at a smaller scale if that still has this many times the pixels
 
 
-def open_image(data: bytes, max_pixels: int, wanted: tuple[int, int] | None = None) -> Image.Image:
-    """The picture, upright, as RGB on white: the first frame of an animation.
+def open_image(
+    data: bytes,
+    max_pixels: int,
+    wanted: tuple[int, int] | None = None,
+    decoding: Decoding = "quick",
+) -> Image.Image:
+    """The picture, upright, as RGB: the first frame of an animation.
 
     ``wanted`` (width, height) is what it will be made smaller to, if it will. Raises InvalidInput
     for what is no image, is cut short or has more than ``max_pixels``: before it is decoded.
@@ -64,13 +72,13 @@ def open_image(data: bytes, max_pixels: int, wanted: tuple[int, int] | None = No
         raise InvalidInput(
             f"the image has {width} x {height} = {width * height} pixels, the limit is {max_pixels}"
         )
-    if wanted is not None and image.format == "JPEG":
+    if wanted is not None and image.format == "JPEG" and decoding == "quick":
         image.draft(None, (wanted[0] * _SHARPER, wanted[1] * _SHARPER))
     try:
         image.seek(0)
         image.load()
         upright: Image.Image = ImageOps.exif_transpose(image)
-        return _rgb(upright)
+        return _rgb(upright, on_white=decoding == "quick")
     except Exception as error:
         raise InvalidInput(f"the {image.format} image is damaged: {_words(error)}") from error
 
@@ -80,11 +88,12 @@ def _words(error: Exception) -> str:
     return text.partition("\n")[0]
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, *, on_white: bool) -> Image.Image:
     if image.mode in _DEEP:  # 16 bits, which Pillow would clip at 255
         deep = np.asarray(image).astype(np.int64)
         return Image.fromarray((deep.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+    transparent = image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info
+    if transparent and on_white:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image).convert("RGB")
     return image.convert("RGB")
@@ -116,8 +125,42 @@ def resized(
     return image.resize(size, chosen, (left, top, left + box_width, top + box_height))
 
 
+def middle(
+    image: Image.Image, size: tuple[int, int], first: int | tuple[int, int],
+    interpolation: Interpolation, max_pixels: int,
+) -> Image.Image:  # fmt: skip
+    """The middle of the picture made ``first``, in pixels: its shorter side, or width and height.
+
+    What there is not enough of is filled up with black. Raises InvalidInput for a picture so much
+    longer than wide that it would have more than ``max_pixels`` then. Source: transformers,
+    image_transforms.py, ``get_resize_output_image_size`` and ``center_crop``.
+    """
+    width, height = made_first(image.size, first)
+    if width * height > max_pixels:
+        raise InvalidInput(
+            f"the image of {image.width} x {image.height} pixels is too long for its width: made "
+            f"{width} x {height} it has more pixels than the limit of {max_pixels}"
+        )
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    made = image.resize((width, height), _FILTERS[interpolation])
+    return made.crop((left, top, left + size[0], top + size[1]))
+
+
+def made_first(size: tuple[int, int], first: int | tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a picture of that size when it is made ``first``."""
+    if not isinstance(first, int):
+        return first
+    width, height = size
+    short, long = min(size), max(size)
+    longer = int(first * long / short)
+    return (first, longer) if width <= height else (longer, first)
+
+
 class Sizing(NamedTuple):
-    """What a picture is made to: see `resized`. ``grey``: one channel instead of three."""
+    """What a picture is made to: see `resized`, or where ``first`` is given, `middle`.
+
+    ``grey``: one channel instead of three.
+    """
 
     max_pixels: int
     size: tuple[int, int]
@@ -125,6 +168,8 @@ class Sizing(NamedTuple):
     interpolation: Interpolation
     crop: float
     grey: bool = False
+    first: int | tuple[int, int] | None = None
+    decoding: Decoding = "quick"
 
 
 def whole(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -136,8 +181,13 @@ def sized(data: bytes, wanted: Sizing) -> NDArray[np.uint8]:
     """The picture as its model wants it: [height, width, channels]. For `decoded`."""
     size = wanted.size
     seen = smallest(size, wanted.crop) if wanted.how == "crop" else size
-    image = open_image(data, wanted.max_pixels, seen)
-    image = resized(image, size, wanted.how, wanted.interpolation, wanted.crop)
+    if wanted.first is not None:
+        seen = (wanted.first,) * 2 if isinstance(wanted.first, int) else wanted.first
+    image = open_image(data, wanted.max_pixels, seen, wanted.decoding)
+    if wanted.first is not None:
+        image = middle(image, size, wanted.first, wanted.interpolation, wanted.max_pixels)
+    else:
+        image = resized(image, size, wanted.how, wanted.interpolation, wanted.crop)
     return np.asarray(image.convert("L") if wanted.grey else image).reshape(size[1], size[0], -1)
 
 

@@ -11,7 +11,7 @@ from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.tensors import Array, Signature, TensorSpec
 from inference_service.pipelines.registry import Amount, Options, Place
 
-Kind = Literal["logits", "probabilities", "independent"]
+Kind = Literal["logits", "probabilities", "independent", "raw"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 UNSURE = "unsure"
@@ -22,7 +22,7 @@ class Label(BaseModel):
     """A class and how likely it is."""
 
     label: str
-    score: float = Field(description="0 to 1")
+    score: float = Field(description="0 to 1; any number where the model's are told raw")
     index: int = Field(description="of the class in the model's output; -1: of none (unsure)")
 
 
@@ -45,7 +45,8 @@ class ScoreOptions(Options):
     """``[pipeline]`` of a classifier.
 
     ``scores`` says what the output holds: logits (softmax makes them probabilities), probabilities,
-    or independent logits, where several classes may be true at once (sigmoid). ``labels`` is a file
+    independent logits, where several classes may be true at once (sigmoid), or raw numbers, which
+    are no probabilities and are told as they are (regression). ``labels`` is a file
     beside the model, a line for each class, or a list; without it [labels] of model.toml counts.
     Where no class is as likely as ``unsure_below``, the answer begins with the label `UNSURE`: its
     score is the probability that the likeliest class is wrong.
@@ -107,7 +108,7 @@ class Scorer:
                 index=index,
             )
             for index in order.tolist()
-            if scores[index] >= least
+            if not least or scores[index] >= least
         ]
         return Classification(labels=found[:most])
 
@@ -115,7 +116,7 @@ class Scorer:
 def probabilities(scores: Array, kind: Kind) -> Array:
     """Along the last axis, in float64."""
     wide = scores.astype(np.float64)
-    if kind == "probabilities":
+    if kind in {"probabilities", "raw"}:
         return wide
     if kind == "independent":
         return np.asarray(1 / (1 + np.exp(-wide.clip(-500, 500))))

@@ -4,7 +4,7 @@ Each text, or pair of texts, is one row: rows of all requests share runs. Pure.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -26,6 +26,7 @@ from inference_service.pipelines.text_tasks import text_of
 from inference_service.pipelines.tokens import (
     TextTokenizer,
     class_scores,
+    open_tokenizer,
     scores_of,
 )
 
@@ -40,12 +41,23 @@ _Text = Annotated[str, Field(max_length=100_000)]
 class TokenOptions(ScoreOptions):
     """``[pipeline]`` of a transformer: the graph takes token ids, the tokenizer lies beside it.
 
-    Without ``max_tokens`` the tokenizer's own limit holds, and without ``pad_id`` its own padding.
+    Without ``max_tokens`` the tokenizer's own limit holds, without ``pad_id`` its own padding, and
+    without ``lower`` its own way with capitals. ``truncation_side``: which end is cut off.
     """
 
     tokenizer: str = "tokenizer.json"
     max_tokens: Amount | None = None
     pad_id: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    truncation_side: Literal["left", "right"] = "right"
+    lower: bool | None = None
+
+
+def tokenizer_of(options: TokenOptions, place: Place) -> TextTokenizer:
+    """The one that the options name. Raises InvalidModel."""
+    return open_tokenizer(
+        place.file(options.tokenizer), options.kind, options.max_tokens, options.pad_id,
+        side=options.truncation_side, lower=options.lower,
+    )  # fmt: skip
 
 
 class TextParameters(ClassifyParameters):
@@ -216,7 +228,9 @@ class ZeroShot:
         if template.count("{}") != 1:
             raise InvalidInput("expected one {} where the label stands", ("template",))
         rows = [
-            self._text.encode(text, template.replace("{}", label), truncate=parameters.truncate)
+            self._text.encode(
+                text, template.replace("{}", label), truncate=parameters.truncate, keep_pair=True
+            )
             for label in parameters.labels
         ]
         outputs = yield [Inference(row.tensors(self._signature)) for row in rows]
@@ -247,9 +261,9 @@ def sequence_tasks(
     options: TokenOptions, text: TextTokenizer, place: Place, signature: Signature
 ) -> Mapping[str, Any]:
     """The tasks of a kind."""
-    if options.kind == "reranking":
-        return {"rerank": Rerank(options, text, signature)}
     classify = ClassifyTokens(options, text, place, signature)
+    if options.kind == "reranking":
+        return {"rerank": Rerank(options, text, signature), "classify": classify}
     if options.kind == "text-classification":
         return {"classify": classify}
     zero_shot = ZeroShot(options, text, classify.labels, signature)

@@ -8,13 +8,12 @@ from functools import partial
 from typing import Any
 
 from inference_service.pipelines.registry import Place, read
-from inference_service.pipelines.sequence_tasks import TokenOptions, sequence_tasks
-from inference_service.pipelines.tokens import TokenPipeline, open_tokenizer
+from inference_service.pipelines.sequence_tasks import TokenOptions, sequence_tasks, tokenizer_of
+from inference_service.pipelines.tokens import TokenPipeline
 
 
 def load(declared: Mapping[str, Any], place: Place) -> TokenPipeline:
     """See `Factory`."""
     options = read(TokenOptions, declared)
-    path = place.file(options.tokenizer)
-    text = open_tokenizer(path, options.kind, options.max_tokens, options.pad_id)
+    text = tokenizer_of(options, place)
     return TokenPipeline(options.kind, text, partial(sequence_tasks, options, text, place))

@@ -1,40 +1,54 @@
 """Text to one vector, with a tokenizer of the ``tokenizers`` library (extra ``text``)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from inference_service.core.errors import InvalidInput, InvalidModel
+from inference_service.core.errors import InvalidInput, InvalidModel, quoted
 from inference_service.core.padding import PaddedAxis
 from inference_service.core.tasks import Task
 from inference_service.core.tensors import Array, Signature, Tensors, TensorSpec
 from inference_service.core.text import TextEmbedder, Token, Tokens, check_dimensions
+from inference_service.pipelines.pooling import (
+    Dense,
+    DenseOptions,
+    Floats,
+    Pooling,
+    normalised,
+    pooled,
+    read_dense,
+)
 from inference_service.pipelines.registry import Amount, Options, Place, read
 from inference_service.pipelines.text_tasks import Embed, Search
 from inference_service.pipelines.tokens import (
     IDS,
     MASK,
+    PADDED,
+    POSITIONS,
     TYPES,
+    Side,
+    TextTokenizer,
     bounded,
     check_inputs,
     open_tokenizer,
 )
 
-Pooling = Literal["mean", "cls", "last", "none"]
-
-_SMALLEST_NORM = 1e-12
+_Prompt = Annotated[str, Field(max_length=10_000)]
 
 
 class TextEmbeddingOptions(Options):
     """Texts to one vector each: the graph takes token ids, the tokenizer lies beside it.
 
     ``pooling`` makes one vector of the tokens' vectors, with ``none`` the graph does. ``output``
-    has the vectors: without it, the first one that may. Without ``max_tokens`` the tokenizer's own
-    limit holds.
+    has the vectors: without it, the first one that may. Where the graph has a ``pooled_output``,
+    that one is a text's vector already, whatever else is said here. ``dense`` are layers behind the
+    pooling. ``prompts`` are put in front of texts: the one that a request names, or else
+    ``default_prompt``. Without ``max_tokens`` the tokenizer's own limit holds, and without
+    ``lower`` its own way with capitals. ``truncation_side``: which end is cut off.
     """
 
     tokenizer: str = "tokenizer.json"
@@ -42,11 +56,20 @@ class TextEmbeddingOptions(Options):
     pad_id: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     pooling: Pooling = "mean"
     output: str | None = None
+    pooled_output: str | None = None
+    dense: tuple[DenseOptions, ...] = ()
+    prompts: dict[str, _Prompt] = Field(default_factory=dict)
+    default_prompt: str | None = None
+    truncation_side: Literal["left", "right"] = "right"
+    lower: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TextEmbedding:
-    """See `TextEmbedder`. ``cutter`` is the same tokenizer, cutting at ``max_tokens``."""
+    """See `TextEmbedder` and `TextEmbeddingOptions`.
+
+    ``cutter`` is the same tokenizer, cutting at ``max_tokens``.
+    """
 
     tokenizer: Any
     cutter: Any
@@ -55,6 +78,11 @@ class TextEmbedding:
     pad_id: int = 0
     kind: str = "text-embedding"
     output: str | None = None
+    pooled_output: str | None = None
+    dense: Sequence[Dense] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    side: Side = "right"
 
     @property
     def longest(self) -> int:
@@ -74,12 +102,13 @@ class TextEmbedding:
     @property
     def padding(self) -> dict[str, PaddedAxis]:
         """How rows of unlike length share a run."""
-        return {IDS: PaddedAxis(1, self.pad_id), MASK: PaddedAxis(1), TYPES: PaddedAxis(1)}
+        return {IDS: PaddedAxis(1, self.pad_id)} | {name: PaddedAxis(1) for name in PADDED}
 
     def check(self, signature: Signature) -> None:
         """See `TextEmbedder.check`."""
         check_inputs(signature, self.kind)
-        if self._output(signature) is None:
+        output = self._output(signature)
+        if output is None:
             wanted = "[batch, numbers]" if self._rank == 2 else "[batch, tokens, numbers]"
             name = f" '{self.output}'" if self.output else ""
             raise InvalidModel(
@@ -87,13 +116,30 @@ class TextEmbedding:
                 f"got {', '.join(map(str, signature.outputs))}; say in model.toml how the tokens' "
                 "vectors become one: pooling = 'mean', 'cls' or 'last'"
             )
+        width = None if self._pooled(signature.outputs) else output.shape[-1]
+        for layer in self.dense:
+            if width not in {None, layer.weight.shape[1]}:
+                raise InvalidModel(
+                    f"pipeline.dense: a layer for vectors of {layer.weight.shape[1]} numbers, "
+                    f"got {width}"
+                )
+            width = layer.weight.shape[0]
 
     @property
     def _rank(self) -> int:
         return 2 if self.pooling == "none" else 3
 
+    def _pooled(self, outputs: Iterable[TensorSpec]) -> TensorSpec | None:
+        """The output that is a text's vector as it is."""
+        for spec in outputs:
+            if spec.name == self.pooled_output and spec.dtype.is_float and len(spec.shape) == 2:
+                return spec
+        return None
+
     def _output(self, signature: Signature) -> TensorSpec | None:
         """The one that has the vectors."""
+        if (pooled_output := self._pooled(signature.outputs)) is not None:
+            return pooled_output
         for spec in signature.outputs:
             fits = spec.dtype.is_float and len(spec.shape) == self._rank
             if fits and self.output in {None, spec.name}:
@@ -102,15 +148,24 @@ class TextEmbedding:
 
     def dimensions(self, signature: Signature) -> int | None:
         """See `TextEmbedder.dimensions`."""
+        if self.dense and self._pooled(signature.outputs) is None:
+            return int(self.dense[-1].weight.shape[0])
         output = self._output(signature)
         return output.shape[-1] if output is not None else None
 
-    def tokenize(self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False) -> Tokens:
+    def tokenize(
+        self, texts: Sequence[str | Sequence[int]], *, truncate: bool = False,
+        prompt: str | None = None,
+    ) -> Tokens:  # fmt: skip
         """See `TextEmbedder.tokenize`."""
+        before = self._prompt(prompt)
         found: list[tuple[int, ...]] = []
         truncated = []
         for index, given in enumerate(texts):
-            text, cut = self._bounded(given, index, truncate=truncate)
+            if not given:
+                raise InvalidInput("the text is empty", (index,))
+            whole = before + given if isinstance(given, str) else given
+            text, cut = self._bounded(whole, index, truncate=truncate)
             ids = self._ids(text, index)
             if not ids:  # blanks, for a tokenizer that adds no tokens of its own
                 raise InvalidInput("the text has no tokens", (index,))
@@ -121,9 +176,20 @@ class TextEmbedding:
                 )
             if too_long and isinstance(text, str):
                 ids = self.cutter.encode(text).ids
-            found.append(tuple(ids[: self.max_tokens]))
+            right = self.side == "right"
+            found.append(tuple(ids[: self.max_tokens] if right else ids[-self.max_tokens :]))
             truncated.append(too_long or cut)
         return Tokens(tuple(found), tuple(truncated))
+
+    def _prompt(self, name: str | None) -> str:
+        chosen = self.default_prompt if name is None else name
+        if chosen is None:
+            return ""
+        if chosen not in self.prompts:
+            raise InvalidInput(
+                f"there is no prompt '{chosen}'; there are: {quoted(self.prompts) or 'none'}"
+            )
+        return self.prompts[chosen]
 
     def _bounded(
         self, text: str | Sequence[int], index: int, *, truncate: bool
@@ -131,13 +197,11 @@ class TextEmbedding:
         if not isinstance(text, str):
             return text, False
         try:
-            return bounded(text, self.max_tokens, truncate=truncate)
+            return bounded(text, self.max_tokens, truncate=truncate, side=self.side)
         except InvalidInput as error:
             raise error.within(index) from None
 
     def _ids(self, text: str | Sequence[int], index: int) -> Sequence[int]:
-        if not text:
-            raise InvalidInput("the text is empty", (index,))
         if isinstance(text, str):
             ids: Sequence[int] = self.tokenizer.encode(text).ids
             if not ids:  # blanks, for a tokenizer that adds no tokens of its own
@@ -172,7 +236,8 @@ class TextEmbedding:
         for row, text in enumerate(tokens.ids):
             ids[row, : len(text)] = text
             mask[row, : len(text)] = 1
-        values = {IDS: ids, MASK: mask, TYPES: np.zeros_like(ids)}
+        places = np.broadcast_to(np.arange(longest), ids.shape)
+        values = {IDS: ids, MASK: mask, TYPES: np.zeros_like(ids), POSITIONS: places}
         return {
             spec.name: values[spec.name].astype(spec.dtype.numpy, copy=False)
             for spec in signature.inputs
@@ -192,36 +257,40 @@ class TextEmbedding:
         dimensions: int | None = None,
     ) -> Array:
         """See `TextEmbedder.vectors`."""
-        found = self._pooled(outputs, tokens)
+        ready = outputs.get(self.pooled_output or "")
+        if ready is not None and ready.ndim == 2:
+            found: Floats = ready.astype(np.float32, copy=False)
+        else:
+            states = self._states(outputs).astype(np.float32, copy=False)
+            lengths = np.array([len(ids) for ids in tokens.ids])
+            found = pooled(states, lengths, self.pooling)
+            for layer in self.dense:
+                found = layer(found)
         check_dimensions(dimensions, found.shape[1])
         found = found[:, :dimensions]
         if normalise:
-            norms = np.linalg.norm(found, axis=1, keepdims=True).astype(np.float32)
-            found = np.divide(found, np.maximum(norms, _SMALLEST_NORM))
+            found = normalised(found)
         return np.ascontiguousarray(found, np.float32)
-
-    def _pooled(self, outputs: Tensors, tokens: Tokens) -> Array:
-        states = self._states(outputs).astype(np.float32, copy=False)
-        lengths = np.array([len(ids) for ids in tokens.ids])
-        found: Array
-        if self.pooling == "none":
-            found = states
-        elif self.pooling == "cls":
-            found = states[:, 0]
-        elif self.pooling == "last":
-            found = states[np.arange(len(lengths)), lengths - 1]
-        else:
-            mask = (np.arange(states.shape[1]) < lengths[:, None])[:, :, None]
-            found = np.sum(states * mask, axis=1) / lengths[:, None].astype(np.float32)
-        return found
 
 
 def load(declared: Mapping[str, Any], place: Place) -> TextEmbedding:
     """See `Factory`."""
     options = read(TextEmbeddingOptions, declared)
-    path = place.file(options.tokenizer)
-    found = load_text_embedding(path, options.max_tokens, options.pooling, options.pad_id)
-    return replace(found, output=options.output)
+    if options.default_prompt is not None and options.default_prompt not in options.prompts:
+        raise InvalidModel(
+            f"pipeline.default_prompt: expected one of {quoted(options.prompts)}, "
+            f"got '{options.default_prompt}'"
+        )
+    found = open_tokenizer(
+        place.file(options.tokenizer), "text-embedding", options.max_tokens, options.pad_id,
+        side=options.truncation_side, lower=options.lower,
+    )  # fmt: skip
+    layers = [read_dense(place.file(one.weights), one.activation) for one in options.dense]
+    return replace(
+        _embedding(found, options.pooling),
+        output=options.output, pooled_output=options.pooled_output, dense=layers,
+        prompts=options.prompts, default_prompt=options.default_prompt,
+    )  # fmt: skip
 
 
 def load_text_embedding(
@@ -234,5 +303,10 @@ def load_text_embedding(
 
     Without ``max_tokens`` the file's own limit holds. Raises InvalidModel.
     """
-    found = open_tokenizer(path, "text-embedding", max_tokens, pad_id)
-    return TextEmbedding(found.tokenizer, found.cutter, found.max_tokens, pooling, found.pad_id)
+    return _embedding(open_tokenizer(path, "text-embedding", max_tokens, pad_id), pooling)
+
+
+def _embedding(found: TextTokenizer, pooling: Pooling) -> TextEmbedding:
+    return TextEmbedding(
+        found.tokenizer, found.cutter, found.max_tokens, pooling, found.pad_id, side=found.side
+    )

@@ -26,6 +26,9 @@ class EmbedParameters(BaseModel):
     dimensions: PositiveInt | None = Field(
         None, description="of the vector, its first numbers alone; none: all of them"
     )
+    prompt_name: str | None = Field(
+        None, description="of the model's prompts, which are put in front of texts"
+    )
 
 
 class Embedding(BaseModel):
@@ -55,7 +58,10 @@ class Embed:
         """One row."""
         wanted = parameters.dimensions
         check_dimensions(wanted, self._embedder.dimensions(self._signature))
-        tokens = tokenized(self._embedder, [text_of(payload)], truncate=parameters.truncate)
+        tokens = tokenized(
+            self._embedder, [text_of(payload)], truncate=parameters.truncate,
+            prompt=parameters.prompt_name,
+        )  # fmt: skip
         outputs = yield [Inference(self._embedder.tensors(tokens, self._signature))]
         vectors = self._embedder.vectors(
             outputs[0], tokens, normalise=parameters.normalise, dimensions=wanted
@@ -145,9 +151,12 @@ def text_of(payload: Payload) -> str:
         ) from None
 
 
-def tokenized(embedder: TextEmbedder, texts: Sequence[str], *, truncate: bool) -> Tokens:
+def tokenized(
+    embedder: TextEmbedder, texts: Sequence[str], *, truncate: bool, prompt: str | None = None
+) -> Tokens:
     """The tokens of one payload, whose errors need no index."""
     try:
-        return embedder.tokenize(texts, truncate=truncate)
+        return embedder.tokenize(texts, truncate=truncate, prompt=prompt)
     except InvalidInput as error:
-        raise InvalidInput(error.message, error.path[1:]) from None
+        path = error.path[1:] if error.path else ("prompt_name",)
+        raise InvalidInput(error.message, path) from None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,14 +11,13 @@ from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Array, Signature
 from inference_service.pipelines.registry import Place, read
 from inference_service.pipelines.scores import Share, labels_beside, probabilities, tensor
-from inference_service.pipelines.sequence_tasks import TokenOptions
+from inference_service.pipelines.sequence_tasks import TokenOptions, tokenizer_of
 from inference_service.pipelines.text_tasks import text_of
 from inference_service.pipelines.tokens import (
     Encoded,
     TextTokenizer,
     TokenPipeline,
     class_scores,
-    open_tokenizer,
     scores_of,
 )
 
@@ -32,8 +31,13 @@ class TagParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    group: Literal["entities", "words"] = Field(
-        "entities", description="neighbours of one label together, or each word by itself"
+    group: Literal["entities", "words", "tokens"] = Field(
+        "entities", description="neighbours of one label together, or each word or token by itself"
+    )
+    decides: Literal["first", "average", "max", "each"] = Field(
+        "first",
+        description="what a word's label is: its first token's, the likeliest on average, or the "
+        "surest token's; with each, every token has its own",
     )
     threshold: Share = Field(0.0, description="only pieces of this score and more")
     truncate: bool = Field(False, description="cut a text that is too long, and say so")
@@ -82,61 +86,88 @@ class Tag:
         text = text_of(payload)
         row = self._text.encode(text, truncate=parameters.truncate)
         outputs = yield [Inference(row.tensors(self._signature))]
-        words = _words(row, probabilities(outputs[0][self._output][0], "logits"), self._names, text)
+        scores = probabilities(outputs[0][self._output][0], "logits")
+        each = parameters.decides == "each" or parameters.group == "tokens"
+        words = [
+            self._piece(span, scores[span.tokens], parameters.decides, text)
+            for span in _spans(row, each=each)
+        ]
         if parameters.group == "entities":
             words = _entities(words, text)
-        else:
-            words = [one for one in words if one.label != _OUTSIDE]
-        found = [one for one in words if one.score >= parameters.threshold]
+        found = [
+            one for one in words if one.label != _OUTSIDE and one.score >= parameters.threshold
+        ]
         return Pieces(pieces=found, truncated=row.truncated)
 
+    def _piece(self, span: "_Span", scores: Array, decides: str, text: str) -> Piece:
+        """One word, by the scores of its tokens."""
+        if decides == "average":
+            chosen = scores.mean(axis=0)
+        else:
+            chosen = scores[int(scores.max(axis=1).argmax()) if decides == "max" else 0]
+        which = int(np.argmax(chosen))
+        return Piece(
+            label=self._names[which] if self._names else str(which),
+            score=float(chosen[which]), start=span.start, end=span.end,
+            text=text[span.start : span.end],
+        )  # fmt: skip
 
-def _words(row: Encoded, scores: Array, names: Sequence[str], text: str) -> list[Piece]:
-    """The first token of a word decides for all of it, as in training of such models.
 
-    Source: Devlin et al., arXiv:1810.04805, 5.3.
+class _Span(NamedTuple):
+    """Characters, and the tokens that stand for them."""
+
+    start: int
+    end: int
+    tokens: list[int]
+
+
+def _spans(row: Encoded, *, each: bool) -> list[_Span]:
+    """The words of a text, or each of its tokens.
+
+    That the first token of a word decides for all of it is how such models are trained: Devlin et
+    al., arXiv:1810.04805, 5.3.
     """
-    found: list[Piece] = []
+    found: list[_Span] = []
     before: int | None = None
     for place, (word, (start, end)) in enumerate(zip(row.words, row.offsets, strict=True)):
-        if row.special[place] or end <= start:
+        if row.special[place] or (end <= start and not each):
             continue
-        if found and word is not None and word == before:
+        if found and not each and word is not None and word == before:
             last = found[-1]
-            found[-1] = last.model_copy(update={"end": end, "text": text[last.start : end]})
-            continue
+            found[-1] = _Span(last.start, end, [*last.tokens, place])
+        else:
+            found.append(_Span(start, end, [place]))
         before = word
-        which = int(np.argmax(scores[place]))
-        label = names[which] if names else str(which)
-        found.append(
-            Piece(
-                label=label, score=float(scores[place, which]), start=start, end=end,
-                text=text[start:end],
-            )
-        )  # fmt: skip
     return found
 
 
 def _entities(words: Sequence[Piece], text: str) -> list[Piece]:
-    """Neighbours of one label; ``B-`` begins another piece, ``I-`` goes on (Ramshaw, Marcus)."""
+    """Neighbours of one label; ``B-`` begins another piece, ``I-`` goes on (Ramshaw, Marcus).
+
+    What stands before the first "-" of a label is no part of its name, as in transformers.
+    """
     found: list[list[Piece]] = []
-    before = _OUTSIDE
+    before: str | None = None
     for word in words:
-        prefix, _, kind = word.label.rpartition("-")
-        if word.label != _OUTSIDE:
-            if found and kind == before and prefix != "B":
-                found[-1].append(word)
-            else:
-                found.append([word])
-        before = _OUTSIDE if word.label == _OUTSIDE else kind
+        begins, kind = _kind(word.label)
+        if kind == before and not begins:
+            found[-1].append(word)
+        else:
+            found.append([word])
+        before = kind
     return [
         Piece(
-            label=one[0].label.rpartition("-")[2],
+            label=one[0].label.partition("-")[2] or one[0].label,
             score=float(np.mean([word.score for word in one])),
             start=one[0].start, end=one[-1].end, text=text[one[0].start : one[-1].end],
         )
         for one in found
     ]  # fmt: skip
+
+
+def _kind(label: str) -> tuple[bool, str]:
+    """Whether a piece begins here, and of which kind; labels without B- and I- are kinds."""
+    return label.startswith("B-"), label[2:] if label.startswith(("B-", "I-")) else label
 
 
 def _tasks(
@@ -148,6 +179,5 @@ def _tasks(
 def load(declared: Mapping[str, Any], place: Place) -> TokenPipeline:
     """See `Factory`."""
     options = read(TokenOptions, declared)
-    path = place.file(options.tokenizer)
-    text = open_tokenizer(path, _KIND, options.max_tokens, options.pad_id)
+    text = tokenizer_of(options, place)
     return TokenPipeline(_KIND, text, partial(_tasks, options, text, place))

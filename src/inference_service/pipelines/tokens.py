@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from inference_service.core.tensors import Signature, Tensors, TensorSpec
 from inference_service.pipelines.registry import Amount, missing
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
+POSITIONS = "position_ids"  # exporters of decoders leave their making to the caller
 CHARACTERS = 16
 """Of a text for each token that a model takes: more are not looked at. Tokenizers take a
 microsecond for a character, in a call that lets nothing else run."""
@@ -41,6 +42,7 @@ class Encoded:
             IDS: np.array([self.ids], np.int64),
             MASK: np.ones((1, len(self.ids)), np.int64),
             TYPES: np.array([self.types], np.int64),
+            POSITIONS: np.arange(len(self.ids), dtype=np.int64)[None],
         }
         return {
             spec.name: values[spec.name].astype(spec.dtype.numpy, copy=False)
@@ -48,7 +50,14 @@ class Encoded:
         }
 
 
-def bounded(text: str, max_tokens: int, *, truncate: bool) -> tuple[str, bool]:
+PADDED = (MASK, TYPES, POSITIONS)
+"""Inputs that are filled up with zeros beside the ids."""
+Side = Literal["left", "right"]
+
+
+def bounded(
+    text: str, max_tokens: int, *, truncate: bool, side: Side = "right"
+) -> tuple[str, bool]:
     """The text that a tokenizer is given, and whether it was cut.
 
     Raises InvalidInput for one that is too long, unless it may be cut, and DeadlineExceeded.
@@ -58,7 +67,7 @@ def bounded(text: str, max_tokens: int, *, truncate: bool) -> tuple[str, bool]:
     if len(text) <= most:
         return text, False
     if truncate:
-        return text[:most], True
+        return (text[:most] if side == "right" else text[-most:]), True
     raise InvalidInput(
         f"the text has {len(text)} characters, the model takes {max_tokens} tokens, which are "
         f"looked for in {most} characters at most"
@@ -73,19 +82,27 @@ class TextTokenizer:
     cutter: Any
     max_tokens: int
     pad_id: int
+    side: Side = "right"
 
     @property
     def padding(self) -> dict[str, PaddedAxis]:
         """How rows of unlike length share a run."""
-        return {IDS: PaddedAxis(1, self.pad_id), MASK: PaddedAxis(1), TYPES: PaddedAxis(1)}
+        return {IDS: PaddedAxis(1, self.pad_id)} | {name: PaddedAxis(1) for name in PADDED}
 
-    def encode(self, text: str, pair: str | None = None, *, truncate: bool = False) -> Encoded:
-        """One row. Raises InvalidInput for what has no tokens or, unless it is cut, too many."""
+    def encode(
+        self, text: str, pair: str | None = None, *, truncate: bool = False,
+        keep_pair: bool = False,
+    ) -> Encoded:  # fmt: skip
+        """One row. Raises InvalidInput for what has no tokens or, unless it is cut, too many.
+
+        Of two texts the longer one is cut, token by token, or with ``keep_pair`` the first alone.
+        """
         if not text.strip() or (pair is not None and not pair.strip()):
             raise InvalidInput("the text is empty")
-        text, cut = bounded(text, self.max_tokens, truncate=truncate)
+        text, cut = bounded(text, self.max_tokens, truncate=truncate, side=self.side)
         if pair is not None:
-            pair, pair_cut = bounded(pair, self.max_tokens, truncate=truncate)
+            may = truncate and not keep_pair
+            pair, pair_cut = bounded(pair, self.max_tokens, truncate=may, side=self.side)
             cut = cut or pair_cut
         found = self.tokenizer.encode(text, pair)
         too_long = len(found.ids) > self.max_tokens
@@ -95,7 +112,8 @@ class TextTokenizer:
                 "truncate to have it cut"
             )
         if too_long:
-            found = self.cutter.encode(text, pair)
+            alone = pair is not None and keep_pair
+            found = self._first_cut(text, pair) if alone else self.cutter.encode(text, pair)
         if not found.ids:
             raise InvalidInput("the text has no tokens")
         return Encoded(
@@ -103,13 +121,28 @@ class TextTokenizer:
             tuple(found.special_tokens_mask), too_long or cut,
         )  # fmt: skip
 
+    def _first_cut(self, text: str, pair: str | None) -> Any:
+        first = self.tokenizer.encode(text, add_special_tokens=False)
+        second = self.tokenizer.encode(pair, add_special_tokens=False)
+        special = self.tokenizer.num_special_tokens_to_add(True)
+        left = self.max_tokens - len(second.ids) - special
+        if left < 1:
+            raise InvalidInput(
+                f"the statement about the text has {len(second.ids)} tokens of the "
+                f"{self.max_tokens} that the model takes, so that none are left for the text"
+            )
+        first.truncate(left, 0, self.side)
+        return self.tokenizer.post_process(first, second)
+
 
 def open_tokenizer(
-    path: Path, kind: str, max_tokens: Amount | None = None, pad_id: int | None = None
-) -> TextTokenizer:
+    path: Path, kind: str, max_tokens: Amount | None = None, pad_id: int | None = None, *,
+    side: Side = "right", lower: bool | None = None,
+) -> TextTokenizer:  # fmt: skip
     """The tokenizer in the file (``tokenizer.json`` of Hugging Face).
 
-    Without ``max_tokens`` and ``pad_id`` the file's own count. Raises InvalidModel.
+    Without ``max_tokens`` and ``pad_id`` the file's own count, and without ``lower`` its own way
+    with capitals. Raises InvalidModel.
     """
     try:
         from tokenizers import Tokenizer
@@ -131,17 +164,20 @@ def open_tokenizer(
     tokenizer.no_truncation()
     tokenizer.no_padding()
     cutter.no_padding()
-    cutter.enable_truncation(limit)
-    return TextTokenizer(tokenizer, cutter, limit, pad_id)
+    cutter.enable_truncation(limit, direction=side)
+    for one in (tokenizer, cutter):
+        if lower is not None and type(one.normalizer).__name__ == "BertNormalizer":
+            one.normalizer.lowercase = lower
+    return TextTokenizer(tokenizer, cutter, limit, pad_id, side)
 
 
 def check_inputs(signature: Signature, kind: str) -> None:
     """Raises InvalidModel unless the graph takes token ids and what goes with them."""
     names = {spec.name for spec in signature.inputs}
-    if IDS not in names or not names <= {IDS, MASK, TYPES}:
+    if IDS not in names or not names <= {IDS, *PADDED}:
         raise InvalidModel(
-            f"pipeline: {kind} needs the inputs '{IDS}' and as you like '{MASK}' and "
-            f"'{TYPES}'; this model has {quoted(sorted(names))}"
+            f"pipeline: {kind} needs the inputs '{IDS}' and as you like {quoted(PADDED)}; this "
+            f"model has {quoted(sorted(names))}"
         )
     if any(not spec.dtype.is_integer or len(spec.shape) != 2 for spec in signature.inputs):
         raise InvalidModel(f"pipeline: {kind} needs integer inputs [batch, tokens]")

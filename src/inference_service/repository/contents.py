@@ -34,6 +34,7 @@ from inference_service.core.versions import VERSION_FOLDER
 from inference_service.daemon import in_daemon
 from inference_service.repository import hugging_face
 from inference_service.repository.files import check_file, read_small, unreadable
+from inference_service.repository.hugging_face_says import NotSaid
 from inference_service.repository.manifest import Manifest, read_manifest
 
 MODEL_FILE = "model.onnx"
@@ -70,7 +71,8 @@ class ModelEntry:
 
     ``root`` is the resolved folder that no link may lead out of, ``folder`` the model's own (a bare
     file has none). ``stamps`` differ when the files of a version do. ``derived``: the manifest's
-    pipeline is not in model.toml, the files of Hugging Face beside the model say so.
+    pipeline is not in model.toml, the files of Hugging Face beside the model say so; ``unsaid``:
+    why they don't.
     """
 
     name: str
@@ -81,6 +83,7 @@ class ModelEntry:
     folder: Path | None = None
     stamps: Mapping[int, object] = field(default_factory=dict)
     derived: bool = False
+    unsaid: str = ""
 
 
 _Read: TypeAlias = Callable[[], ModelEntry | None]
@@ -122,7 +125,7 @@ def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[Mode
             f"{path} is one version of {own.parent.name}, whose {MANIFEST_FILE} would not be read: "
             f"expected the model's folder, {path.parent}"
         )
-    if _version_folders(path) or _single(path) is not None:
+    if _version_folders(path) or _single(path) is not None or _graphs(path):
         return _read([(own.name, lambda: _folder(own.name, own, root))], time_limit)
     entries = _read([_reader(child, root) for child in _children(path)], time_limit)
     if not entries:
@@ -146,7 +149,7 @@ def names(path: Path) -> Sequence[str]:
     """The models that seem to be at ``path``; nothing of them is read. Raises OSError."""
     if path.is_file():
         return [path.stem]
-    if _single(path) is not None or _version_folders(path):
+    if _single(path) is not None or _version_folders(path) or _graphs(path):
         return [path.resolve().name]
     return list(dict.fromkeys(_name(child) for child in _children(path)))
 
@@ -250,9 +253,7 @@ def _folder(name: str, folder: Path, root: Path) -> ModelEntry:
     if not versions and single is not None:
         versions = {1: single}
     if not versions:
-        wanted = f"{name}/<version>/{MODEL_FILE}"
-        told = _several(folder) or _import(sorted(folder.iterdir())[:_MOST_FILES])
-        return ModelEntry(name, problem=f"no version in the folder: expected {wanted}{told}")
+        return ModelEntry(name, problem=_no_version(name, folder, root))
     entry = ModelEntry(name, versions, root=root, folder=folder)
     try:
         manifest = folder / MANIFEST_FILE
@@ -297,29 +298,41 @@ def _with_pipeline(entry: ModelEntry, folder: Path) -> ModelEntry:
     if manifest.pipeline is not None:
         return entry
 
-    def read(name: str) -> Mapping[str, Any] | None:
-        content = None
-        if (folder / name).exists():
-            check_file(folder / name, entry.root)
-            content = read_small(folder / name, _LARGEST_CONFIG)
-        if content is None:
-            return None
-        try:
-            found = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise InvalidModel(f"{name} is not valid JSON: {error}") from None
-        return found if isinstance(found, dict) else None
-
-    found = hugging_face.pipeline_of(read, lambda name: (folder / name).is_file())
+    try:
+        found = hugging_face.pipeline_of(
+            lambda name: _json(folder, name, entry.root), lambda name: (folder / name).is_file()
+        )
+    except NotSaid as why:
+        return replace(entry, unsaid=str(why))
     if found is None:
         return entry
     return replace(entry, manifest=manifest.model_copy(update={"pipeline": found}), derived=True)
 
 
-def _several(folder: Path) -> str:
+def _json(folder: Path, name: str, root: Path) -> Any:
+    """What a file of the folder holds; None where there is none. Raises InvalidModel."""
+    if not hugging_face.within(name) or not (folder / name).exists():
+        return None
+    check_file(folder / name, root)
+    content = read_small(folder / name, _LARGEST_CONFIG)
+    if content is None:
+        return None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidModel(f"{name} is not valid JSON: {error}") from None
+
+
+def _no_version(name: str, folder: Path, root: Path) -> str:
+    """Why nothing of the folder can be served, and what to do."""
+    told = f"no version in the folder: expected {name}/<version>/{MODEL_FILE}"
     graphs = [path.relative_to(folder).as_posix() for path in _graphs(folder)]
+    if not graphs:
+        return told + _import(sorted(folder.iterdir())[:_MOST_FILES])
+    if why := hugging_face.generates(_json(folder, hugging_face.CONFIG, root)):
+        return why
     shown = quoted(graphs[:_FEW]) + (" …" if len(graphs) > _FEW else "")
-    return f"; rename the one of {shown} that is to be served to {MODEL_FILE}" if graphs else ""
+    return f"{told}; rename the one of {shown} that is to be served to {MODEL_FILE}"
 
 
 def _version_folders(folder: Path) -> list[Path]:

@@ -64,7 +64,7 @@ def verified_padding(
         singles = [model.run(part) for part in parts]
         padding = Padding(declared.padding, _output_axes(model, singles, lengths), declared.longest)
         target = lengths[-1]
-        together = model.run(assemble(padding.lengthened(parts, target)))
+        together = model.run(assemble(_of_one_shape(padding.lengthened(parts, target))))
         answers = padding.shortened(split(together, [1] * len(parts)), parts, target)
     except (_Off, InferenceServiceError) as error:
         why = error.why if isinstance(error, _Off) else str(error)
@@ -83,6 +83,14 @@ def verified_padding(
             )
             return Padding(), [f"padding is switched off: {why}"]
     return padding, []
+
+
+def _of_one_shape(parts: Sequence[Tensors]) -> Sequence[Tensors]:
+    """The same. Raises _Off where an input has a free axis that isn't padded."""
+    for name in parts[0]:
+        if len({part[name].shape[1:] for part in parts}) > 1:
+            raise _Off(f"input '{name}' has an axis of variable length that is not padded")
+    return parts
 
 
 def _check(model: OpenModel, declared: Declared) -> None:

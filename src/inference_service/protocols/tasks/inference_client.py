@@ -31,8 +31,8 @@ from inference_service.web.errors import ERRORS
 from inference_service.web.routing import ModelName, add_lean_routes, by_path
 
 TAG = "Tasks"
-_ZERO_SHOT, _SEARCH, _TRANSCRIBE = "zero-shot", "search", "transcribe"
-_ALONE = ("classify", "tag", "embed", _TRANSCRIBE)
+_ZERO_SHOT, _SEARCH, _TAG, _TRANSCRIBE = "zero-shot", "search", "tag", "transcribe"
+_ALONE = ("classify", _TAG, "embed", _TRANSCRIBE)
 """The task of a request that says nothing more: the first of these that the model has."""
 _RENAMED = {
     "candidate_labels": "labels",
@@ -48,8 +48,15 @@ The rest are parameters as well: text-embeddings-inference has them there.
 """
 _SOLE = {"truncation_direction": "right", "encoding_format": "float"}
 """Parameters that have one value here, which needs no mention."""
-_GROUPS = {"none": "words", "simple": "entities", "first": "entities"}
-_WORDS, _TIMES = "tag words", "transcribe with times"
+_STRATEGIES = {
+    "none": {"group": "tokens"},
+    "simple": {"group": "entities", "decides": "each"},
+    "first": {"group": "entities", "decides": "first"},
+    "average": {"group": "entities", "decides": "average"},
+    "max": {"group": "entities", "decides": "max"},
+}
+"""By transformers' way of making entities of tokens: the task's parameters."""
+_UNGROUPED, _TIMES = "tag without entities", "transcribe with times"
 
 
 class _Asked(NamedTuple):
@@ -70,11 +77,13 @@ def _read(body: bytes, head: Head, info: ModelInfo) -> _Asked:
     value = parse(text)
     if _PAYLOAD not in value:
         raise InvalidInput("missing", (_PAYLOAD,))
-    inputs, (renamed, form) = value[_PAYLOAD], _parameters(value)
+    inputs, (renamed, times) = value[_PAYLOAD], _parameters(value)
     asked = _of_inputs(inputs, renamed, info)
-    if form == _TIMES and asked.task != _TRANSCRIBE:
+    if times and asked.task != _TRANSCRIBE:
         raise InvalidInput(f"{asked.task} has no such parameter", ("return_timestamps",))
-    return asked._replace(form=form)
+    if asked.task == _TAG and renamed.get("group") in ("tokens", "words"):
+        return asked._replace(form=_UNGROUPED)
+    return asked._replace(form=_TIMES if times else "")
 
 
 def _of_inputs(inputs: Any, renamed: Mapping[str, Any], info: ModelInfo) -> _Asked:
@@ -89,8 +98,8 @@ def _of_inputs(inputs: Any, renamed: Mapping[str, Any], info: ModelInfo) -> _Ask
     return _Asked(_alone(info), inputs if several else [inputs], renamed, several)
 
 
-def _parameters(value: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """What the body says besides its inputs, in the task's words, and the form of the answer."""
+def _parameters(value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """What the body says besides its inputs, in the task's words, and whether it wants times."""
     given = value.get(_PARAMETERS) or {}
     if not isinstance(given, dict):
         raise InvalidInput(f"expected an object, got {noun(given)}", (_PARAMETERS,))
@@ -101,15 +110,13 @@ def _parameters(value: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     said = {key: item for key, item in (beside | given).items() if item is not None}
     for key, sole in _SOLE.items():
         _one_of((sole,), said.pop(key, sole), key)
-    form = ""
     if (strategy := said.pop("aggregation_strategy", None)) is not None:
-        said["group"] = _GROUPS[_one_of(tuple(_GROUPS), strategy, "aggregation_strategy")]
-        form = _WORDS if said["group"] == "words" else ""
+        said |= _STRATEGIES[_one_of(tuple(_STRATEGIES), strategy, "aggregation_strategy")]
     times = said.pop("return_timestamps", False)
     if not isinstance(times, bool):
         message = f"expected true or false, got {noun(times)}: there are no times of words"
         raise InvalidInput(message, ("return_timestamps",))
-    return {_RENAMED.get(key, key): item for key, item in said.items()}, _TIMES if times else form
+    return {_RENAMED.get(key, key): item for key, item in said.items()}, times
 
 
 def _one_of(values: Sequence[str], given: Any, name: str) -> str:
@@ -175,8 +182,8 @@ def _similarities(result: Mapping[str, Any]) -> list[float]:
 _TOLD: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
     "classify": ("labels", _labels),
     _ZERO_SHOT: ("labels", _labels),
-    "tag": ("pieces", _pieces),
-    _WORDS: ("pieces", partial(_pieces, kind="entity")),
+    _TAG: ("pieces", _pieces),
+    _UNGROUPED: ("pieces", partial(_pieces, kind="entity")),
     "embed": ("vector", lambda result: result["vector"]),
     _TRANSCRIBE: ("text", lambda result: {"text": result["text"]}),
     _TIMES: ("segments", _timed),

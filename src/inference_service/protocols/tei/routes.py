@@ -60,9 +60,11 @@ def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     check_count(len(texts))
     check_dimensions(request.dimensions, embedder.dimensions(info.signature))
     try:
-        tokens = embedder.tokenize(texts, truncate=bool(request.truncate))
+        tokens = embedder.tokenize(
+            texts, truncate=bool(request.truncate), prompt=request.prompt_name
+        )
     except InvalidInput as error:
-        raise error.within("inputs") from None
+        raise error.within("inputs" if error.path else "prompt_name") from None
     characters = sum(len(text) for text in texts if isinstance(text, str))
 
     def encode(outputs: Tensors) -> Content:

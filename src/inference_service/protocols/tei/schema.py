@@ -21,11 +21,6 @@ def _capital(value: Any) -> Any:
     return value.capitalize() if value == "right" else value
 
 
-def _no_prompt(value: Any) -> None:
-    if value is not None:
-        raise ValueError("the models have no prompts: put it before each text")
-
-
 class EmbedBody(BaseModel):
     """One text or several; a text may be given by its tokens."""
 
@@ -40,7 +35,9 @@ class EmbedBody(BaseModel):
     dimensions: Annotated[int, Field(ge=1, strict=True)] | None = Field(
         None, description="the first numbers of each vector alone"
     )
-    prompt_name: Annotated[None, BeforeValidator(_no_prompt)] = None
+    prompt_name: str | None = Field(
+        None, description="of the model's prompts, which are put in front of texts"
+    )
     model: _Model = ""
 
 
