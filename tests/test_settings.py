@@ -24,6 +24,15 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     assert settings.batching.max_queue_rows == 11
 
 
+def test_an_empty_variable_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP__GUIDE", "RUNTIME__PROFILE_CACHE", "REPOSITORY__STORE_CACHE"):
+        monkeypatch.setenv(f"INFERENCE_SERVICE_{name}", "")
+    settings = load_settings(None)
+    assert settings.http.guide is None
+    assert settings.runtime.profile_cache is None
+    assert settings.repository.store_cache is None
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FilePath,
@@ -30,6 +31,14 @@ def _origin(given: str) -> str:
     if not _ORIGIN.fullmatch(given):
         raise ValueError(f"expected an origin such as 'http://localhost:3000', got '{given}'")
     return given
+
+
+def _none_if_empty(given: object) -> object:
+    """An empty variable of the environment says no path; pathlib would take it for the folder."""
+    return None if given == "" else given
+
+
+_PathIfAny = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 
 
 class _Section(BaseModel):
@@ -74,7 +83,7 @@ class RepositorySettings(_Section):
         False,
         description="serve only models that are in models.lock; unset: where there is one, too",
     )
-    public_key: Path | None = Field(
+    public_key: _PathIfAny = Field(
         None, description="PEM file of the Ed25519 key that models.lock must be signed with"
     )
     store: str | None = Field(
@@ -82,7 +91,7 @@ class RepositorySettings(_Section):
         description="URL of an object store that holds the repository (s3://, gs://, az://, "
         "oss://); the same as models = URL",
     )
-    store_cache: Path | None = Field(
+    store_cache: _PathIfAny = Field(
         None, description="a folder for what is fetched from it; unset: the user's cache folder"
     )
     store_interval: PositiveFloat = Field(
@@ -135,7 +144,7 @@ class RuntimeSettings(_Section):
     cores: PositiveInt | None = Field(
         None, description="cores that all models share; unset: cgroup quota and affinity"
     )
-    profile_cache: Path | None = Field(
+    profile_cache: _PathIfAny = Field(
         None,
         description="a folder that keeps what was found out about models between starts: batching, "
         "costs, the optimised graph; unset: the user's cache folder, if there is one",
@@ -233,7 +242,7 @@ class HealthSettings(_Section):
 class TelemetrySettings(_Section):
     """What is written down besides metrics."""
 
-    record_traffic: Path | None = Field(
+    record_traffic: _PathIfAny = Field(
         None,
         description="file for arrival times and sizes of requests; never their content",
     )
@@ -260,7 +269,7 @@ class HttpSettings(_Section):
     cors_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         (), description="origins whose pages may call the service; `*`: all"
     )
-    guide: Path | None = Field(
+    guide: _PathIfAny = Field(
         None, description="folder of the documentation as pages, for `/guide` (`scripts/docs`)"
     )
 
