@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from inference_service.core.errors import InvalidInput
-from inference_service.core.tensors import BatchMode, DType, Shape, Signature, TensorSpec
+from inference_service.core.tensors import BatchMode, DType, NonFinite, Shape, Signature, TensorSpec
 from inference_service.protocols.json_schema import tensor_schema
 from inference_service.protocols.json_tensors import (
     dump,
@@ -339,3 +339,26 @@ def test_large_arrays_of_texts_are_written_in_parts_and_read_the_same(
 ) -> None:
     texts = encodable("x", np.full(shape, "a", object))
     assert dump({"a": [{"data": texts}]}) == orjson.dumps({"a": [{"data": texts}]})
+
+
+@pytest.mark.parametrize("shape", [(2**14 + 3,), (3, 2**14), (2**15, 1), (2, 3)])
+def test_bare_numbers_are_written_in_parts_and_read_the_same(shape: tuple[int, ...]) -> None:
+    array = np.arange(math.prod(shape), dtype=np.float32).reshape(shape) / 3
+    array.ravel()[0], array.ravel()[-1] = np.nan, np.inf
+    plain = np.asarray(array).astype(str).astype(np.float64).tolist()
+    whole = json.dumps({"a": [{"data": plain}]}, separators=(",", ":")).encode()
+    assert dump({"a": [{"data": array}]}, NonFinite.BARE) == whole
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros(2**25 + 1, np.int8),
+        np.full(2**23, -1.2345678e-30),
+        np.full((2**3, 2**19), np.float64(1 / 3)),
+        ["a" * 2**10] * (2**16 + 1),
+    ],
+)
+def test_an_answer_that_is_too_long_for_json_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidInput, match="more than 64 MiB in JSON: ask for binary tensors"):
+        dump({"outputs": [{"data": value}]})

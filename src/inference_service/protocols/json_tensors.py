@@ -8,7 +8,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, cast
 
@@ -37,6 +37,11 @@ _RULES = {key: Rules(*key) for key in product((True, False), repeat=3)}
 _SHORT = 2048  # bytes; numpy makes at most a few MB of the strings in this many
 _LARGE_LIST, _LIST_PART = 2**16, 256  # entries of an array of texts
 _LARGE_PART = 2**18  # numbers; they are written in about 8 ms
+_BARE_PART = 2**14  # numbers; Python writes them, in about as long
+_LEAST_NUMBER = 2  # bytes: a digit and a comma
+MOST_JSON = 64 * 2**20
+"""Bytes of an answer in JSON. To write and to send more stalls others; binary tensors are not
+copied."""
 _MANY = 2**13  # numbers
 _NUMBER_TAKES = 32  # bytes: its digits, and as much again while the text grows
 _MOST_LOOKED_AT = 64  # entries of a list: outputs, not rows
@@ -259,17 +264,25 @@ def _encodable_strings(value: Any, *, as_base64: bool) -> Any:
 
 
 def dump(value: Any, non_finite: NonFinite = NonFinite.NULL) -> bytes:
-    """JSON bytes of plain values and arrays. Raises ExecutionFailed where NaN is an error."""
+    """JSON bytes of plain values and arrays.
+
+    Raises ExecutionFailed where NaN is an error, and InvalidInput for more than `MOST_JSON`.
+    """
     if non_finite is not NonFinite.NULL and not _is_finite(value):
         if non_finite is NonFinite.BARE:
-            return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False).encode()
+            return cast("bytes", _in_parts(value, _bare, _BARE_PART))
         raise ExecutionFailed(
             "the model's answer holds NaN or Infinity, which JSON doesn't have; "
             "send 'X-Non-Finite: null' or 'bare' to get it nevertheless"
         )
-    if _has_large(value):
-        return cast("bytes", _in_parts(value))  # whoever sends it takes it as it is
+    if _has_large(value):  # whoever sends it takes it as it is
+        return cast("bytes", _in_parts(value, _dumped, _LARGE_PART))
     return _dumped(value)
+
+
+def _bare(value: Any) -> bytes:
+    """With NaN and Infinity as Python and JavaScript write them."""
+    return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _dumped(value: Any) -> bytes:
@@ -291,53 +304,65 @@ def _has_large(value: Any) -> bool:
     return kind is np.ndarray and value.size > _LARGE_PART
 
 
-def _in_parts(value: Any) -> bytearray:
-    """The value with its large arrays written part by part: one call that writes all of it, or
-    copies it once more, would hold the interpreter's lock for as long."""
+def _in_parts(value: Any, dumped: Callable[[Any], bytes], part: int) -> bytearray:
+    """The value with arrays of more than ``part`` numbers written part by part: one call that
+    writes all of it, or copies it once more, would hold the interpreter's lock for as long."""
     text = bytearray()
-    _write(value, text)
+    _write(value, text, dumped, part)
     return text
 
 
-def _write(value: Any, text: bytearray) -> None:
+def _write(value: Any, text: bytearray, dumped: Callable[[Any], bytes], part: int) -> None:
     if isinstance(value, np.ndarray):
-        _write_array(value, text)
+        _write_array(value, text, dumped, part)
     elif isinstance(value, dict):
         text += b"{"
         for index, (key, item) in enumerate(value.items()):
             text += b"," * bool(index) + _dumped(key) + b":"
-            _write(item, text)
+            _write(item, text, dumped, part)
         text += b"}"
     elif isinstance(value, list) and len(value) <= _MOST_LOOKED_AT:
         text += b"["
         for index, item in enumerate(value):
             text += b"," * bool(index)
-            _write(item, text)
+            _write(item, text, dumped, part)
         text += b"]"
     elif isinstance(value, list):
         text += b"["
         for start in range(0, len(value), _LIST_PART):
             text += b"," * bool(start)
-            text += memoryview(_dumped(value[start : start + _LIST_PART]))[1:-1]
+            text += memoryview(dumped(value[start : start + _LIST_PART]))[1:-1]
+            _check_length(len(text))
         text += b"]"
     else:
-        text += _dumped(value)
+        text += dumped(value)
 
 
-def _write_array(array: Array, text: bytearray) -> None:
-    check_room(_NUMBER_TAKES * min(array.size, _LARGE_PART))
-    if array.size <= _LARGE_PART:
-        text += _dumped(array)
+def _write_array(array: Array, text: bytearray, dumped: Callable[[Any], bytes], part: int) -> None:
+    check_room(_NUMBER_TAKES * min(array.size, part))
+    if array.size <= part:
+        text += dumped(array)
+        _check_length(len(text))
         return
-    rows = _LARGE_PART * len(array) // array.size
+    _check_length(len(text) + _LEAST_NUMBER * array.size)
+    rows = part * len(array) // array.size
     text += b"["
     for start in range(0, len(array), rows or 1):
         text += b"," * bool(start)
         if rows:
-            text += memoryview(_dumped(array[start : start + rows]))[1:-1]
+            text += memoryview(dumped(array[start : start + rows]))[1:-1]
+            _check_length(len(text))
         else:  # one is large enough to be taken apart itself
-            _write_array(array[start], text)
+            _write_array(array[start], text, dumped, part)
     text += b"]"
+
+
+def _check_length(length: int) -> None:
+    if length > MOST_JSON:
+        raise InvalidInput(
+            f"the answer has more than {MOST_JSON >> 20} MiB in JSON: ask for binary tensors, for "
+            "fewer outputs or for fewer rows"
+        )
 
 
 def _is_finite(value: Any) -> bool:
