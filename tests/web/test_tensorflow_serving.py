@@ -220,7 +220,7 @@ def test_what_tensorflow_serving_takes_and_this_service_does_not(
         ("GET", "/int/versions/9", "Could not find any versions of model int"),
         ("GET", "/nothing", "Could not find any versions of model nothing"),
         ("POST", "/int/versions/one:regress", "version 'one' of model 'int' is not a whole number"),
-        ("POST", f"/int/versions/{2**64 - 1}:regress", "is not a whole number"),
+        ("POST", f"/int/versions/{2**64 - 1}:regress", "has 20 digits, and versions have at most 19"),
         ("POST", "/int/labels/none:predict", "no loaded version of model 'int' has the label 'none'"),
         ("POST", "/int/label/none:predict", "malformed request"),
         ("POST", "/int/versions/1/labels/none:predict", "malformed request"),
