@@ -2,7 +2,8 @@
 
 ``python benchmarks/overload.py [--only NAME ...]`` takes about three minutes. The model is a perceptron of 34 MB
 of which a request sends 16 rows, so that a request costs the server many times what it costs the client; the
-clients, the probe of health and the server are processes of their own. Latencies count from the *intended* time.
+clients, the probe of health and the server are processes of their own, the server on all cores but one, which
+the others have. Latencies count from the *intended* time.
 Before each scenario the capacity is measured again: full batches in a closed loop, for two seconds.
 """
 
