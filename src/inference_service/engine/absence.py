@@ -1,4 +1,4 @@
-"""A model whose own process is being started again: who waits for it, and who is told so."""
+"""A model whose own process is started again: which requests wait for it, and which are told."""
 
 from collections.abc import Callable, Iterator
 

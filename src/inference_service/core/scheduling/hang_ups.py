@@ -1,4 +1,4 @@
-"""How long clients without deadlines wait before they hang up, learned from those that did.
+"""How long clients without deadlines wait before they hang up, learned from hang-ups.
 
 In an overload the queue grows until a request waits as long as it may. Clients that hang up sooner
 would all be served just before or after they have gone: the model would work for nothing. So the

@@ -154,7 +154,7 @@ class Scheduler(Generic[T]):
         self._expiries.compact(self._live)
 
     def refused_late(self, entry: Entry[T], text: str, now: float) -> Overloaded:
-        """What a request is told that was shed: to come back after those that were refused before,
+        """What is told to a request that was shed: to come back after all that were refused before,
         as where it is refused when it comes."""
         estimates, size = self.estimates, entry.row_elements
         if entry.length:
