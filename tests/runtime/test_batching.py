@@ -543,6 +543,16 @@ async def test_rows_may_differ_where_the_file_names_their_axes_unlike(tmp_path: 
     assert served.info.signature.mode is BatchMode.MERGE
 
 
+@pytest.mark.parametrize("axes", [["n", "n"], [None, None]])
+async def test_a_matrix_that_must_be_square_runs_as_sent(axes: list[Any], tmp_path: Path) -> None:
+    model = onnx_models.build(
+        [helper.make_node("Einsum", ["x"], ["y"], "diagonal", equation="ii->i")],
+        [("x", FLOAT, axes)], [("y", FLOAT, axes[:1])],
+    )  # fmt: skip
+    found = await served(model, tmp_path, *({"x": floats(n, n)} for n in (1, 3, 2, 3)))
+    assert found.info.signature.mode is BatchMode.WHOLE
+
+
 async def test_rows_agree_where_the_file_names_their_axes_alike(tmp_path: Path) -> None:
     served = Served(options(onnx_models.sum_of_two("a", "a"), tmp_path, analysed))
     [error] = await served.ask({"x": floats(1, 2), "z": floats(3, 2)})

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from inference_service.core.errors import InferenceServiceError
 from inference_service.core.guard import Shapes
 from inference_service.core.rows import OutputRows, RowLayout
@@ -254,16 +256,31 @@ def _tried(model: OpenModel, row: Tensors, safety: BatchSafety) -> tuple[BatchSa
         return safety, BatchMode.WHOLE
     node: str | None = None
     for rows in _MORE_ROWS:
-        try:
-            model.run(RowLayout().repeated(row, rows))
-        except InferenceServiceError as error:
-            node = node or failed_node(error)
-        else:
-            return safety, BatchMode.WHOLE
+        for more in (RowLayout().repeated(row, rows), _grown(model, row, rows)):
+            try:
+                model.run(more)
+            except InferenceServiceError as error:
+                node = node or failed_node(error)
+            else:
+                return safety, BatchMode.WHOLE
     reason = safety.reason or "its size is that of one row"
     if node is not None:
         reason = f"{reason} (a batch of {_MORE_ROWS[0]} rows fails in the {node})"
     return replace(safety, node=safety.node or node or "", reason=reason), BatchMode.SPLIT
+
+
+def _grown(model: OpenModel, row: Tensors, size: int) -> Tensors:
+    """All axes repeated that are called like a first one, or have no name: of a square matrix, a
+    graph of distances, its rows can't be more without its columns."""
+    first = {spec.symbols[0] if spec.symbols else "" for spec in model.inputs if spec.shape}
+    grown = dict(row)
+    for spec in model.inputs:
+        if spec.name not in row:
+            continue
+        for axis, length in enumerate(spec.shape):
+            if length is None and (spec.symbols[axis] if spec.symbols else "") in first:
+                grown[spec.name] = np.repeat(grown[spec.name], size, axis)
+    return grown
 
 
 def _safety(verdict: Verdict, declared: BatchMode | None) -> BatchSafety:
