@@ -1,6 +1,7 @@
 """Clients whose answers are known, in threads beside a fault: what is right, wrong, refused, lost."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,39 @@ import requests
 _PAUSE = 0.002
 
 
-class Load:
+class Clients(ABC):
+    """Clients in threads, and how many of their answers were what."""
+
+    ends_within = 60.0  # seconds, for each of them
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._done = threading.Event()
+
+    @abstractmethod
+    def _client(self, seed: int) -> None:
+        """One of them, until ``_done``."""
+
+    @contextmanager
+    def running(self, clients: int = 4) -> Iterator[None]:
+        """That number of clients for as long as the block takes."""
+        threads = [threading.Thread(target=self._client, args=(one,)) for one in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            for thread in threads:
+                thread.join(self.ends_within)
+
+
+class Load(Clients):
     """Asks ``doubler`` for other numbers each time."""
 
     def __init__(self, url: str, model: str = "doubler/versions/1") -> None:
+        super().__init__()
         self.url = f"{url}/v1/models/{model}:predict"
-        self.counts: Counter[str] = Counter()
-        self._done = threading.Event()
 
     def ask(self, session: requests.Session, number: float) -> str:
         """Once: ``right``, ``wrong``, ``lost``, or the status of a refusal."""
@@ -36,19 +63,6 @@ class Load:
         with requests.Session() as session:
             while not self._done.wait(_PAUSE):
                 self.counts[self.ask(session, random.randrange(1000))] += 1
-
-    @contextmanager
-    def running(self, clients: int = 4) -> Iterator[None]:
-        """That number of clients for as long as the block takes."""
-        threads = [threading.Thread(target=self._client, args=(one,)) for one in range(clients)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._done.set()
-            for thread in threads:
-                thread.join(60)
 
     def only_right(self) -> bool:
         """Whether there were answers, and each of them was right."""

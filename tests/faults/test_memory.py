@@ -2,11 +2,8 @@
 
 import json
 import resource
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +23,7 @@ from inference_service.runtime import runner as runners
 from inference_service.web.http1.refusal import unreadable
 from tests import onnx_models
 from tests.conftest import RunningServer
-from tests.faults.load import Load
+from tests.faults.load import Clients, Load
 from tests.faults.test_service import eventually
 from tests.support import running
 
@@ -84,13 +81,14 @@ def data(pid: int) -> int:
     return int(status.split("VmData:")[1].split()[0]) * 1024
 
 
-class LargeRequests:
+class LargeRequests(Clients):
     """Clients of ``doubler`` with some MB in each request, as JSON and in binary."""
 
+    ends_within = 90.0
+
     def __init__(self, url: str) -> None:
+        super().__init__()
         self._url = url
-        self.counts: Counter[str] = Counter()
-        self._done = threading.Event()
 
     def _ask(self, session: requests.Session, rows: int, value: float, *, binary: bool) -> str:
         array = np.full((rows, 3), value, np.float32)
@@ -126,18 +124,6 @@ class LargeRequests:
                 rows = random.randrange(100_000, 800_000) // (1 if binary else 8)
                 value = float(random.randrange(1000))
                 self.counts[self._ask(session, rows, value, binary=binary)] += 1
-
-    @contextmanager
-    def running(self, clients: int) -> Iterator[None]:
-        threads = [threading.Thread(target=self._client, args=(one,)) for one in range(clients)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._done.set()
-            for thread in threads:
-                thread.join(90)
 
 
 def test_a_service_without_memory_refuses_large_requests_and_answers_small_ones(
