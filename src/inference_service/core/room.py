@@ -12,7 +12,7 @@ FROM = 2**20
 
 
 def check_room(size: int) -> None:
-    """Raises MemoryError where there are not so many bytes."""
+    """Raises MemoryError if the system has no ``size`` bytes to give."""
     if size < FROM:
         return
     try:
