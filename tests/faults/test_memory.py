@@ -107,6 +107,11 @@ class LargeRequests(Clients):
         except requests.ConnectionError:  # no memory for what was read from the socket
             return "closed"
         if answer.status_code != requests.codes.ok:
+            words = ("Failed to allocate memory", "std::bad_alloc")
+            if answer.status_code == 500 and any(word in answer.text for word in words):
+                return (
+                    "failed in its run"  # ONNX Runtime found none; nobody knows how much it wants
+                )
             refused = answer.status_code == 503 and "Retry-After" in answer.headers
             return "refused" if refused else f"{answer.status_code}: {answer.text[:200]}"
         if binary:
@@ -136,11 +141,17 @@ def test_a_service_without_memory_refuses_large_requests_and_answers_small_ones(
     with load.running(), large.running(4):
         eventually(lambda: large.counts["right"] > 3 and load.counts["right"] > 50)
         _, most = resource.prlimit(pid, resource.RLIMIT_DATA)
-        resource.prlimit(pid, resource.RLIMIT_DATA, (data(pid) + 24 * MIB, most))
-        before = load.counts["right"]
+        before, room = load.counts["right"], [data(pid) + 24 * MIB]
+
+        def squeezed() -> bool:  # what large requests held at the first look is room later
+            room.append(min(room[-1], data(pid) + 24 * MIB))
+            resource.prlimit(pid, resource.RLIMIT_DATA, (room[-1], most))
+            return True
+
         eventually(
             lambda: (
-                large.counts["refused"] > 0
+                squeezed()
+                and large.counts["refused"] > 0
                 and large.counts["refused"] + large.counts["closed"] > 20
                 and load.counts["right"] > before + 200
             )
@@ -150,7 +161,7 @@ def test_a_service_without_memory_refuses_large_requests_and_answers_small_ones(
         eventually(lambda: large.counts["right"] > again + 3)
     assert server.process.poll() is None
     assert set(load.counts) <= {"right", "503"}, load.counts
-    assert set(large.counts) <= {"right", "refused", "closed"}, large.counts
+    assert set(large.counts) <= {"right", "refused", "closed", "failed in its run"}, large.counts
 
 
 async def asked(folder: Path, rows: int) -> httpx.Response:
