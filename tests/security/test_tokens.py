@@ -1,6 +1,7 @@
 """Tokens of an identity provider: signed JWTs, keys that rotate, and what is refused."""
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from inference_service.core.errors import Unauthorised
+from inference_service.security import tokens
 from inference_service.security.authorizer import Authorizer
 from inference_service.security.credentials import presented
 from inference_service.security.grants import Scope
 from inference_service.security.keys import KeyRing
 from inference_service.security.table import Need
 from inference_service.security.tokens import SignedTokens, fetcher
+from tests.support import until
 
 ISSUER, AUDIENCE = "https://id.example", "inference"
 
@@ -115,6 +118,48 @@ async def test_while_the_provider_is_down_its_former_keys_are_used(provider: Pro
     provider.down = True
     provider.now += 4000
     assert (await verifier.verified(provider.token())).name == "team-a"
+
+
+async def test_a_provider_that_does_not_answer_holds_up_no_request(provider: Provider) -> None:
+    answered = threading.Event()
+
+    def fetch() -> dict[str, Any]:
+        if provider.asked:
+            answered.wait(60)
+        return provider.fetch()
+
+    verifier = SignedTokens(ISSUER, AUDIENCE, fetch, clock=lambda: provider.now)
+    token = provider.token()
+    await verifier.verified(token)
+    provider.now += 4000
+    for one in (token, provider.token()):  # one that was seen before, and another
+        known = verifier.known(one)
+        assert known is not None
+        assert known.name == "team-a"
+    answered.set()
+    await until(lambda: provider.asked == 2)
+
+
+async def test_a_key_that_is_withdrawn_ends_its_tokens_within_the_hour(provider: Provider) -> None:
+    verifier = provider.verifier()
+    old = provider.token()
+    await verifier.verified(old)
+    provider.rotate("2")
+    provider.now += 4000
+    verifier.known(old)
+    await until(lambda: provider.asked == 2)
+    with pytest.raises(Unauthorised):
+        await verifier.verified(old)
+
+
+def test_an_answer_that_goes_on_and_on_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless:
+        def read1(self, _: int) -> bytes:
+            return b" "
+
+    monkeypatch.setattr(tokens, "_LONGEST_FETCH", 0.0)
+    with pytest.raises(tokens.ProviderUnreachable, match="took more than"):
+        tokens._read(Endless())
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """All asymmetric: with a symmetric one the service could make tokens itself."""
 _LARGEST = 2**20
 _TIMEOUT = 5.0
+_LONGEST_FETCH = 10.0
+"""Seconds for all of a provider's answer, of which `_TIMEOUT` may pass without a byte."""
 _AGAIN = 10.0
 _FRESH = 3600.0
 _LEEWAY = 30
@@ -72,28 +74,31 @@ class SignedTokens:
         self._known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
 
     def known(self, token: str) -> Principal | None:
-        """See `TokenVerifier`."""
+        """See `TokenVerifier`. Keys that are an hour old stay in use while fresh ones are fetched:
+        no request waits for a provider that doesn't answer."""
+        if self._clock() - self._fetched_at > _FRESH:
+            self._begin_refresh()
         remembered = self._known.get(token)
         if remembered is not None and time.time() < remembered[0]:
             return remembered[1]
-        identifier = self._key_id(token)
-        key = self._keys.get(identifier)
-        if key is None or self._clock() - self._fetched_at > _FRESH:
-            return None
-        return self._verify(token, key)
+        key = self._keys.get(self._key_id(token))
+        return None if key is None else self._verify(token, key)
 
     async def verified(self, token: str) -> Principal:
         """See `TokenVerifier`."""
         identifier = self._key_id(token)
-        if self._clock() - self._asked_at >= _AGAIN or self._fetching is not None:
-            if self._fetching is None:
-                self._asked_at = self._clock()
-                self._fetching = asyncio.create_task(self._refresh())
-            await asyncio.shield(self._fetching)
+        self._begin_refresh()
+        if self._fetching is not None:
+            await asyncio.wait((self._fetching,), timeout=_LONGEST_FETCH)
         key = self._keys.get(identifier)
         if key is None:
             raise Unauthorised("the token is signed with a key that the issuer does not publish")
         return self._verify(token, key)
+
+    def _begin_refresh(self) -> None:
+        if self._fetching is None and self._clock() - self._asked_at >= _AGAIN:
+            self._asked_at = self._clock()
+            self._fetching = asyncio.create_task(self._refresh())
 
     async def _refresh(self) -> None:
         try:
@@ -186,7 +191,19 @@ def _get(url: str) -> Mapping[str, Any]:
         raise ProviderUnreachable(f"{url[:200]} is not https")
     opener = urllib.request.build_opener(_NoRedirects)
     with opener.open(url, timeout=_TIMEOUT) as answer:
-        return _json(answer.read(_LARGEST + 1))
+        return _json(_read(answer))
+
+
+def _read(answer: Any) -> bytes:
+    """The answer up to `_LARGEST` and a bit. Raises ProviderUnreachable for one that goes on and
+    on: the socket's timeout is for each piece."""
+    until = time.monotonic() + _LONGEST_FETCH
+    content = bytearray()
+    while len(content) <= _LARGEST and (piece := answer.read1(_LARGEST)):
+        content += piece
+        if time.monotonic() > until:
+            raise ProviderUnreachable(f"the answer took more than {_LONGEST_FETCH:g} s")
+    return bytes(content)
 
 
 def _json(content: bytes) -> Mapping[str, Any]:
