@@ -19,6 +19,7 @@ from inference_service.security.keys import (
     create,
     keyed_hash,
 )
+from inference_service.security.watch import Watched
 
 PEPPER = b"a pepper of some length"
 
@@ -139,3 +140,24 @@ def test_entries_that_make_no_client_are_refused(tmp_path: Path) -> None:
     (tmp_path / "pepper").write_text("short")
     with pytest.raises(InvalidKeys, match="fewer than 16 bytes"):
         make_pepper(tmp_path / "pepper")
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_although_it_has_not_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("")
+    failures, read = [OSError("too many open files")] * 2, []
+
+    def reload() -> None:
+        if failures:
+            raise failures.pop()
+        read.append(file.read_text())
+
+    watched = Watched("API keys", [file], reload)
+    file.write_text("changed")
+    assert [watched.look() for _ in range(4)] == [True, True, True, False]
+    assert read == ["changed"]
+    assert [one.message for one in caplog.records if one.levelname == "ERROR"] == [
+        "API keys can't be read again, the former stay in use: too many open files"
+    ]

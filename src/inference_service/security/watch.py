@@ -26,20 +26,27 @@ class Watched:
         self._files = files
         self._reload = reload
         self._stamp = stamp_of(files)
+        self._failed = ""
 
     def look(self) -> bool:
-        """Reload if a file has changed; whether it has. What can't be read is logged, once: what
-        was read before stays in use."""
+        """Reload if a file has changed, or could not be read the last time; whether it has.
+
+        What can't be read is logged, once: what was read before stays in use. It is tried again,
+        because a disk that was full or descriptors that were used up don't change the file.
+        """
         stamp = stamp_of(self._files)
-        if stamp == self._stamp:
+        if stamp == self._stamp and not self._failed:
             return False
-        self._stamp = stamp
+        changed, self._stamp = stamp != self._stamp, stamp
         try:
             self._reload()
         except Exception as error:
-            log.error("%s can't be read again, the former stay in use: %s", self._what, error)
+            if changed or str(error) != self._failed:
+                log.error("%s can't be read again, the former stay in use: %s", self._what, error)
+            self._failed = str(error) or type(error).__name__
         else:
             log.info("%s have been read again", self._what)
+            self._failed = ""
         return True
 
 
