@@ -324,7 +324,9 @@ def _grpc(
     interceptors = []
     if security.guards:
         admin = security.admin_port is None
-        interceptors = [AccessInterceptor(security.authorizer, security.quotas, admin=admin)]
+        interceptors = [
+            AccessInterceptor(security.authorizer, security.quotas, security.proxies, admin=admin)
+        ]
     credentials = server_credentials(security.certificates) if security.certificates else None
     return GrpcServer(edge, health, server, interceptors, credentials)
 

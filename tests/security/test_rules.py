@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference_service.core.clients import network_of
 from inference_service.core.errors import QuotaExceeded, Unauthorised
 from inference_service.security.credentials import certificate_names, presented
 from inference_service.security.hosts import HostRule, OriginRule, Sites, is_loopback
@@ -104,6 +105,34 @@ def test_the_memory_for_clients_is_bounded_and_busy_ones_are_kept() -> None:
     busy.leave()
 
 
+def test_a_new_client_is_counted_where_all_others_have_requests_in_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("inference_service.security.quotas.MOST_CLIENTS", 3)
+    quotas = Quotas(Quota(concurrency=1), Clock())
+    for name in ("a", "b", "c", "d"):
+        quotas.enter(name)
+    with pytest.raises(QuotaExceeded):
+        quotas.enter("d")
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8:0:0:ffff::2", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("::1", "::1"),
+        ("team-a", "team-a"),
+        ("", ""),
+    ],
+)
+def test_addresses_of_one_network_are_one_client(address: str, client: str) -> None:
+    assert network_of(address) == client
+
+
 def test_headers_tell_what_is_left() -> None:
     clock = Clock()
     quotas = Quotas(Quota(requests=Rate("requests", 10.0, 20.0)), clock)
@@ -195,6 +224,10 @@ def test_reading_is_for_any_page_and_streams_and_writing_are_not() -> None:
         ("10.0.0.1", [(b"forwarded", b"for=6.6.6.6, for=1.2.3.4;proto=http;by=x")], "1.2.3.4", "http"),
         ("::ffff:10.0.0.1", [(b"x-forwarded-for", b"1.2.3.4")], "1.2.3.4", ""),
         ("unix", [(b"x-forwarded-for", b"1.2.3.4")], "", ""),
+        # A proxy that writes X-Forwarded-For alone passes a client's Forwarded on, or the other way.
+        ("10.0.0.1", [(b"forwarded", b"for=6.6.6.6"), (b"x-forwarded-for", b"1.2.3.4")], "", ""),
+        ("10.0.0.1", [(b"forwarded", b"for=unknown"), (b"x-forwarded-for", b"1.2.3.4")], "", ""),
+        ("10.0.0.1", [(b"forwarded", b"for=1.2.3.4"), (b"x-forwarded-for", b"6.6.6.6, 1.2.3.4")], "1.2.3.4", ""),
     ],
 )  # fmt: skip
 def test_proxies_are_believed_where_they_are_configured(

@@ -131,6 +131,6 @@ async def test_viewers_have_a_bound_and_the_sampler_sleeps_without_any(
     await anext(events)
     with pytest.raises(Overloaded, match="1 viewers watch the stats already"):
         feed.check()
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
     feed.check()
     assert feed._sampler is None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from inference_service.core.clients import network_of
 from inference_service.core.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -125,7 +126,8 @@ class Worker:
         reply = Reply(request, on_done, self._answers, rows, info.signature.rows, alone=alone)
         key, row_elements, length = self._keys.of(request, alone=alone)
         entry = Entry(
-            reply, key, rows, client=request.client, priority=request.priority,
+            reply, key, rows, client=network_of(request.client),
+            priority=request.priority,
             deadline=request.deadline, row_elements=row_elements, length=length,
         )  # fmt: skip
         self.scheduler.offer(entry, now)

@@ -29,13 +29,33 @@ class TokenVerifier(Protocol):
 
 
 class Access:
-    """A request's permission: which client it is from and what it does."""
+    """A request's permission: which client it is from and what it does.
 
-    __slots__ = ("principal", "scope")
+    ``client`` is the name that quotas go by: the principal's, or else an address. ``again`` finds
+    the principal once more, or raises as `Authorizer.authorize`.
+    """
 
-    def __init__(self, principal: Principal | None, scope: Scope | None) -> None:
+    __slots__ = ("_again", "client", "principal", "scope")
+
+    def __init__(
+        self,
+        principal: Principal | None,
+        scope: Scope | None,
+        client: str = "",
+        again: Callable[[], Principal] | None = None,
+    ) -> None:
         self.principal = principal
         self.scope = scope
+        self.client = principal.name if principal is not None else client
+        self._again = again
+
+    def renew(self) -> None:
+        """For each message of what lasts: a key may have been revoked, or have expired, meanwhile.
+
+        Raises Unauthorised or Forbidden.
+        """
+        if self._again is not None:
+            self.principal = self._again()
 
     def check_model(self, model: str) -> None:
         """Raises Forbidden where inference with this model is not permitted."""
@@ -44,7 +64,7 @@ class Access:
 
 
 current_access: ContextVar[Access | None] = ContextVar("current_access", default=None)
-"""That of the request that the running task answers; None where access control is off.
+"""That of the request that the running task answers; None where nothing guards the service.
 
 The model may be named in a body, or be the default: `GuardedEngine` looks here when it is known.
 """
@@ -70,16 +90,36 @@ class Authorizer:
         self._verifier = verifier
         self._certificates = certificates or {}
 
-    async def authorize(self, presented: Presented, need: Need) -> Access:
-        """Raises Unauthorised where the client is not known, Forbidden where it lacks the scope."""
-        if need.scope is None:
-            return Access(None, None)
+    async def authorize(self, presented: Presented, need: Need, client: str = "") -> Access:
+        """``client`` is the name of who needs no scope: an address.
+
+        Raises Unauthorised where the client is not known, Forbidden where it lacks the scope.
+        """
+        scope = need.scope
+        if scope is None:
+            return Access(None, None, client)
         principal = await self.identify(presented)
-        principal.check_scope(need.scope)
-        return Access(principal, need.scope)
+        principal.check_scope(scope)
+
+        def again() -> Principal:
+            found = self._known(presented)
+            if found is None:
+                raise Unauthorised("the key that signed the token is not published any more")
+            found.check_scope(scope)
+            return found
+
+        return Access(principal, scope, again=again)
 
     async def identify(self, presented: Presented) -> Principal:
         """The client. Raises Unauthorised; never says what was wrong with a key."""
+        principal = self._known(presented)
+        if principal is None and self._verifier is not None:
+            principal = await self._verifier.verified(presented.secret)
+        assert principal is not None  # noqa: S101 - only a verifier leaves it open
+        return principal
+
+    def _known(self, presented: Presented) -> Principal | None:
+        """The client by what is here; None: its token's signer has to be asked for."""
         secret = presented.secret
         if not secret:
             return self._certified(presented)
@@ -90,7 +130,7 @@ class Authorizer:
         if principal is not None:
             return principal
         if self._verifier is not None and secret.count(".") == 2:
-            return self._verifier.known(secret) or await self._verifier.verified(secret)
+            return self._verifier.known(secret)
         raise Unauthorised("the key is not valid")
 
     def _certified(self, presented: Presented) -> Principal:

@@ -14,15 +14,19 @@ from inference_service.security.quotas import Quotas
 
 
 class _ChargedModel(WrappedModel):
-    """A model that charges the rows of each request to its client's quota."""
+    """A model that charges the rows of each request to its client's quota.
 
-    def __init__(self, model: ModelHandle, quotas: Quotas) -> None:
+    ``client`` is the one that access control told apart: a request may name another.
+    """
+
+    def __init__(self, model: ModelHandle, quotas: Quotas, client: str) -> None:
         super().__init__(model)
         self._quotas = quotas
+        self._client = client
 
     def submit(self, request: InferenceRequest, on_done: OnDone) -> Ticket:
         """See `ModelHandle.submit`. Raises QuotaExceeded, too."""
-        self._quotas.charge_rows(request.client, rows_of(self.info, request))
+        self._quotas.charge_rows(self._client or request.client, rows_of(self.info, request))
         return self._model.submit(request, on_done)
 
 
@@ -41,7 +45,10 @@ class GuardedEngine(WrappedEngine):
         """See `Engine.resolve`. Raises Forbidden, too."""
         found = self._engine.resolve(model, client)
         _check(found.info)
-        return found if self._quotas is None else _ChargedModel(found, self._quotas)
+        if self._quotas is None:
+            return found
+        access = current_access.get()
+        return _ChargedModel(found, self._quotas, access.client if access is not None else "")
 
     def describe(self, model: ModelRef) -> ModelInfo:
         """See `Engine.describe`. Raises Forbidden, too."""

@@ -2,6 +2,8 @@
 
 They are believed where the connection is a configured proxy's, and read from the right, because
 each proxy appends: what stands left of the first address that isn't a proxy's is the client's word.
+A proxy that writes one of both headers passes the other on as the client sent it. So where both
+come, they have to tell of the same client.
 """
 
 import ipaddress
@@ -52,10 +54,20 @@ class TrustedProxies:
                 addresses.append(value)
             elif name == b"x-forwarded-proto":
                 schemes.append(value)
+        told = []
         if standard:
-            elements = _elements(_joined(standard))
-        else:
-            elements = [Forwarded(_bare(one.strip())) for one in _joined(addresses).split(",")]
+            told.append(self._client(_elements(_joined(standard))))
+        if addresses:
+            given = _joined(addresses).split(",")
+            told.append(self._client([Forwarded(_bare(one.strip())) for one in given]))
+        if len({one.address for one in told}) > 1:
+            return Forwarded()
+        client = told[0] if told else Forwarded()
+        scheme = client.scheme or _joined(schemes).rpartition(",")[2].strip().lower()
+        return Forwarded(client.address, scheme if scheme in {"http", "https"} else "")
+
+    def _client(self, elements: list[Forwarded]) -> Forwarded:
+        """The first from the right that is no proxy's, or the last one that can be read."""
         client = Forwarded()
         for element in reversed(elements):
             if not _is_address(element.address):
@@ -63,8 +75,7 @@ class TrustedProxies:
             client = element
             if not self.trusts(element.address):
                 break
-        scheme = client.scheme or _joined(schemes).rpartition(",")[2].strip().lower()
-        return Forwarded(client.address, scheme if scheme in {"http", "https"} else "")
+        return client
 
 
 def _joined(values: list[bytes]) -> str:

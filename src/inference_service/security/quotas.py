@@ -15,6 +15,10 @@ from inference_service.core.errors import QuotaExceeded, clipped
 
 MOST_CLIENTS = 10_000
 """Clients that are remembered; one that is forgotten has a full burst again."""
+_LOOKED_AT = 16
+"""Clients that are looked at to forget one: all may have requests in work."""
+LONGEST_PAUSE = 10.0
+"""Seconds that a message of a stream is held back to keep a rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,26 @@ class Quotas:
         usage.requests += 1
         return Entry(self, client, usage)
 
+    def _message(self, client: str, usage: _Usage, size: int) -> float:
+        """See `Entry.message`."""
+        now, quota = self._clock(), self._quota
+        wait, slowest = 0.0, ""
+        for rate in quota.rates:
+            its = self._wait(usage, rate, 1.0 if rate is quota.requests else 0.0, now)
+            if its > wait:
+                wait, slowest = its, rate.name
+        if wait > LONGEST_PAUSE:
+            raise QuotaExceeded(
+                f"'{clipped(client)}' has used up its {slowest} for {wait:.0f} s",
+                policy=slowest,
+                retry_after=wait,
+            )
+        if quota.requests is not None:
+            self._charge(usage, quota.requests, 1.0, now)
+        if quota.bytes is not None:
+            self._charge(usage, quota.bytes, float(size), now)
+        return wait
+
     def standings(self, client: str) -> list[Standing]:
         """What is left of each rate."""
         usage, now = self._usage(client), self._clock()
@@ -140,16 +164,16 @@ class Quotas:
     def _usage(self, client: str) -> _Usage:
         usage = self._clients.get(client)
         if usage is None:
-            usage = self._clients[client] = _Usage()
-            if len(self._clients) > MOST_CLIENTS:
+            if len(self._clients) >= MOST_CLIENTS:
                 self._forget()
+            usage = self._clients[client] = _Usage()
         else:
             self._clients.move_to_end(client)
         return usage
 
     def _forget(self) -> None:
         """The client that was seen longest ago, but for one with requests in work."""
-        for _ in range(len(self._clients)):
+        for _ in range(_LOOKED_AT):
             client, usage = self._clients.popitem(last=False)
             if usage.requests == 0:
                 return
@@ -196,6 +220,20 @@ class Entry:
                 f"and may have {most}",
                 policy="bytes_in_flight",
             )
+
+    def message(self, size: int) -> float:
+        """A message of a stream has come, which counts as a request. Seconds to wait before it is
+        handed on; raises QuotaExceeded where that would be more than `LONGEST_PAUSE`."""
+        return self._quotas._message(self._client, self._usage, size)
+
+    def another(self) -> "Entry | None":
+        """Of a stream that works on several messages at once: the entry of one more, None where
+        the client has as many requests in work as it may."""
+        most, usage = self._quotas._quota.concurrency, self._usage
+        if most is not None and usage.requests >= most:
+            return None
+        usage.requests += 1
+        return Entry(self._quotas, self._client, usage)
 
     def leave(self) -> None:
         """It has been answered, or is gone."""

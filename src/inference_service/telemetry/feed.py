@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import orjson
 
@@ -111,7 +111,7 @@ class Feed:
                 retry_after=30.0,
             )
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         """Events until a shutdown begins. Call `check` before."""
         self._viewers += 1
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inference_service.core.clients import network_of
 from inference_service.core.errors import Forbidden, NotFound, QuotaExceeded, Unauthorised
 from inference_service.security.authorizer import Access, Authorizer, current_access
 from inference_service.security.credentials import SUBPROTOCOL, certificate_names, presented
@@ -71,19 +72,21 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
         scope = self._behind_proxies(scope)
-        client = _client(scope, None)
+        address = scope.get("client")
+        client = network_of(address[0]) if address else ""
         try:
-            access = await self._access(scope)
-            client = _client(scope, access)
+            access = await self._access(scope, client)
+            client = access.client
             entry = self._entry(scope, client)
         except _REFUSALS as error:
             await self._refuse(scope, send, error, client)
             return
-        if access is not None and access.principal is not None:
+        if access.principal is not None:
             # The name that endpoints tell clients apart by: no address, no header can replace it.
             scope = {**scope, "client": (client, 0)}
         if scope["type"] == "websocket":
             send = partial(_accepting, scope, send)
+            receive = partial(_permitted, access, entry, receive)
         context = current_access.set(access)
         try:
             if entry is None:
@@ -106,17 +109,17 @@ class AccessControl:
             scope = {**scope, "scheme": secure[scope["type"]]}
         return scope
 
-    async def _access(self, scope: Scope) -> Access | None:
+    async def _access(self, scope: Scope, client: str) -> Access:
         need = self._need(scope)
-        if self._authorizer is None:
-            return None
+        if self._authorizer is None or need.scope is None:
+            return Access(None, None, client)
         state = scope.get("state") or {}
         given = presented(
             scope["headers"],
             certificate_names(state.get(PEER_CERTIFICATE)),
             scope.get("subprotocols", ()),
         )
-        return await self._authorizer.authorize(given, need)
+        return await self._authorizer.authorize(given, need, client)
 
     def _need(self, scope: Scope) -> Need:
         """What it needs. Raises NotFound or Forbidden at the wrong port."""
@@ -203,11 +206,17 @@ async def _accepting(scope: Scope, send: Send, message: Message) -> None:
     await send(message)
 
 
-def _client(scope: Scope, access: Access | None) -> str:
-    if access is not None and access.principal is not None:
-        return access.principal.name
-    address = scope.get("client")
-    return address[0] if address else ""
+async def _permitted(access: Access, entry: Entry | None, receive: Receive) -> Message:
+    """The next message of a stream, which counts as a request: one that comes too soon waits here,
+    and its sender with it. Raises QuotaExceeded, Unauthorised and Forbidden."""
+    message = await receive()
+    if message["type"] == "websocket.receive":
+        access.renew()
+        text, data = message.get("text"), message.get("bytes")
+        pause = entry.message(len(text or data or "")) if entry is not None else 0.0
+        if pause > 0:
+            await asyncio.sleep(pause)
+    return message
 
 
 def _length(scope: Scope) -> int | None:

@@ -1,10 +1,14 @@
 """GET /stats: what the service does now, as JSON or as server-sent events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Protocol
 
 from fastapi import FastAPI, Request, Response
 from starlette.responses import StreamingResponse
+
+from inference_service.core.errors import Forbidden, Unauthorised
+from inference_service.security.authorizer import current_access
 
 _EVENTS = "text/event-stream"
 _HEADERS = {"cache-control": "no-store", "vary": "Accept"}
@@ -19,7 +23,7 @@ class StatsFeed(Protocol):
     def check(self) -> None:
         """Raises Overloaded or ShuttingDown where no viewer can be added."""
 
-    def events(self) -> AsyncIterator[bytes]:
+    def events(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events."""
 
 
@@ -41,4 +45,17 @@ def add_stats(app: FastAPI, feed: StatsFeed) -> None:
             return Response(feed.totals(), 200, _HEADERS, "application/json")
         feed.check()
         headers = {**_HEADERS, "x-accel-buffering": "no"}  # nginx would hold the events back
-        return StreamingResponse(feed.events(), 200, headers, _EVENTS)
+        return StreamingResponse(_permitted(feed.events()), 200, headers, _EVENTS)
+
+
+async def _permitted(events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """The events, as long as the client may see them."""
+    access = current_access.get()
+    async with aclosing(events):
+        async for event in events:
+            try:
+                if access is not None:
+                    access.renew()
+            except (Forbidden, Unauthorised):
+                return
+            yield event

@@ -5,16 +5,20 @@ A message is unpacked only for a client that may send it.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import grpc
 
+from inference_service.core.clients import network_of
 from inference_service.core.errors import Forbidden, InvalidInput
-from inference_service.protocols.oip.rpc.caller import client_of
+from inference_service.protocols.oip.rpc.caller import address_of
+from inference_service.protocols.oip.rpc.counted import CountedStream
 from inference_service.protocols.oip.rpc.service import status_of
 from inference_service.security.authorizer import Access, Authorizer, current_access
 from inference_service.security.credentials import presented
 from inference_service.security.grants import Scope
+from inference_service.security.proxies import TrustedProxies
 from inference_service.security.quotas import Entry, Quotas
 from inference_service.security.table import needed_by_rpc
 from inference_service.security.tls import Certificates, InvalidCertificate
@@ -26,10 +30,16 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused
     """Calls of clients that may make them. ``admin`` False: admins have a port of their own."""
 
     def __init__(
-        self, authorizer: Authorizer | None, quotas: Quotas | None, *, admin: bool = True
+        self,
+        authorizer: Authorizer | None,
+        quotas: Quotas | None,
+        proxies: TrustedProxies,
+        *,
+        admin: bool = True,
     ) -> None:
         self._authorizer = authorizer
         self._quotas = quotas
+        self._proxies = proxies
         self._admin = admin
 
     async def intercept_service(
@@ -71,34 +81,37 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused
             except Exception as error:
                 await context.abort(*status_of(error))
                 raise
-
-            async def requests() -> AsyncIterator[Any]:
-                async for raw in raws:
-                    yield _unpacked(handler, raw)
-
-            with _within(access, entry):
-                async for answer in handler.stream_stream(requests(), context):
-                    yield answer
+            stream = CountedStream(raws, partial(_unpacked, handler), access, entry)
+            try:
+                with _within(access, entry):
+                    async for answer in handler.stream_stream(stream.requests(), context):
+                        stream.answered()
+                        yield answer
+            finally:
+                stream.leave()
+            if stream.failure is not None:
+                await context.abort(*status_of(stream.failure))
 
         return answered
 
-    async def _admitted(
-        self, context: Any, method: str, size: int
-    ) -> tuple[Access | None, Entry | None]:
+    async def _admitted(self, context: Any, method: str, size: int) -> tuple[Access, Entry | None]:
         need = needed_by_rpc(method)
         if need.scope is Scope.ADMIN and not self._admin:
             raise Forbidden("this is answered over HTTP at the port for admins")
-        access = None
-        if self._authorizer is not None:
-            headers = [
-                (key.encode(), value if isinstance(value, bytes) else value.encode("latin-1"))
-                for key, value in context.invocation_metadata() or ()
-            ]
+        headers = [
+            (key.encode(), value if isinstance(value, bytes) else value.encode("latin-1"))
+            for key, value in context.invocation_metadata() or ()
+        ]
+        peer = address_of(context)
+        client = network_of(self._proxies.forwarded(peer, headers).address or peer)
+        if self._authorizer is None:
+            access = Access(None, None, client)
+        else:
             given = presented(headers, _names(context))
-            access = await self._authorizer.authorize(given, need)
+            access = await self._authorizer.authorize(given, need, client)
         if self._quotas is None:
             return access, None
-        entry = self._quotas.enter(client_of(context, access))
+        entry = self._quotas.enter(access.client)
         try:
             entry.grow(size)
         except Exception:
@@ -137,7 +150,7 @@ def _configuration(certificates: Certificates) -> Any:
 
 
 @contextmanager
-def _within(access: Access | None, entry: Entry | None) -> Any:
+def _within(access: Access, entry: Entry | None) -> Any:
     context = current_access.set(access)
     try:
         yield

@@ -1,13 +1,21 @@
 """The client of a gRPC call."""
 
 from typing import Any
+from urllib.parse import unquote
 
-from inference_service.security.authorizer import Access, current_access
+from inference_service.security.authorizer import current_access
 
 
-def client_of(context: Any, access: Access | None = None) -> str:
+def address_of(context: Any) -> str:
+    """The address of the connection, as HTTP tells it: gRPC writes ``ipv4:192.0.2.1:5000`` and
+    ``ipv6:%5B2001:db8::1%5D:5000``."""
+    kind, _, rest = str(context.peer()).partition(":")
+    if kind not in {"ipv4", "ipv6"}:
+        return kind
+    return unquote(rest).rpartition(":")[0].strip("[]")
+
+
+def client_of(context: Any) -> str:
     """Its name where access control knows it, or else its address."""
-    access = access or current_access.get()
-    if access is not None and access.principal is not None:
-        return access.principal.name
-    return str(context.peer()).rpartition(":")[0]
+    access = current_access.get()
+    return access.client if access is not None else address_of(context)

@@ -17,7 +17,10 @@ from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
 
 _REFRESH = 1.0  # seconds between looks at the health for its watchers
+MOST_WATCHERS = 1_000
+"""Calls that watch the health at the same time."""
 _STATUS = health_pb2.HealthCheckResponse
+_SERVICES = frozenset({"", SERVICE})
 
 
 class GrpcServer:
@@ -74,31 +77,56 @@ class GrpcServer:
         await self._server.stop(grace)
 
 
-class _Health(health.aio.HealthServicer):
-    """Asked, it looks; for its watchers looks again and again."""
+class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc,unused-ignore]
+    """Asked, it looks; for its watchers looks again and again.
+
+    Anybody may watch, so there is a limit. (In grpc_health's own servicer a watcher that leaves
+    takes the condition of all others with it: they are told of no change any more.)
+    """
 
     def __init__(self, health_: Health) -> None:
-        super().__init__()
         self._health = health_
+        self._watchers = 0
+        self._changed = asyncio.Event()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The health as it is now."""
-        await self._look()
-        return await super().Check(request, context)
+        if request.service not in _SERVICES:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return _STATUS(status=self._status())
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+        """The health, and each change of it."""
+        if self._watchers >= MOST_WATCHERS:
+            told = f"{self._watchers} calls watch the health, which is the limit"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, told)
+        self._watchers += 1
+        try:
+            last = None
+            while True:
+                known = request.service in _SERVICES
+                status = self._status() if known else _STATUS.SERVICE_UNKNOWN
+                if status != last:
+                    await context.write(_STATUS(status=status))
+                    last = status
+                await self._changed.wait()
+        finally:
+            self._watchers -= 1
 
     async def watch(self) -> None:
         """Until it is cancelled."""
+        before = self._status()
         while True:
-            await self._look()
             await asyncio.sleep(_REFRESH)
+            status = self._status()
+            if status != before:
+                before = status
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
 
-    async def _look(self) -> None:
+    def _status(self) -> Any:
         try:
             self._health.check()
         except Unavailable:
-            ready = False
-        else:
-            ready = True
-        status = _STATUS.SERVING if ready else _STATUS.NOT_SERVING
-        for name in ("", SERVICE):
-            await self.set(name, status)
+            return _STATUS.NOT_SERVING
+        return _STATUS.SERVING
