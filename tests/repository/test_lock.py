@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
@@ -105,6 +106,36 @@ def test_links_within_the_repository_are_followed_and_others_refused(
     (models / "b" / "1" / "notes").symlink_to(tmp_path / "elsewhere")
     refused = CliRunner().invoke(main, ["lock", str(models)])
     assert "notes is a symbolic link out of the model repository" in refused.output
+
+
+def with_external_data(path: Path, location: str) -> None:
+    """A model that answers with numbers of another file."""
+    numbers = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=1)
+    numbers.external_data.add(key="location", value=location)
+    values = [onnx.helper.make_tensor_value_info(name, 1, ["N", 4]) for name in "xy"]
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:], [numbers])
+    opset = onnx.helper.make_opsetid("", 17)
+    made = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(made.SerializeToString())
+
+
+def test_external_data_is_read_within_the_repository_alone(tmp_path: Path) -> None:
+    models, secret = tmp_path / "models", tmp_path / "secret.bin"
+    secret.write_bytes(bytes(16))
+    for name, location in {
+        "link": "w.bin", "folder": "d/secret.bin", "up": "../../../secret.bin", "whole": str(secret),
+        "plain": "w.bin",
+    }.items():  # fmt: skip
+        with_external_data(models / name / "1" / "model.onnx", location)
+    (models / "link/1/w.bin").symlink_to(secret)
+    (models / "folder/1/d").symlink_to(tmp_path)
+    (models / "plain/1/w.bin").write_bytes(bytes(16))
+    (models / "plain/1/notes").symlink_to(secret)
+    told = load(models)
+    assert {name for name, why in told.items() if not why} == {"plain"}
+    assert str(tmp_path) not in str(told)
 
 
 def test_a_mounted_configmap_can_be_locked(models: Path) -> None:
