@@ -296,3 +296,14 @@ async def test_a_repository_in_a_store_is_served_also_while_the_store_is_down(
     )
     with pytest.raises(InvalidModel, match=r"the model repository can't be fetched: .*no folder"):
         Service(empty)
+
+
+def test_a_folder_s_links_that_lead_out_of_it_are_not_copied(origin: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (origin / "m/1/labels").symlink_to(tmp_path / "secret")
+    (origin / "n/1/same").symlink_to("../../m/1/model")
+    mirror = Mirror(FolderStore(origin), tmp_path / "copy")
+    assert mirror.sync()
+    assert content(mirror.current) == {
+        "m/1/model": "one", "m/2/model": "two", "n/1/model": "one", "n/1/same": "one"
+    }  # fmt: skip

@@ -53,12 +53,15 @@ class FolderStore:
         self.url = str(folder)
 
     def list(self) -> list[Stored]:
-        """See `Store.list`; hidden files are not listed."""
+        """See `Store.list`; hidden files are not listed, and neither are links out of it: a copy of
+        what they lead to would look like a file of the store."""
         found = []
         try:
+            top = self._folder.resolve()
             for path in sorted(self._folder.rglob("*")):
                 key = path.relative_to(self._folder)
-                if path.is_file() and not any(part.startswith(".") for part in key.parts):
+                hidden = any(part.startswith(".") for part in key.parts)
+                if not hidden and path.is_file() and path.resolve().is_relative_to(top):
                     stat = path.stat()
                     found.append(Stored(key.as_posix(), stat.st_size, _tag(stat)))
         except OSError as error:
