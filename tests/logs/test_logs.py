@@ -63,6 +63,20 @@ def test_people_get_a_line_with_fields_and_colours_where_they_are_wanted() -> No
     assert "\x1b[33mWARNING" in PrettyLines(colors=True).format(record("a"))
 
 
+@pytest.mark.parametrize(
+    "sent", ["\x1b[2J", "\x9b31m", "\x7f", "a\u2028b", "\u202egnp", "\ud800", "\r"]
+)
+def test_what_a_client_sent_moves_nothing_on_a_terminal(sent: str) -> None:
+    said = record("from %s", f"a{sent}b", error=f"c{sent}d")
+    said.exc_info = (ValueError, ValueError(sent), None)
+    pretty = PrettyLines().format(said)
+    assert all(line.isprintable() for line in pretty.split("\n"))
+    line = JsonLines().format(said)
+    assert line.isprintable()
+    read = json.loads(line)
+    assert (read["message"], read["error"]) == (f"from a{sent}b", f"c{sent}d")
+
+
 def test_no_line_is_longer_than_its_bound() -> None:
     assert len(JsonLines().format(record("x" * 10_000_000))) < 20_000
 

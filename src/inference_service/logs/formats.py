@@ -27,7 +27,8 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = _cut(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False, default=str)
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        return text if text.isprintable() else "".join(map(_in_json, text))
 
 
 class PrettyLines(logging.Formatter):
@@ -43,13 +44,29 @@ class PrettyLines(logging.Formatter):
         level = f"{record.levelname:<7}"
         if self._colors:
             level = f"\x1b[{_COLORS.get(record.levelname, '0')}m{level}\x1b[0m"
-        text = " ".join(_cut(record.getMessage()).splitlines())
+        text = " ".join(map(_shown, _cut(record.getMessage()).splitlines()))
         parts = [f"{when}.{int(record.msecs):03d} {level} {record.name}: {text}"]
         parts += [f"{name}={_plain(value)}" for name, value in getattr(record, FIELDS, {}).items()]
         line = " ".join(parts)
         if record.exc_info:
-            line += "\n" + _cut(self.formatException(record.exc_info))
+            trace = _cut(self.formatException(record.exc_info))
+            line += "\n" + "\n".join(map(_shown, trace.splitlines()))
         return line
+
+
+def _shown(text: str) -> str:
+    """What a client has sent may hold sequences that a terminal obeys."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _in_json(character: str) -> str:
+    """JSON lets DEL, the controls from U+0080 on and marks of direction stand as they are."""
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def _escaped(character: str) -> str:
+    harmless = character.isprintable() or character == "\t"
+    return character if harmless else character.encode("unicode_escape").decode()
 
 
 def _plain(value: object) -> str:
