@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -429,3 +430,23 @@ async def test_without_access_control_the_document_asks_for_no_key(zoo: Path) ->
         responses = document["paths"][PREDICT]["post"]["responses"]
         assert ("429" in responses) is documented
         assert not {"401", "403"} & responses.keys()
+
+
+async def test_an_upload_may_be_larger_than_what_a_client_may_have_in_flight(
+    zoo: Path, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(zoo / "doubler", models / "doubler")
+    content = (models / "doubler/1/model.onnx").read_bytes() + b"\0" * 3000
+    settings = KEYS.settings(
+        models,
+        limits={"max_body_bytes": 1000, "max_in_flight_bytes": 1000},
+        admin={"uploads": True, "repository": True},
+    )
+    async with running(settings) as (client, _):
+        path = "/v2/repository/models/other/versions/1"
+        answer = await client.put(path, content=content, headers=bearer(KEYS.of["admin"]))
+        assert answer.status_code == 201, answer.text
+        body = b" " * 1500
+        refused = await client.post(PREDICT, content=body, headers=bearer(KEYS.of["infer"]))
+        assert refused.status_code in {413, 429}

@@ -87,8 +87,11 @@ class Quotas:
         """Clients."""
         return len(self._clients)
 
-    def enter(self, client: str) -> "Entry":
-        """A request begins. Raises QuotaExceeded; leave by `Entry.leave`."""
+    def enter(self, client: str, *, held: bool = True) -> "Entry":
+        """A request begins. Raises QuotaExceeded; leave by `Entry.leave`.
+
+        ``held``: its body is in memory until it is answered.
+        """
         usage = self._usage(client)
         quota = self._quota
         if quota.concurrency is not None and usage.requests >= quota.concurrency:
@@ -110,7 +113,7 @@ class Quotas:
         if quota.requests is not None:
             self._charge(usage, quota.requests, 1.0, now)
         usage.requests += 1
-        return Entry(self, client, usage)
+        return Entry(self, client, usage, held=held)
 
     def _message(self, client: str, usage: _Usage, size: int) -> float:
         """See `Entry.message`."""
@@ -194,10 +197,11 @@ class Quotas:
 class Entry:
     """A request that was admitted."""
 
-    __slots__ = ("_bytes", "_client", "_quotas", "_usage")
+    __slots__ = ("_bytes", "_client", "_held", "_quotas", "_usage")
 
-    def __init__(self, quotas: Quotas, client: str, usage: _Usage) -> None:
+    def __init__(self, quotas: Quotas, client: str, usage: _Usage, *, held: bool = True) -> None:
         self._quotas = quotas
+        self._held = held
         self._client = client
         self._usage = usage
         self._bytes = 0
@@ -206,15 +210,16 @@ class Entry:
         """Bytes of its body have come. Raises QuotaExceeded beyond the client's share."""
         quota, usage = self._quotas._quota, self._usage
         self.check_bytes(size)
-        self._bytes += size
-        usage.bytes += size
+        if self._held:
+            self._bytes += size
+            usage.bytes += size
         if quota.bytes is not None:
             self._quotas._charge(usage, quota.bytes, float(size), self._quotas._clock())
 
     def check_bytes(self, size: int) -> None:
         """Raises QuotaExceeded where a body of this many bytes is beyond the client's share."""
         most = self._quotas._quota.bytes_in_flight
-        if most is not None and self._usage.bytes + size > most:
+        if self._held and most is not None and self._usage.bytes + size > most:
             raise QuotaExceeded(
                 f"'{clipped(self._client)}' has {self._usage.bytes} bytes in flight, "
                 f"and may have {most}",

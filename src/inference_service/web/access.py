@@ -140,12 +140,11 @@ class AccessControl:
         return need
 
     def _entry(self, scope: Scope, client: str) -> Entry | None:
-        if (
-            self._quotas is None
-            or needed(scope.get("method", "WEBSOCKET"), get_route_path(scope)).scope is None
-        ):
+        need = needed(scope.get("method", "WEBSOCKET"), get_route_path(scope))
+        if self._quotas is None or need.scope is None:
             return None
-        entry = self._quotas.enter(client)
+        # What an admin uploads goes to the disk: it isn't in flight.
+        entry = self._quotas.enter(client, held=need.scope is not Permission.ADMIN)
         try:
             entry.check_bytes(_length(scope) or 0)
         except QuotaExceeded:
