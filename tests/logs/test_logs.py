@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from inference_service.logs.access import NAME
 from inference_service.logs.formats import JsonLines, PrettyLines
 from inference_service.logs.limits import RateLimit
 from inference_service.logs.native import native_lines, record_of
@@ -88,6 +89,14 @@ def test_no_line_is_longer_than_its_bound() -> None:
 )  # fmt: skip
 def test_the_format_is_that_of_the_setting(kind: str, terminal: bool, expected: type) -> None:
     assert type(formatter(LogFormat(kind), terminal=terminal)) is expected
+
+
+def test_the_access_log_has_a_line_for_each_request_that_it_is_to_have() -> None:
+    limit = RateLimit(most=1, free=NAME)
+    lines = [record("request") for _ in range(100)]
+    for line in lines[:50]:
+        line.name = NAME
+    assert sum(map(limit.filter, lines)) == 51
 
 
 def test_repeated_lines_are_limited_and_counted() -> None:

@@ -6,7 +6,8 @@ from time import perf_counter
 
 from inference_service.serving.request import Request
 
-log = logging.getLogger("inference_service.access")
+NAME = "inference_service.access"
+log = logging.getLogger(NAME)
 _FAILED = frozenset({"execution_failed", "internal_error", "deadline_exceeded"})
 
 

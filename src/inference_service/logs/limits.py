@@ -10,20 +10,28 @@ _MOST = 1024  # places in the code that are remembered
 class RateLimit(logging.Filter):
     """Lets ``most`` records pass in each ``period`` seconds from one line of code.
 
-    The first one that passes after some were left out says how many.
+    The first one that passes after some were left out says how many. The logger ``free`` has no
+    limit.
     """
 
     def __init__(
-        self, most: int = 20, period: float = 10.0, clock: Callable[[], float] = time.monotonic
+        self,
+        most: int = 20,
+        period: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        free: str = "",
     ) -> None:
         super().__init__()
         self._most = most
         self._period = period
         self._clock = clock
+        self._free = free
         self._known: dict[tuple[str, int], list[float]] = {}  # begin, passed, left out
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter.filter`."""
+        if record.name == self._free:
+            return True
         now, key = self._clock(), (record.pathname, record.lineno)
         state = self._known.get(key)
         if state is None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from inference_service.logs.access import NAME as ACCESS
 from inference_service.logs.formats import JsonLines, PrettyLines
 from inference_service.logs.limits import RateLimit
 from inference_service.logs.native import native_lines
@@ -36,7 +37,7 @@ def logging_to_stderr(level: str, kind: LogFormat) -> Iterator[None]:
     keep = os.dup(_STDERR)
     writer = ThreadedWriter(keep)
     writer.setFormatter(formatter(kind, terminal=os.isatty(keep)))
-    writer.addFilter(RateLimit())
+    writer.addFilter(RateLimit(free=ACCESS))  # its sample is its limit
     root.handlers[:] = [writer]
     root.setLevel(level.upper())
     try:
