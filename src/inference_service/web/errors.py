@@ -29,6 +29,7 @@ from inference_service.core.errors import (
     Unauthorised,
     Unavailable,
     UnsupportedContent,
+    clipped,
     found_no_memory,
     render_path,
 )
@@ -52,6 +53,8 @@ _TABLE: tuple[tuple[type[InferenceServiceError], int, str], ...] = (
     (DeadlineExceeded, 504, "deadline_exceeded"),
 )
 _MORE_HEADERS = {401: {"www-authenticate": "Bearer"}, 415: {"accept-encoding": "gzip, deflate"}}
+_LONGEST_PATH = 300
+"""Characters of a path that are told back."""
 INTERNAL = "internal error; the server's log has the details"
 """The answer to an unexpected error."""
 
@@ -156,7 +159,8 @@ def _with_streams(default: ASGIApp) -> ASGIApp:
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             await default(scope, receive, send)
             return
-        text = f"no such stream: {scope['path']}; streams are at /models/MODEL/TASK/stream"
+        path = clipped(scope["path"], _LONGEST_PATH)
+        text = f"no such stream: {path}; streams are at /models/MODEL/TASK/stream"
         refusal = _json(404, body(text), None)
         await WebSocket(scope, receive, send).send_denial_response(refusal)
 
@@ -165,16 +169,16 @@ def _with_streams(default: ASGIApp) -> ASGIApp:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class
-    message = str(error.detail)
+    message, path = str(error.detail), clipped(request.url.path, _LONGEST_PATH)
     if error.status_code == 404:
         docs = root_path(request.scope) + "/docs"
-        message = f"no such path: {request.method} {request.url.path}; {docs} lists all paths"
+        message = f"no such path: {request.method} {path}; {docs} lists all paths"
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         if "GET" in allowed and "HEAD" not in allowed:  # which every GET answers, too
             allowed = allowed.replace("GET", "GET, HEAD")
             error.headers = {**(error.headers or {}), "Allow": allowed}
-        message = f"{request.url.path} doesn't take {request.method}, it takes {allowed}"
+        message = f"{path} doesn't take {request.method}, it takes {allowed}"
     return _json(error.status_code, body(message), error.headers)
 
 
