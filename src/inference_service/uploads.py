@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inference_service.core.errors import InvalidInput, InvalidModel, TooLarge, Unavailable
 from inference_service.importing.publish import MODEL, Files, check_free, publish
-from inference_service.repository.contents import is_name
+from inference_service.repository.contents import HIDDEN, is_name
 
 _RETRY_AFTER = 60.0  # seconds
 
@@ -22,7 +22,7 @@ async def write_version(
     InvalidInput, TooLarge, or Unavailable where the disk takes no more; nothing is left then, nor
     after a kill: the file has no name until it is checked.
     """
-    if not is_name(name):
+    if not is_name(name) or name.startswith(HIDDEN):
         raise InvalidInput("this can't be a model's name, which stands in paths")
     folder = models / name
     try:

@@ -110,7 +110,7 @@ def test_links_within_the_repository_are_followed_and_others_refused(
 
 def with_external_data(path: Path, location: str) -> None:
     """A model that answers with numbers of another file."""
-    numbers = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=1)
+    numbers = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location="EXTERNAL")
     numbers.external_data.add(key="location", value=location)
     values = [onnx.helper.make_tensor_value_info(name, 1, ["N", 4]) for name in "xy"]
     node = onnx.helper.make_node("Add", ["x", "w"], ["y"])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -450,3 +451,27 @@ async def test_an_upload_may_be_larger_than_what_a_client_may_have_in_flight(
         body = b" " * 1500
         refused = await client.post(PREDICT, content=body, headers=bearer(KEYS.of["infer"]))
         assert refused.status_code in {413, 429}
+
+
+@pytest.mark.parametrize(
+    "name", ["models.lock", "models.lock.sig", "\u00e9" * 150, "_drafts", ".hidden", "stats", ".."]
+)
+async def test_an_upload_needs_a_name_that_a_model_can_have(
+    tmp_path: Path, zoo: Path, name: str
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(zoo / "doubler", models / "doubler")
+    settings = KEYS.settings(models, admin={"uploads": True, "repository": True})
+    async with running(settings) as (client, _):
+        path = f"/v2/repository/models/{quote(name)}/versions/1".replace("..", "%2e%2e")
+        answer = await client.put(path, content=b"x", headers=bearer(KEYS.of["admin"]))
+        assert (answer.status_code, "model's name" in answer.text) == (400, True), answer.text
+        assert [child.name for child in models.iterdir()] == ["doubler"]
+
+
+async def test_a_path_that_is_not_there_does_not_come_back_at_full_length(zoo: Path) -> None:
+    async with running(Settings.model_validate({"models": zoo / "doubler"})) as (client, _):
+        for method, path in (("GET", "/" + "a" * 50_000), ("DELETE", f"/v2/models/{'a' * 50_000}")):
+            answer = await client.request(method, path)
+            assert answer.status_code in {404, 405}
+            assert len(answer.text) < 1000

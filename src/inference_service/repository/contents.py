@@ -35,8 +35,11 @@ from inference_service.daemon import in_daemon
 from inference_service.repository import hugging_face
 from inference_service.repository.files import check_file, read_small, unreadable
 from inference_service.repository.hugging_face_says import NotSaid
+from inference_service.repository.lock import LOCK_FILE, SIGNATURE_FILE
 from inference_service.repository.manifest import Manifest, read_manifest
 
+HIDDEN = (".", "_")
+"""What names of files and folders begin with that are no models."""
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "model.toml"
 _SINGLE = (MODEL_FILE, f"onnx/{MODEL_FILE}")
@@ -47,7 +50,8 @@ TIME_LIMIT = 10.0
 """Seconds for reading what is in a repository, models themselves not included."""
 
 _NAME = re.compile(r"\w[\w.+@~ -]{0,199}")
-_TAKEN = frozenset({"stats"})  # /v2/models/stats is a path of its own
+_TAKEN = frozenset({"stats", LOCK_FILE, SIGNATURE_FILE})  # /v2/models/stats is a path of its own
+_MOST_BYTES = 255  # of a name in a folder, on usual file systems
 _ANYWHERE = Path("/")
 _OTHERS = frozenset(
     {".pt", ".pth", ".pt2", ".h5", ".keras", ".pkl", ".pickle", ".joblib", ".tflite", ".pb",
@@ -161,7 +165,7 @@ def _children(path: Path) -> "list[os.DirEntry[str]]":
 
 def _may_be_model(child: "os.DirEntry[str]") -> bool:
     """What can be told without asking for the entry itself: that may hang."""
-    if child.name.startswith((".", "_")):
+    if child.name.startswith(HIDDEN):
         return False
     is_folder = child.is_dir(follow_symlinks=False)
     return is_folder or child.is_symlink() or child.name.endswith(".onnx")
@@ -228,7 +232,8 @@ def _checked(entry: ModelEntry, counts: Mapping[str, int]) -> ModelEntry:
 
 def is_name(text: str) -> bool:
     """Whether a text can be a model's name."""
-    return _NAME.fullmatch(text) is not None and text not in _TAKEN
+    fits = len(text.encode("utf-8", "replace")) <= _MOST_BYTES
+    return fits and _NAME.fullmatch(text) is not None and text not in _TAKEN
 
 
 def _printable(name: str) -> str:
