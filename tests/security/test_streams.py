@@ -10,7 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inference_service.core.errors import QuotaExceeded, Unauthorised
+from inference_service.core.errors import Overloaded, QuotaExceeded, Unauthorised
+from inference_service.protocols.oip.rpc import receiving
 from inference_service.protocols.oip.rpc import server as rpc_server
 from inference_service.protocols.oip.rpc.messages import message
 from inference_service.security.authorizer import Authorizer, current_access
@@ -269,3 +270,57 @@ async def test_a_watcher_of_grpc_s_health_that_leaves_takes_nothing_from_the_oth
         assert (await unknown.read()).status == 3
         service.health.leave()
         assert (await stays.read()).status == 2
+
+
+class Slow:
+    """Calls of one message of which nothing comes."""
+
+    def __init__(self, address: str) -> None:
+        self.channel = grpc.aio.insecure_channel(address)
+
+    def call(self, method: str, key: str = "") -> Any:
+        made: Any = self.channel.stream_unary(f"/inference.GRPCInferenceService/{method}")
+        return made(metadata=(("x-api-key", key),) if key else ())
+
+
+async def test_a_call_without_a_key_is_refused_before_its_message_is_received(zoo: Path) -> None:
+    async with calling(zoo / "doubler", keyed()) as (_, address):
+        slow = Slow(address)
+        async with slow.channel:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await slow.call("ModelInfer")
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_messages_that_are_being_received_are_bounded_in_number_and_time(zoo: Path) -> None:
+    limits = {
+        "max_body_bytes": 2**20, "max_in_flight_bytes": 4 * 2**20, "request_timeout": 3.0,
+    }  # fmt: skip
+    async with calling(zoo / "doubler", {}, limits=limits) as (_, address):
+        slow = Slow(address)
+        async with slow.channel:
+            calls = [asyncio.ensure_future(slow.call("ModelInfer")) for _ in range(5)]
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            codes = [error.code() for error in ended if isinstance(error, grpc.aio.AioRpcError)]
+            assert sorted(codes, key=str) == [
+                *[grpc.StatusCode.DEADLINE_EXCEEDED] * 2, *[grpc.StatusCode.UNAVAILABLE] * 3
+            ]  # fmt: skip
+            infer: Any = slow.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            assert await infer(asked())
+
+
+async def test_a_client_has_half_of_the_places_and_waits_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiving, "_PATIENCE", 0.01)
+    places = receiving.Places(4)
+    await places.take("a")
+    await places.take("a")
+    with pytest.raises(Overloaded, match="2 messages are being received, 2 of them from this"):
+        await places.take("a")
+    await places.take("b")
+    monkeypatch.setattr(receiving, "_PATIENCE", 60)
+    waiting = asyncio.ensure_future(places.take("a"))
+    await asyncio.sleep(0)
+    places.leave("a")
+    await waiting

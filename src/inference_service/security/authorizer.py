@@ -8,6 +8,7 @@ from inference_service.core.errors import Unauthorised
 from inference_service.security.credentials import Presented
 from inference_service.security.grants import Principal, Scope
 from inference_service.security.keys import PREFIX, KeyRing, Tokens
+from inference_service.security.quotas import Entry
 from inference_service.security.table import Need
 
 _EXPECTED = (
@@ -32,10 +33,11 @@ class Access:
     """A request's permission: which client it is from and what it does.
 
     ``client`` is the name that quotas go by: the principal's, or else an address. ``again`` finds
-    the principal once more, or raises as `Authorizer.authorize`.
+    the principal once more, or raises as `Authorizer.authorize`. ``entry`` is what the client's
+    quota counts, where there is one.
     """
 
-    __slots__ = ("_again", "client", "principal", "scope")
+    __slots__ = ("_again", "client", "entry", "principal", "scope")
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Access:
         self.scope = scope
         self.client = principal.name if principal is not None else client
         self._again = again
+        self.entry: Entry | None = None
 
     def renew(self) -> None:
         """For each message of what lasts: a key may have been revoked, or have expired, meanwhile.

@@ -1,6 +1,6 @@
 """The same rule for gRPC as for HTTP (security/table.py): an interceptor of all calls.
 
-A message is unpacked only for a client that may send it.
+A message is received only from a client that may send it (`Receiving` is behind this).
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,9 +11,10 @@ from typing import Any
 import grpc
 
 from inference_service.core.clients import network_of
-from inference_service.core.errors import Forbidden, InvalidInput
+from inference_service.core.errors import Forbidden
 from inference_service.protocols.oip.rpc.caller import address_of
 from inference_service.protocols.oip.rpc.counted import CountedStream
+from inference_service.protocols.oip.rpc.receiving import unpacked
 from inference_service.protocols.oip.rpc.service import status_of
 from inference_service.security.authorizer import Access, Authorizer, current_access
 from inference_service.security.credentials import presented
@@ -50,38 +51,34 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused
         method = handler_call_details.method
         if handler is None or needed_by_rpc(method).scope is None:
             return handler
-        if handler.request_streaming:
+        if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
                 self._streaming(handler, method), None, handler.response_serializer
             )
-        return grpc.unary_unary_rpc_method_handler(
+        return grpc.stream_unary_rpc_method_handler(
             self._unary(handler, method), None, handler.response_serializer
         )
 
     def _unary(self, handler: Any, method: str) -> Any:
-        async def answered(raw: bytes, context: Any) -> Any:
-            entry = None
+        async def answered(raws: AsyncIterator[bytes], context: Any) -> Any:
             try:
-                access, entry = await self._admitted(context, method, len(raw))
-                request = _unpacked(handler, raw)
+                access, entry = await self._admitted(context, method)
             except Exception as error:
-                if entry is not None:
-                    entry.leave()
                 await context.abort(*status_of(error))
                 raise
             with _within(access, entry):
-                return await handler.unary_unary(request, context)
+                return await handler.stream_unary(raws, context)
 
         return answered
 
     def _streaming(self, handler: Any, method: str) -> Any:
         async def answered(raws: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
             try:
-                access, entry = await self._admitted(context, method, 0)
+                access, entry = await self._admitted(context, method)
             except Exception as error:
                 await context.abort(*status_of(error))
                 raise
-            stream = CountedStream(raws, partial(_unpacked, handler), access, entry)
+            stream = CountedStream(raws, partial(unpacked, handler), access, entry)
             try:
                 with _within(access, entry):
                     async for answer in handler.stream_stream(stream.requests(), context):
@@ -94,7 +91,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused
 
         return answered
 
-    async def _admitted(self, context: Any, method: str, size: int) -> tuple[Access, Entry | None]:
+    async def _admitted(self, context: Any, method: str) -> tuple[Access, Entry | None]:
         need = needed_by_rpc(method)
         if need.scope is Scope.ADMIN and not self._admin:
             raise Forbidden("this is answered over HTTP at the port for admins")
@@ -109,15 +106,9 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused
         else:
             given = presented(headers, _names(context))
             access = await self._authorizer.authorize(given, need, client)
-        if self._quotas is None:
-            return access, None
-        entry = self._quotas.enter(access.client)
-        try:
-            entry.grow(size)
-        except Exception:
-            entry.leave()
-            raise
-        return access, entry
+        if self._quotas is not None:
+            access.entry = self._quotas.enter(access.client)
+        return access, access.entry
 
 
 def server_credentials(certificates: Certificates) -> Any:
@@ -158,15 +149,6 @@ def _within(access: Access, entry: Entry | None) -> Any:
         current_access.reset(context)
         if entry is not None:
             entry.leave()
-
-
-def _unpacked(handler: Any, raw: bytes) -> Any:
-    if handler.request_deserializer is None:  # the handler unpacks it itself
-        return raw
-    try:
-        return handler.request_deserializer(raw)
-    except Exception:
-        raise InvalidInput("the message can't be unpacked") from None
 
 
 def _names(context: Any) -> list[str]:

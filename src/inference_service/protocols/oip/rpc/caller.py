@@ -1,5 +1,6 @@
 """The client of a gRPC call."""
 
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,10 +10,13 @@ from inference_service.security.authorizer import current_access
 def address_of(context: Any) -> str:
     """The address of the connection, as HTTP tells it: gRPC writes ``ipv4:192.0.2.1:5000`` and
     ``ipv6:%5B2001:db8::1%5D:5000``."""
-    kind, _, rest = str(context.peer()).partition(":")
-    if kind not in {"ipv4", "ipv6"}:
-        return kind
-    return unquote(rest).rpartition(":")[0].strip("[]")
+    return _address(context.peer().rpartition(":")[0])
+
+
+@lru_cache(4096)
+def _address(peer: str) -> str:
+    kind, _, rest = peer.partition(":")
+    return unquote(rest).strip("[]") if kind in {"ipv4", "ipv6"} else kind
 
 
 def client_of(context: Any) -> str:

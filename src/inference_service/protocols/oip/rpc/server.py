@@ -12,11 +12,16 @@ from grpc_reflection.v1alpha import reflection
 from inference_service.core.errors import Unavailable
 from inference_service.protocols.oip.routes import ServerInfo
 from inference_service.protocols.oip.rpc.messages import POOL, SERVICE
+from inference_service.protocols.oip.rpc.receiving import Places, Receiving
 from inference_service.protocols.oip.rpc.service import InferenceService
 from inference_service.web.endpoint import Edge
 from inference_service.web.health import Health
 
 _REFRESH = 1.0  # seconds between looks at the health for its watchers
+MOST_CALLS = 1_000
+"""Calls of one connection at the same time."""
+_IDLE_MS = 300_000
+"""A connection without a call ends after this time; clients open another one when they need it."""
 MOST_WATCHERS = 1_000
 """Calls that watch the health at the same time."""
 _STATUS = health_pb2.HealthCheckResponse
@@ -46,9 +51,11 @@ class GrpcServer:
         """Listen; returns the port. Raises OSError where the address can't be had."""
         servicer = _Health(self._health)
         self._server = grpc.aio.server(
-            interceptors=self._interceptors,
+            interceptors=[*self._interceptors, self._receiving()],
             options=[
                 ("grpc.max_receive_message_length", self._edge.max_body_bytes),
+                ("grpc.max_concurrent_streams", MOST_CALLS),
+                ("grpc.max_connection_idle_ms", _IDLE_MS),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
             ],
@@ -67,6 +74,11 @@ class GrpcServer:
         await self._server.start()
         self._watching = asyncio.create_task(servicer.watch())
         return port
+
+    def _receiving(self) -> Receiving:
+        edge = self._edge
+        most = edge.in_flight.limits.max_bytes // edge.max_body_bytes
+        return Receiving(Places(most), edge.request_timeout)
 
     async def stop(self, grace: float) -> None:
         """Take no more calls and wait for those that run."""
