@@ -101,7 +101,7 @@ class Service:
         )
         changes = ModelChanges(settings, self.manager, self._models_changed, refresh)
         self.watch = repository_watch(settings, changes, refresh)
-        self.health = Health(self._problem)
+        self.health = Health(self._problem, guarded=self.security.authorizer is not None)
         limits = settings.limits
         self.in_flight = InFlight(
             Limits(limits.max_in_flight_requests, limits.max_in_flight_bytes, limits.max_streams)

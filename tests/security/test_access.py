@@ -475,3 +475,15 @@ async def test_a_path_that_is_not_there_does_not_come_back_at_full_length(zoo: P
             answer = await client.request(method, path)
             assert answer.status_code in {404, 405}
             assert len(answer.text) < 1000
+
+
+async def test_strangers_are_not_told_which_model_is_missing_and_why(tmp_path: Path) -> None:
+    (tmp_path / "secret-project.onnx").write_bytes(b"no model")
+    async with running(KEYS.settings(tmp_path)) as (client, _):
+        for path in ("/v2/health/ready", "/health"):
+            answer = await client.get(path)
+            assert answer.status_code == 503
+            told = answer.json()["error"]
+            assert told == "not ready: a model is loading or has failed; see /v2/models"
+        listed = await client.get("/v2/models", headers=bearer(KEYS.of["read"]))
+        assert "secret-project" in listed.text

@@ -6,10 +6,14 @@ from inference_service.core.errors import ModelNotReady, ShuttingDown
 
 
 class Health:
-    """Not ready while models load, and not ready any more once a shutdown has begun."""
+    """Not ready while models load, and not ready any more once a shutdown has begun.
 
-    def __init__(self, problem: Callable[[], str | None]) -> None:
+    Anybody may ask. With access control (``guarded``) nobody is told which model it is, and why.
+    """
+
+    def __init__(self, problem: Callable[[], str | None], *, guarded: bool = False) -> None:
         self._problem = problem
+        self._guarded = guarded
         self._leaving = False
 
     def leave(self) -> None:
@@ -22,9 +26,11 @@ class Health:
         return self._leaving
 
     def check(self) -> None:
-        """Raises ShuttingDown or ModelNotReady, which says why."""
+        """Raises ShuttingDown or ModelNotReady, which says why where it may."""
         if self._leaving:
             raise ShuttingDown
         problem = self._problem()
+        if problem is not None and self._guarded:
+            raise ModelNotReady("not ready: a model is loading or has failed; see /v2/models")
         if problem is not None:
             raise ModelNotReady(f"not ready: {problem}")
