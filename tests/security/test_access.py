@@ -487,3 +487,26 @@ async def test_strangers_are_not_told_which_model_is_missing_and_why(tmp_path: P
             assert told == "not ready: a model is loading or has failed; see /v2/models"
         listed = await client.get("/v2/models", headers=bearer(KEYS.of["read"]))
         assert "secret-project" in listed.text
+
+
+@pytest.mark.parametrize("origins", [["*"], ["https://app.example"]])
+async def test_pages_of_other_sites_do_not_use_the_password_of_a_browser(
+    zoo: Path, origins: list[str]
+) -> None:
+    settings = KEYS.settings(zoo / "doubler", http={"cors_origins": origins})
+    async with running(settings) as (client, _):
+        password = base64.b64encode(f"any:{KEYS.of['infer']}".encode()).decode()
+
+        async def ask(credentials: dict[str, str], **headers: str) -> int:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            answer = await client.post(PREDICT, json=ROW, headers={**credentials, **named})
+            return answer.status_code
+
+        basic, key = {"authorization": f"Basic {password}"}, bearer(KEYS.of["infer"])
+        other, same = "https://app.example", "http://test"
+        assert await ask(basic) == 200
+        assert await ask(basic, origin=same) == 200
+        assert await ask(basic, sec_fetch_site="same-origin") == 200
+        assert await ask(key, origin=other, sec_fetch_site="cross-site") == 200
+        for headers in ({"origin": other}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}):
+            assert await ask(basic, **headers) == 403

@@ -16,6 +16,7 @@ from inference_service.core.errors import Forbidden, NotFound, QuotaExceeded, Un
 from inference_service.security.authorizer import Access, Authorizer, current_access
 from inference_service.security.credentials import SUBPROTOCOL, certificate_names, presented
 from inference_service.security.grants import Scope as Permission
+from inference_service.security.hosts import HostRule, OriginRule, Sites
 from inference_service.security.proxies import TrustedProxies
 from inference_service.security.quotas import Entry, Quotas, rate_limit_headers
 from inference_service.security.table import Need, needed
@@ -27,6 +28,8 @@ PEER_CERTIFICATE = "peer_certificate"
 _DRAINED = 64 * 1024
 """Bytes: of a refused request, a larger body is not waited for; the connection is closed."""
 _BASIC = b'Basic realm="inference-service", charset="UTF-8"'
+_SAME_SITE = Sites(HostRule((), loopback=False), OriginRule(()))
+"""For what a browser adds to the requests of any page: pages that CORS lets in send keys."""
 _REFUSALS = (Forbidden, NotFound, QuotaExceeded, Unauthorised)
 
 Failure = Callable[[Exception], ErrorAnswer]
@@ -119,6 +122,11 @@ class AccessControl:
             certificate_names(state.get(PEER_CERTIFICATE)),
             scope.get("subprotocols", ()),
         )
+        if given.ambient and _of_another_site(scope):
+            raise Forbidden(
+                "pages of other sites may not use this browser's password or certificate: "
+                "they have to send a key as 'Authorization: Bearer <key>'"
+            )
         return await self._authorizer.authorize(given, need, client)
 
     def _need(self, scope: Scope) -> Need:
@@ -192,6 +200,13 @@ class AccessControl:
             return
         await send({"type": f"{kind}.start", "status": reply.status, "headers": headers})
         await send({"type": f"{kind}.body", "body": reply.body})
+
+
+def _of_another_site(scope: Scope) -> bool:
+    """Whether a page of another site sends this, and it does more than to read."""
+    method, stream = scope.get("method", "GET").encode(), scope["type"] == "websocket"
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return _SAME_SITE.fault(method, host, scope["headers"], stream=stream) is not None
 
 
 async def _accepting(scope: Scope, send: Send, message: Message) -> None:
