@@ -128,7 +128,10 @@ async def test_every_route_is_in_the_table_and_answers_its_scope_alone(
                 answer = await client.request(method, url, headers=bearer(KEYS.of[scope]))
                 refused = answer.status_code == 403 and (method == "HEAD" or "scope" in answer.text)
                 assert refused is (scope is not need), (method, path, scope, answer.text)
-        assert rows == set(HTTP), "lines of the table that no route needs"
+    platform = Settings.model_validate({"models": zoo, "platforms": {"sagemaker": True}})
+    for method, path in routes_of(Service(platform).fastapi.routes):
+        rows |= {one for one in HTTP if fits(one.path, example(path), one.method, method)}
+    assert rows == set(HTTP), "lines of the table that no route needs"
 
 
 def fits(pattern: str, path: str, of: str, method: str) -> bool:
@@ -510,3 +513,14 @@ async def test_pages_of_other_sites_do_not_use_the_password_of_a_browser(
         assert await ask(key, origin=other, sec_fetch_site="cross-site") == 200
         for headers in ({"origin": other}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}):
             assert await ask(basic, **headers) == 403
+
+
+async def test_the_paths_of_a_platform_are_answered_beside_a_port_for_admins(zoo: Path) -> None:
+    given = {
+        "models": zoo / "doubler", "platforms": {"sagemaker": True}, "admin": {"port": 0},
+        "security": {"quotas": {"requests_per_second": 0.001, "burst": 1000}},
+    }  # fmt: skip
+    async with running(Settings.model_validate(given)) as (client, service):
+        service.security.admin_port = 9
+        assert (await client.post("/invocations", json=ROW)).status_code == 200
+        assert [(await client.get("/ping")).status_code for _ in range(3)] == [200] * 3
