@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inference_service.cli import main
 from inference_service.core.errors import Forbidden
 from inference_service.security.grants import InvalidGrant, Scope, principal_of
-from inference_service.security.key_file import make_pepper, read_keys, read_pepper
+from inference_service.security.key_file import entries_of, make_pepper, read_keys, read_pepper
 from inference_service.security.keys import (
     InvalidKeys,
     KeyEntry,
@@ -118,7 +118,7 @@ def test_an_entry_can_be_printed_for_a_secret_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("keys = 1", r"keys.toml: keys: Input should be a valid tuple"),
+        ("keys = 1", r"keys.toml: keys: expected a list of tables"),
         ("[[keys]]\nid = 'x'", r"keys.toml: keys\[0\].name: Field required"),
         ("[", "keys.toml is not valid TOML"),
     ],
@@ -161,3 +161,11 @@ def test_a_file_that_could_not_be_read_is_tried_again_although_it_has_not_change
     assert [one.message for one in caplog.records if one.levelname == "ERROR"] == [
         "API keys can't be read again, the former stay in use: too many open files"
     ]
+
+
+def test_the_place_of_a_faulty_key_among_very_many_is_told() -> None:
+    entry = {"id": "0" * 10, "name": "a", "scopes": [], "hash": ""}
+    with pytest.raises(InvalidKeys, match=r"keys\[1234\].name: "):
+        entries_of([*[entry] * 1234, {**entry, "name": 1}, entry])
+    with pytest.raises(InvalidKeys, match="keys: expected a list of tables"):
+        entries_of({"a": 1})

@@ -19,6 +19,8 @@ from inference_service.security.keys import InvalidKeys, KeyEntry
 _LARGEST = 32 * 2**20
 _LARGEST_PEPPER = 4096
 _SHORTEST_PEPPER = 16
+_AT_ONCE = 500
+"""Entries that are checked in one call, which lets nothing else run: a service reads them again."""
 _ENTRIES = TypeAdapter(tuple[KeyEntry, ...])
 _HEADER = """\
 # Keys of inference-service: hashes, which can't be turned back into keys.
@@ -44,11 +46,18 @@ def read_keys(path: Path) -> tuple[KeyEntry, ...]:
 
 def entries_of(values: Any) -> tuple[KeyEntry, ...]:
     """Entries from what TOML or JSON holds. Raises InvalidKeys with the field."""
-    try:
-        return _ENTRIES.validate_python(values)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        raise InvalidKeys(f"keys{render_path(tuple(first['loc']))}: {first['msg']}") from None
+    if not isinstance(values, list):
+        raise InvalidKeys("keys: expected a list of tables, [[keys]]")
+    found: list[KeyEntry] = []
+    for start in range(0, len(values), _AT_ONCE):
+        try:
+            found += _ENTRIES.validate_python(values[start : start + _AT_ONCE])
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            place, *rest = first["loc"]
+            path = (int(place) + start, *rest)
+            raise InvalidKeys(f"keys{render_path(path)}: {first['msg']}") from None
+    return tuple(found)
 
 
 def read_pepper(path: Path) -> bytes:
