@@ -1,5 +1,6 @@
 """Tokens of an identity provider: signed JWTs, keys that rotate, and what is refused."""
 
+import base64
 import json
 import threading
 import time
@@ -192,6 +193,51 @@ async def test_forged_tokens_are_refused(provider: Provider) -> None:
     for token in forged:
         with pytest.raises(Unauthorised):
             await verifier.verified(token)
+
+
+def encoded(value: Any) -> str:
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+HEADERS: list[Any] = [
+    {"alg": "none"}, {"alg": "None"}, {"alg": None}, {"alg": ["ES256"]}, {"alg": "ES384"}, {},
+    {"alg": "ES256", "kid": ["1"]}, {"alg": "ES256", "kid": {}}, {"alg": "ES256", "kid": 1},
+    {"alg": "ES256", "kid": "../../dev/null"}, {"alg": "ES256", "kid": "1", "crit": ["x"], "x": 1},
+    {"alg": "ES256", "kid": "1", "b64": False, "crit": ["b64"]}, [1], "text",
+    b'{"a":' + b"[" * 3000 + b"]" * 3000 + b"}", b'{"kid":' + b"9" * 5000 + b"}", b"\xff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: str(header)[:30])
+async def test_headers_of_tokens_that_ask_for_another_check_are_refused(
+    provider: Provider, header: Any
+) -> None:
+    verifier = provider.verifier()
+    await verifier.verified(provider.token())
+    claims = encoded(jwt.decode(provider.token(), options={"verify_signature": False}))
+    text = f"{encoded(header)}.{claims}"
+    key: Any = provider.keys["1"]
+    signature = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(
+        text.encode(), key
+    )
+    for end in (encoded(signature), ""):
+        with pytest.raises(Unauthorised):
+            assert verifier.known(f"{text}.{end}") is None
+            await verifier.verified(f"{text}.{end}")
+
+
+@pytest.mark.parametrize("place", ["jku", "x5u", "jwk"])
+async def test_a_token_does_not_bring_its_own_key(provider: Provider, place: str) -> None:
+    verifier = provider.verifier()
+    await verifier.verified(provider.token())
+    own = ec.generate_private_key(ec.SECP256R1())
+    claims = jwt.decode(provider.token(), options={"verify_signature": False})
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(own.public_key()))
+    brought = public if place == "jwk" else "https://evil.example/keys"
+    with pytest.raises(Unauthorised, match="Signature verification failed"):
+        verifier.known(jwt.encode(claims, own, "ES256", headers={"kid": "1", place: brought}))
+    assert provider.asked == 1
 
 
 def test_keys_come_from_a_file_or_over_https(tmp_path: Path) -> None:

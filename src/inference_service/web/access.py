@@ -27,6 +27,8 @@ PEER_CERTIFICATE = "peer_certificate"
 
 _DRAINED = 64 * 1024
 """Bytes: of a refused request, a larger body is not waited for; the connection is closed."""
+_LONGEST_REASON = 123
+"""Bytes of the reason of a Close (RFC 6455, 5.5)."""
 _BASIC = b'Basic realm="inference-service", charset="UTF-8"'
 _SAME_SITE = Sites(HostRule((), loopback=False), OriginRule(()))
 """For what a browser adds to the requests of any page: pages that CORS lets in send keys."""
@@ -196,7 +198,8 @@ class AccessControl:
             headers.append((b"connection", b"close"))
         kind = "http.response" if scope["type"] == "http" else "websocket.http.response"
         if kind != "http.response" and kind not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:100]})
+            reason = str(error).encode()[:_LONGEST_REASON].decode(errors="ignore")
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
             return
         await send({"type": f"{kind}.start", "status": reply.status, "headers": headers})
         await send({"type": f"{kind}.body", "body": reply.body})
