@@ -1,7 +1,7 @@
 """What can go wrong, in words of meaning. Which HTTP status a word gets is the edge's business."""
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where in a request something is: names and indices, outermost first."""
@@ -112,8 +112,25 @@ class Unavailable(InferenceServiceError):  # noqa: N818
         self.retry_after = retry_after
 
 
+class Repeat(Protocol):
+    """A refusal that holds for the next requests that ask for the same (a negative cache)."""
+
+    def again(self, now: float) -> float | None:
+        """One more is refused: its ``retry_after``; None: something has changed, ask again."""
+
+
 class Overloaded(Unavailable):
-    """More work is waiting than may wait."""
+    """More work is waiting than may wait.
+
+    ``repeat`` refuses what asks for the same without asking the scheduler; None: that can't be
+    told. It stays in its process.
+    """
+
+    repeat: Repeat | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name != "repeat"}
+        return _rebuilt, (type(self), self.args, state)
 
 
 class QuotaExceeded(Unavailable):

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from inference_service.core.errors import Overloaded
+from inference_service.core.errors import Overloaded, Repeat
 from inference_service.core.scheduling.cost import CostModel
 from inference_service.core.scheduling.entries import (
     Batch,
@@ -48,6 +48,7 @@ class World(RuleBasedStateMachine):
         self.how: dict[int, str] = {}
         self.covered: dict[int, int] = {}
         self.running: list[tuple[float, Batch[int], bool]] = []
+        self.repeats: dict[object, tuple[int, Repeat]] = {}
 
     @initialize(
         slots=st.integers(1, 3),
@@ -77,7 +78,7 @@ class World(RuleBasedStateMachine):
     @rule(
         key=st.integers(0, 1),
         rows=st.integers(1, 8),
-        timeout=st.one_of(st.none(), st.floats(0.05, 8)),
+        timeout=st.one_of(st.sampled_from([None, 1.0, 2.0, 4.0]), st.floats(0.05, 8)),
         client=st.sampled_from("abc"),
         priority=st.sampled_from(list(Priority)),
         more=st.booleans(),
@@ -95,15 +96,24 @@ class World(RuleBasedStateMachine):
             number, key, min(rows, self.MOST_ROWS), client=client, priority=priority,
             deadline=deadline, row_elements=1 if length else 0, length=length,
         )  # fmt: skip
+        asked = key, client, priority, timeout, length
+        least, repeat = self.repeats.get(asked, (0, None))
+        # One larger than a batch is judged by what is ahead of it alone.
+        alike = entry.rows >= least and (entry.rows > self.LARGEST) == (least > self.LARGEST)
+        refused = alike and repeat is not None and repeat.again(self.now) is not None
         try:
             self.scheduler.offer(entry, self.now)
         except Overloaded as refusal:
             assert not idle, "an idle model refuses nothing"
             assert refusal.retry_after >= 0
+            if refusal.repeat is not None:
+                self.repeats[asked] = entry.rows, refusal.repeat
             return
-        assert foreseen is None or length or self.NOISE, "it would have been refused unread"
         self.entries.append(entry)
         self.covered[number] = 0
+        # 15
+        assert not refused, "the same was to be refused"
+        assert foreseen is None or length or self.NOISE, "it would have been refused unread"
         if not more:
             self.decide()
 

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import pickle
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inference_service.core.errors import Overloaded
+from inference_service.core.errors import Overloaded, Repeat
 from inference_service.core.scheduling.cost import CostModel
 from inference_service.core.scheduling.entries import Batch, Entry
 from inference_service.core.scheduling.hang_ups import HangUps
@@ -18,7 +19,7 @@ from inference_service.core.scheduling.scheduler import Scheduler
 from inference_service.simulation.arrivals import mmpp, poisson
 from inference_service.simulation.server import Arrival, VirtualServer
 from inference_service.simulation.truths import LARGEST, TABLES, capacity, warm_up
-from tests.core.scheduling.make import make, occupy, offer
+from tests.core.scheduling.make import end, make, occupy, offer
 
 DEADLINE = 0.25
 SEED = 3
@@ -329,3 +330,56 @@ def test_what_could_not_be_in_time_for_sure_is_refused_when_it_comes() -> None:
         offer(scheduler, "not for sure", deadline=3.2)
     offer(scheduler, "sooner", deadline=2.5)
     offer(scheduler, "later", deadline=9.0)
+
+
+def refusal_of(scheduler: Scheduler[str], **request: Any) -> Repeat:
+    with pytest.raises(Overloaded) as refused:
+        offer(scheduler, "refused", **request)
+    assert refused.value.repeat is not None
+    return refused.value.repeat
+
+
+def test_a_refusal_is_repeated_until_there_is_time_enough() -> None:
+    scheduler = make(1, one=1.0)
+    occupy(scheduler)
+    repeat = refusal_of(scheduler, deadline=1.5)  # it lacks 0.5 s
+    told = [repeat.again(now) for now in (0.0, 0.2, 0.4)]
+    assert told == pytest.approx([2.5, 3.3, 4.1])  # a run after the one that was told before
+    assert repeat.again(0.5) is None
+    offer(scheduler, "in time", now=0.5, deadline=2.0)
+
+
+@pytest.mark.parametrize("change", ["a run ends", "a request leaves"])
+def test_a_refusal_is_not_repeated_once_something_has_changed(change: str) -> None:
+    scheduler = make(1, one=1.0, max_queue_rows=1)
+    running = occupy(scheduler)
+    waits = offer(scheduler, "waits")
+    repeat = refusal_of(scheduler)
+    assert repeat.again(1e3) is not None, "time alone frees no place"
+    if change == "a run ends":
+        end(scheduler, running, 1.0)
+    else:
+        scheduler.finish(waits)
+    assert repeat.again(1.0) is None
+
+
+def test_a_refusal_that_goes_to_another_process_is_not_repeated_there() -> None:
+    scheduler = make(1, one=1.0, max_queue_rows=1)
+    occupy(scheduler)
+    offer(scheduler, "waits")
+    with pytest.raises(Overloaded) as refused:
+        offer(scheduler, "refused")
+    copy = pickle.loads(pickle.dumps(refused.value))  # noqa: S301 - our own
+    assert (str(copy), copy.retry_after) == (str(refused.value), refused.value.retry_after)
+    assert copy.repeat is None
+
+
+def test_a_request_that_is_refused_before_it_is_queued_is_told_when_to_come_as_well() -> None:
+    scheduler = make(1, one=1.0)
+    occupy(scheduler)
+    told = []
+    for _ in range(3):
+        refusal = scheduler.refusal(0.0, 0.5)
+        assert refusal is not None
+        told.append(refusal.retry_after)
+    assert told == pytest.approx([2.5, 3.5, 4.5])

@@ -16,7 +16,7 @@ as if all of them came back. Told the same time, they would be refused again.
 
 import math
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from inference_service.core.errors import Overloaded
 from inference_service.core.scheduling.entries import Entry
@@ -24,6 +24,8 @@ from inference_service.core.scheduling.estimates import Estimates
 from inference_service.core.scheduling.hang_ups import HangUps
 
 T = TypeVar("T")
+
+_QUEUE_FULL = "queue_full"
 
 
 class OverloadState(StrEnum):
@@ -41,16 +43,32 @@ class Admission(Generic[T]):
     def __init__(self, estimates: Estimates[T]) -> None:
         self._estimates = estimates
         self.hang_ups = HangUps()
+        self.changes = 0
+        """Counts all that may let in what was refused before: runs that start or end, requests
+        that leave the queue. Those that come, and time, make it harder."""
         self._booked = 0.0  # until when refused requests that come back keep the model busy
 
-    def refused(self, refusal: Overloaded, entry: Entry[T], row_elements: int, now: float) -> None:
-        """Its client is told to come back after those that were told before."""
-        estimates = self._estimates
-        longest = estimates.policy.longest_retry
-        begin = max(self._booked, now + refusal.retry_after)
-        refusal.retry_after = min(begin - now, longest)
-        work = estimates.terms(entry.rows, row_elements).unit * entry.rows * estimates.cost.speed
-        self._booked = min(begin, now + longest) + work / estimates.slots
+    def refused(self, refusal: Overloaded, rows: int, row_elements: int, now: float) -> Overloaded:
+        """A request of so many rows: its client is told to come back after those that were told
+        before, and so are the next that ask for the same, or for more rows up to a full run."""
+        estimates, pause = self._estimates, refusal.retry_after
+        work = estimates.terms(rows, row_elements).unit * rows * estimates.cost.speed
+        seconds = work / estimates.slots
+        refusal.retry_after = self.book(now, pause, seconds)
+        # Refused for lack of time it may come a run after there was enough: see `_late`.
+        missing = pause - estimates.seconds(estimates.max_batch_size, row_elements)
+        until = math.inf if refusal.reason == _QUEUE_FULL else now + missing
+        if until > now:
+            refusal.repeat = _Repeat(self, until, pause, seconds)
+        return refusal
+
+    def book(self, now: float, pause: float, seconds: float) -> float:
+        """When a request of ``seconds`` on all slots is to come back, in seconds from now: after
+        ``pause``, and after all that were told before."""
+        longest = self._estimates.policy.longest_retry
+        begin = max(self._booked, now + pause)
+        self._booked = min(begin, now + longest) + seconds
+        return min(begin - now, longest)
 
     def check(self, entry: Entry[T], row_elements: int, now: float, own: float) -> None:
         """Raise Overloaded where the entry is refused. ``own`` is a best-effort entry's work.
@@ -64,7 +82,7 @@ class Admission(Generic[T]):
         if limit is not None and queued and queued + entry.rows > limit:
             raise Overloaded(
                 f"{queued} rows are queued for this model, the limit is {limit}",
-                reason="queue_full",
+                reason=_QUEUE_FULL,
                 retry_after=estimates.drain(queued, row_elements),
             )
         if entry.deadline == math.inf:
@@ -72,7 +90,7 @@ class Admission(Generic[T]):
             residual = estimates.residual(now)
             wait = residual + (estimates.queued_seconds + own) / estimates.slots
             if wait > bound:  # it may still get there sooner than others
-                self._check_share(entry, residual, wait, bound)
+                self._check_share(entry, row_elements, residual, wait, bound)
         else:
             self._check_end(entry.rows, row_elements, now, entry.deadline)
             most = estimates.max_batch_size
@@ -130,11 +148,8 @@ class Admission(Generic[T]):
         if now + seconds <= deadline:
             return
         left = deadline - now
-        raise Overloaded(
-            f"the answer would take about {seconds:.3g} s, more than the {left:.3g} s there are",
-            reason="deadline",
-            retry_after=max(seconds - left, 0.0) + estimates.seconds(estimates.max_batch_size),
-        )
+        text = f"the answer would take about {seconds:.3g} s, more than the {left:.3g} s there are"
+        raise self._late(text, "deadline", seconds - left, row_elements)
 
     def _check_due(self, entry: Entry[T], row_elements: int, now: float) -> None:
         """What is due before an entry of at most one run, and it, must be in time for sure.
@@ -154,17 +169,18 @@ class Admission(Generic[T]):
             return
         runs = -(-rows // (most * estimates.slots))
         own = runs * estimates.seconds(most, row_elements) * margin * estimates.policy.safe_end
-        seconds = residual + own
-        if now + seconds <= entry.deadline:
+        seconds, left = residual + own, entry.deadline - now
+        if seconds <= left:
             return
-        raise Overloaded(
+        text = (
             f"{due} rows are due before it: the answer could take {seconds:.3g} s, more than the "
-            f"{entry.deadline - now:.3g} s there are",
-            reason="deadline",
-            retry_after=seconds - (entry.deadline - now) + estimates.seconds(most),
+            f"{left:.3g} s there are"
         )
+        raise self._late(text, "deadline", seconds - left, row_elements)
 
-    def _check_share(self, entry: Entry[T], residual: float, wait: float, bound: float) -> None:
+    def _check_share(
+        self, entry: Entry[T], row_elements: int, residual: float, wait: float, bound: float
+    ) -> None:
         """The wait of a best-effort entry is within the bound: what all queued work takes, which
         is ``wait``, or less where its flow's fair share gets there sooner.
 
@@ -182,9 +198,39 @@ class Admission(Generic[T]):
         share = (rows + own) * (1 + others / weights[rank]) * unit
         wait = min(wait, residual + share / estimates.slots)
         if wait > bound:
-            raise Overloaded(
-                f"the wait would be about {wait:.3g} s, more than the {bound:.3g} s that "
-                "requests without a deadline may wait",
-                reason="overload",
-                retry_after=wait - bound + estimates.seconds(size),
+            text = (
+                f"the wait would be about {wait:.3g} s, more than the {bound:.3g} s that requests "
+                "without a deadline may wait"
             )
+            raise self._late(text, "overload", wait - bound, row_elements)
+
+    def _late(self, text: str, reason: str, missing: float, row_elements: int) -> Overloaded:
+        """The refusal of what lacks ``missing`` seconds: to come back one full run after that."""
+        estimates = self._estimates
+        run = estimates.seconds(estimates.max_batch_size, row_elements)
+        return Overloaded(text, reason=reason, retry_after=missing + run)
+
+
+class _Repeat:
+    """See `errors.Repeat`: with nothing changed it holds until there is time enough.
+
+    ``pause`` is when to come back, ``seconds`` the work of such a request on all slots.
+    """
+
+    __slots__ = ("_admission", "_changes", "_pause", "_seconds", "_until")
+
+    def __init__(
+        self, admission: Admission[Any], until: float, pause: float, seconds: float
+    ) -> None:
+        self._admission = admission
+        self._changes = admission.changes
+        self._until = until
+        self._pause = pause
+        self._seconds = seconds
+
+    def again(self, now: float) -> float | None:
+        """See `errors.Repeat`."""
+        admission = self._admission
+        if now >= self._until or admission.changes != self._changes:
+            return None
+        return admission.book(now, self._pause, self._seconds)

@@ -11,6 +11,7 @@ as the simulation and the tests, does this and nothing else:
     scheduler.finish(entry)                   # a request has failed or was cancelled
     scheduler.drop_until(time)                # nothing can run before that
     scheduler.refused_late(entry, text, now)  # what is told to one of decisions.drop that is shed
+    scheduler.refusal(now, deadline)          # what is told to one before it is offered, if any
 
 All other methods are queries and change nothing.
 """
@@ -79,6 +80,7 @@ class Scheduler(Generic[T]):
     def use(self, cost: CostModel, slots: int) -> None:
         """Runs cost something else from now on: the layout has changed."""
         self.estimates.use(cost, slots)
+        self.admission.changes += 1
 
     def offer(self, entry: Entry[T], now: float) -> None:
         """Queue a request. Raises Overloaded where it could not be answered in time.
@@ -100,7 +102,7 @@ class Scheduler(Generic[T]):
         try:
             self.admission.check(entry, size, now, own)
         except Overloaded as refusal:
-            self.admission.refused(refusal, entry, size, now)
+            self.admission.refused(refusal, rows, size, now)
             raise
         group = self.queue.add(entry, large=large)
         if entry.length:
@@ -125,6 +127,7 @@ class Scheduler(Generic[T]):
             if batch.held > 0 and batch.reason is Release.SLOT_FREE:
                 batch.reason = Release.HOLD
             decisions.run.append(batch)
+        self.admission.changes += len(decisions.run)
         if not self.queue.rows:
             self.hold.end(now)
         decisions.wake_at = self._wake_at(slots - len(decisions.run))
@@ -147,6 +150,7 @@ class Scheduler(Generic[T]):
                     hang_ups.answered(entry.client, now - entry.arrival)
         estimates = self.estimates
         estimates.ended(batch, seconds)
+        self.admission.changes += 1
         self.hold.ended(latencies, now, self._live, estimates.seconds)
         if learn:
             rows = self.policy.padded(batch.rows) if self.policy.sizes else batch.rows
@@ -161,8 +165,7 @@ class Scheduler(Generic[T]):
             size *= quantised(entry.length)
         pause = estimates.seconds(estimates.max_batch_size, size)
         refusal = Overloaded(text, reason="deadline", retry_after=pause)
-        self.admission.refused(refusal, entry, size, now)
-        return refusal
+        return self.admission.refused(refusal, entry.rows, size, now)
 
     def drop_until(self, time: float) -> list[Drop[T]]:
         """Drop the requests whose deadlines come before this time: no run will end before it."""
@@ -190,11 +193,12 @@ class Scheduler(Generic[T]):
     def refusal(
         self, now: float, deadline: float = math.inf, row_elements: int | None = 0
     ) -> Overloaded | None:
-        """Why a request of one row would surely be refused now; None where it may be taken.
+        """Why a request of one row is surely refused now; None where it may be taken.
 
         For the edge, before a body is decoded. ``row_elements`` None: not known yet.
         """
-        return self.admission.refusal(now, deadline, row_elements)
+        refusal = self.admission.refusal(now, deadline, row_elements)
+        return refusal and self.admission.refused(refusal, 1, row_elements or 0, now)
 
     @property
     def max_batch_size(self) -> int:
@@ -264,6 +268,7 @@ class Scheduler(Generic[T]):
     def _end(self, entries: Iterable[Entry[T]]) -> None:
         """These requests have ended, queued or running."""
         left: dict[int, Group[T]] = {}
+        self.admission.changes += 1
         for entry in entries:
             if entry.ended:
                 continue

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from inference_service.core.errors import InferenceServiceError
+from inference_service.core.errors import InferenceServiceError, Overloaded
 from inference_service.core.requests import InferenceRequest
 from inference_service.serving.codec import Content, encodes_off_loop
 from inference_service.serving.quick import Writer
 from inference_service.web.compression import COMPRESS_FROM, compressed, wanted
 from inference_service.web.hot_paths import Target as Route
 from inference_service.web.http1.front.heads import Heads
+from inference_service.web.http1.front.refusals import Refusals
 from inference_service.web.http1.front.request import HotRequest
 from inference_service.web.http1.front.table import HotHead, Table
 from inference_service.web.http1.limits import ConnectionLimits
@@ -57,6 +58,7 @@ class Desk:
         """Requests that have taken the shortcut."""
         self.settled: list[HotRequest] = []
         """Requests whose answers are to be written once the batch is over: see `settle`."""
+        self._refusals = Refusals()
         self._last: object = None  # the connection of the last request
         self._streak = 0  # requests from it, one after the other
 
@@ -84,6 +86,9 @@ class Desk:
         request = HotRequest(self, connection, hot)
         target, client = hot.target, hot.client or connection.address
         exchange = target.edge.exchange
+        if self._refusals.tell(request, client, body):
+            self.begun += 1
+            return request
         try:
             exchange.enter(request, target.ref or target.find_ref(body), client, len(body))
             request.begun = begun = perf_counter()
@@ -101,6 +106,8 @@ class Desk:
             if request.model is None:
                 return None
             request.error = error
+            if isinstance(error, Overloaded):
+                self._refusals.keep(request, client, error)
             self.settle(request)
         self.begun += 1
         return request
@@ -169,8 +176,8 @@ class Desk:
         """Encode and write the answers to requests that have run, or have failed."""
         together: dict[Writer, list[HotRequest]] = {}
         for request in settled:
-            if request.connection is None:  # its client has left since
-                continue
+            if request.connection is None or request.content is not None:
+                continue  # its client has left since, or it was refused at once
             if request.error is not None:
                 self.tell(request, request.error)
             elif request.writer is not None:
