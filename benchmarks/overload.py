@@ -5,6 +5,8 @@ of which a request sends 16 rows, so that a request costs the server many times 
 clients, the probe of health and the server are processes of their own, the server on all cores but one, which
 the others have. Latencies count from the *intended* time.
 Before each scenario the capacity is measured again: full batches in a closed loop, for two seconds.
+``possible`` is the goodput of an ideal server for the same arrivals: no batches, no cost of a refusal, no
+error of a prediction. Bursts leave gaps that a queue can't bridge where clients wait for 0.25 s only.
 """
 
 import argparse
@@ -266,6 +268,18 @@ def _arrivals(rate: float, seconds: float, *, bursty: bool) -> list[float]:
     return np.repeat(times, random.geometric(1 / mean, len(times)) if bursty else 1).tolist()
 
 
+def possible(times: list[float], capacity: float, bound: float, seconds: float) -> float:
+    """The goodput of a server that works off ``capacity`` requests a second one by one, and takes
+    those alone that it answers within ``bound`` seconds."""
+    busy_until, good = 0.0, 0
+    for arrival in times:
+        end = max(busy_until, arrival) + 1 / capacity
+        if end <= arrival + bound:
+            busy_until = end
+            good += end <= seconds
+    return good / seconds / capacity
+
+
 def closed_loop(port: int, clients: int, seconds: float, pause: float = 0.0) -> Load:
     """That number of clients, each waiting for its answer, and for ``pause`` after it."""
 
@@ -381,7 +395,7 @@ def quantile(values: "np.ndarray", q: float) -> float:
 
 
 def told(
-    scenario: Scenario, capacity: float, calm: float, load: Load, after: Load
+    scenario: Scenario, capacity: float, ideal: float, calm: float, load: Load, after: Load
 ) -> dict[str, object]:
     """The figures of one scenario. Times in ms."""
     status, tries = np.array(load.status), np.array(load.tries)
@@ -398,6 +412,7 @@ def told(
         "capacity/s": round(capacity, 1),
         "offered": len(status),
         "goodput/capacity": round(float((in_time & during).sum() / scenario.seconds / capacity), 3),
+        "possible": round(ideal, 3),
         "200": int(good.sum()), "503": int(refused.sum()), "504": int(late.sum()),
         "gave up": int((status == GAVE_UP).sum()), "lost": int((status == LOST).sum()),
         "200 p50/p99": f"{1e3 * quantile(since_intended[good], .5):.0f}/{1e3 * quantile(since_intended[good], .99):.0f}",
@@ -433,7 +448,10 @@ def run(port: int, pid: int, scenario: Scenario, pool: ProcessPoolExecutor) -> d
         stop.set()
         load, after = loads.result()
         seconds = np.array(health.result())
-    row = told(scenario, capacity, calm, load, after)
+    times = _arrivals(scenario.factor * capacity, scenario.seconds, bursty=scenario.bursty)
+    bound = scenario.deadline or scenario.patience or float("inf")
+    ideal = possible(times, capacity, bound, scenario.seconds)
+    row = told(scenario, capacity, ideal, calm, load, after)
     row["health p99/max"] = f"{1e3 * quantile(seconds, 0.99):.0f}/{1e3 * seconds.max():.0f}"
     row["MiB"] = f"{before}-{max(sizes)}-{sizes[-1]}"
     row["one alone"] = round(1e3 * calm, 1)

@@ -116,6 +116,14 @@ def test_an_overload_comes_at_the_rate_that_it_names(*, bursty: bool) -> None:
 
 
 @pytest.mark.usefixtures("modules")
+def test_what_is_possible_in_an_overload_is_bounded_by_gaps_in_the_arrivals() -> None:
+    overload = importlib.import_module("overload")
+    steady = [number / 20 for number in range(200)]  # twice what is served
+    assert overload.possible(steady, 10.0, 0.5, 10.0) == pytest.approx(1.0, abs=0.01)
+    burst = [0.0] * 100  # nothing comes after it: 5 of 100 are answered within 0.5 s
+    assert overload.possible(burst, 10.0, 0.5, 10.0) == pytest.approx(5 / 100)
+
+
 def test_the_client_of_an_overload_counts_each_request_once(zoo_server: RunningServer) -> None:
     """There is no such model here: each request is answered with 404."""
     overload = importlib.import_module("overload")
