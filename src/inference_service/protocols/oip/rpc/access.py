@@ -50,17 +50,24 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused
 
     def _unary(self, handler: Any, method: str) -> Any:
         async def answered(raw: bytes, context: Any) -> Any:
-            entry = None
+            entry = failed = request = None
             try:
                 access, entry = await self._admitted(context, method, len(raw))
                 request = _unpacked(handler, raw)
             except Exception as error:
                 if entry is not None:
                     entry.leave()
-                await context.abort(*status_of(error))
-                raise
-            with _within(access, entry):
-                return await handler.unary_unary(request, context)
+                failed = status_of(error)
+            try:
+                if failed is not None:
+                    await context.abort(*failed)
+                with _within(access, entry):
+                    return await handler.unary_unary(request, context)
+            finally:
+                del (
+                    raw,
+                    request,
+                )  # what `abort` raises is never forgotten, nor is this frame: see `_answering`
 
         return answered
 
