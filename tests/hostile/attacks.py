@@ -265,6 +265,11 @@ def many_tokens(to: Target, size: int) -> str:
     return posted(to, "/v1/embeddings", b'{"input":[[' + b",".join([b"1"] * size) + b"]]}")
 
 
+def tokens_that_are_told(to: Target, size: int) -> str:
+    """Each of two characters, and 80 of them in the answer."""
+    return posted(to, "/tokenize", json.dumps({"inputs": ["a " * 500] * (size // 500)}).encode())
+
+
 def chunks_of_one_byte(to: Target, size: int) -> str:
     head = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n"
     head += b"Transfer-Encoding: chunked\r\n\r\n"
@@ -528,6 +533,7 @@ ATTACKS = (
     Attack("one text", "characters", one_long_text, (10**5, 10**6), (10**6, 3 * 10**7)),
     Attack("texts that are too long", "characters", many_texts, (10**5, 3 * 10**5), (10**6, 3 * 10**6)),
     Attack("tokens", "tokens", many_tokens, (50_000, 100_000), (1_000_000, 10_000_000), 2),
+    Attack("tokens that are told", "tokens", tokens_that_are_told, (10**4, 10**5), (10**5, 5 * 10**5), 2),
     Attack("chunks of one byte", "chunks", chunks_of_one_byte, (1_000, 10_000), (10**5, 10**6), 6),
     Attack("the header of a part", "bytes", header_of_a_part, (10**4, 10**5), (10**6, 10**7)),
     Attack("fields of a form", "fields", form_fields, (10**4, 10**5), (10**6, 8 * 10**6), 4),
