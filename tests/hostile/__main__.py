@@ -20,7 +20,7 @@ NOTHING = Attack("(nothing)", "seconds", nothing, (1,), (3,), 0)
 """What the machine itself does to the probe."""
 NOISE = 0.05
 """CPU seconds: the probe of health takes them, too."""
-COLOURS = '[pipeline]\nkind = "image-classification"\nlabels = ["red", "green", "blue"]\n'
+COLOURS = '[pipeline]\nkind = "image-classification"\nlabels = "labels.txt"\n'
 
 
 SERVED = {
@@ -36,10 +36,10 @@ def models(folder: Path) -> Path:
     onnx_models.save(onnx_models.widening(), folder / "widening" / "1" / "model.onnx")
     onnx_models.save(onnx_models.repeating(), folder / "repeating" / "1" / "model.onnx")
     onnx_models.save(onnx_models.brightest_channel(), folder / "colours" / "1" / "model.onnx")
-    (folder / "colours" / "labels.txt").write_text("red\ngreen\nblue\n")
-    (folder / "colours" / "model.toml").write_text(COLOURS.replace(
-        '["red", "green", "blue"]', '"labels.txt"'
-    ))  # fmt: skip
+    onnx_models.save(onnx_models.brightest_channel(1024), folder / "posters" / "1" / "model.onnx")
+    for pictures in ("colours", "posters"):
+        (folder / pictures / "labels.txt").write_text("red\ngreen\nblue\n")
+        (folder / pictures / "model.toml").write_text(COLOURS)
     (folder / "digits" / "1").mkdir(parents=True)
     digits = (MODELS / "digits/1/model.onnx").read_bytes()
     (folder / "digits/1/model.onnx").write_bytes(digits)

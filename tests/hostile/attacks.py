@@ -3,6 +3,7 @@
 Every attack is one of a kind; shapes, keys, texts and files are what the kinds were found with.
 """
 
+import base64
 import gzip
 import importlib
 import json
@@ -138,6 +139,12 @@ def dear_value(to: Target, size: int) -> str:
     return posted(to, "/v1/models/repeating:predict", body, X_Request_Timeout="2")
 
 
+def refused_bodies(to: Target, size: int) -> str:
+    """A megabyte each, one after the other: nothing of one may be left when the next comes."""
+    body = b'{"instances":"' + b"x" * 10**6 + b'"}'
+    return [posted(to, PREDICT, body) for _ in range(size)][-1]
+
+
 def long_header(to: Target, size: int) -> str:
     return raw(to, b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * size)
 
@@ -196,6 +203,20 @@ def picture_that_ends_early(to: Target, size: int) -> str:
     return posted(to, "/models/colours/classify", body, Content_Type="image/png")
 
 
+def pictures_of_one_form(to: Target, size: int) -> str:
+    """Each of 72 bytes, and 12 MB as the model sees it."""
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    body = (part + _png(1, 1, 1) + b"\r\n") * size + b"--b--\r\n"
+    headers = {"Content_Type": "multipart/form-data; boundary=b", "X_Request_Timeout": "45"}
+    return posted(to, "/models/posters/classify", body, **headers)
+
+
+def pictures_among_rows(to: Target, size: int) -> str:
+    one = {"b64": base64.b64encode(_png(1, 1, 1)).decode()}
+    body = json.dumps({"instances": [one] * size}).encode()
+    return posted(to, "/v1/models/posters:predict", body, X_Request_Timeout="10")
+
+
 def progressive_scans(to: Target, size: int) -> str:
     """A JPEG whose last scan comes again and again."""
     from PIL import Image
@@ -242,6 +263,11 @@ def many_texts(to: Target, size: int) -> str:
 
 def many_tokens(to: Target, size: int) -> str:
     return posted(to, "/v1/embeddings", b'{"input":[[' + b",".join([b"1"] * size) + b"]]}")
+
+
+def tokens_that_are_told(to: Target, size: int) -> str:
+    """Each of two characters, and 80 of them in the answer."""
+    return posted(to, "/tokenize", json.dumps({"inputs": ["a " * 500] * (size // 500)}).encode())
 
 
 def chunks_of_one_byte(to: Target, size: int) -> str:
@@ -459,6 +485,11 @@ def parameters(to: Target, size: int) -> str:
     return called(to, _of_digits(*(_delimited(4, _delimited(1, b"%d" % n)) for n in range(size))))
 
 
+def refused_messages(to: Target, size: int) -> str:
+    message = _of_digits(_delimited(7, b"x" * 10**6))
+    return [called(to, message) for _ in range(size)][-1]
+
+
 def unknown_fields(to: Target, size: int) -> str:
     return called(to, _delimited(15, b"") * size, "ModelMetadata")
 
@@ -478,6 +509,7 @@ ATTACKS = (
     Attack("texts of a tensor", "texts", texts_of_a_tensor, (10**5, 4 * 10**5), (10**6, 8 * 10**6), 4),
     Attack("rows without numbers", "rows", rows_without_numbers, (10**6, 10**7), (10**9, 2**40), 0),
     Attack("a value that loops", "runs", dear_value, (10**3, 10**5), (10**8, 10**12), 0),
+    Attack("refused bodies", "bodies", refused_bodies, (20, 150), (200, 1_000), 0),
     Attack("a header without end", "bytes", long_header, (10**5, 10**6), (10**7, 10**8)),
     Attack("headers", "headers", many_headers, (10**4, 10**5), (10**6, 10**7), 6),
     Attack("a URL", "bytes", long_url, (10**5, 10**6), (10**7, 10**8)),
@@ -489,6 +521,8 @@ ATTACKS = (
     Attack("pixels", "pixels a side", picture_of_many_pixels, (500, 1_000), (3_500, 7_000), 0),
     Attack("a picture that ends early", "pixels", picture_that_ends_early, (10**5, 10**6),
            (10**7, 49 * 10**6), 0),
+    Attack("pictures of one form", "pictures", pictures_of_one_form, (4, 32), (64, 256), 0),
+    Attack("pictures among rows", "pictures", pictures_among_rows, (10, 100), (1_000, 100_000), 0),
     Attack("scans of a JPEG", "scans", progressive_scans, (10, 50), (500, 2_000), 31),
     Attack("numbers and NaN", "numbers", bare_numbers, (50_000, 100_000), (1_000_000, 10_000_000), 2),
     Attack("rows of one number, each with an answer", "rows", numbers_with_large_answers,
@@ -499,6 +533,7 @@ ATTACKS = (
     Attack("one text", "characters", one_long_text, (10**5, 10**6), (10**6, 3 * 10**7)),
     Attack("texts that are too long", "characters", many_texts, (10**5, 3 * 10**5), (10**6, 3 * 10**6)),
     Attack("tokens", "tokens", many_tokens, (50_000, 100_000), (1_000_000, 10_000_000), 2),
+    Attack("tokens that are told", "tokens", tokens_that_are_told, (10**4, 10**5), (10**5, 5 * 10**5), 2),
     Attack("chunks of one byte", "chunks", chunks_of_one_byte, (1_000, 10_000), (10**5, 10**6), 6),
     Attack("the header of a part", "bytes", header_of_a_part, (10**4, 10**5), (10**6, 10**7)),
     Attack("fields of a form", "fields", form_fields, (10**4, 10**5), (10**6, 8 * 10**6), 4),
@@ -525,5 +560,6 @@ ATTACKS = (
     Attack("gRPC: empty raw contents", "contents", empty_raw_contents, (10**5, 3 * 10**5),
            (10**6, 10**7), 2),
     Attack("gRPC: parameters", "parameters", parameters, (10**4, 10**5), (10**6, 2 * 10**6), 6),
+    Attack("gRPC: refused messages", "messages", refused_messages, (20, 150), (200, 1_000), 0),
     Attack("gRPC: unknown fields", "fields", unknown_fields, (10**4, 10**5), (10**6, 10**7), 2),
 )  # fmt: skip

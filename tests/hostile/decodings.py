@@ -1,6 +1,7 @@
 """What decoders of files do, good and bad: called in the process that decodes."""
 
 import os
+import resource
 import signal
 import time
 from typing import Any
@@ -49,3 +50,10 @@ def goes_on() -> None:
     """As a pipeline that prepares texts one after the other."""
     while True:
         check_wanted()
+
+
+def memory_of(function: Any, *arguments: Any) -> int:
+    """By how much the process's largest resident memory grows, in bytes."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    function(*arguments)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from inference_service.core.decoding import Decoders, Here
 from inference_service.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
+from inference_service.pipelines import images
 from inference_service.processes.decoders import ProcessDecoders, _pickled
 from tests.hostile import decodings
+from tests.task_models import encoded
 
 MEMORY = 512 * 2**20
 
@@ -131,3 +134,27 @@ def test_work_in_a_thread_ends_at_the_deadline_or_when_nobody_waits(
         forgotten.cancel()
         with pytest.raises(DeadlineExceeded):
             forgotten.run(decodings.goes_on)
+
+
+BYTES_OF_A_PIXEL = {
+    ("JPEG", "RGB"): 4, ("JPEG", "CMYK"): 8, ("PNG", "RGB"): 4, ("PNG", "RGBA"): 8,
+    ("PNG", "LA"): 8, ("PNG", "I;16"): 7, ("PNG", "P"): 5, ("GIF", "P"): 5, ("BMP", "RGB"): 4,
+    ("WEBP", "RGB"): 16, ("WEBP", "RGBA"): 17,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BYTES_OF_A_PIXEL, ids=" ".join)
+def test_a_picture_takes_a_few_bytes_for_each_of_its_pixels(kind: tuple[str, str]) -> None:
+    """docs/images.md tells them. A JPEG that is decoded exactly is all decoded."""
+    format_, mode = kind
+    side = 2000
+    small, large = (encoded(Image.new(mode, size), format_) for size in ((64, 64), (side, side)))
+    decoding: images.Decoding = "exact" if format_ == "JPEG" else "quick"
+    wanted = images.Sizing(side * side, (64, 64), "crop", "bilinear", 1.0, decoding=decoding)
+    decoders = ProcessDecoders(2**30)
+    try:
+        decode(decoders, decodings.memory_of, images.sized, small, wanted)
+        taken = decode(decoders, decodings.memory_of, images.sized, large, wanted)
+    finally:
+        decoders.close()
+    assert taken <= (BYTES_OF_A_PIXEL[kind] + 0.5) * side * side + 8 * 2**20

@@ -223,3 +223,41 @@ def test_a_ribbon_is_refused_before_it_is_made_larger() -> None:
     ribbon = Image.new("RGB", (1, 9000))
     with pytest.raises(InvalidInput, match="1 x 9000 pixels is too long for its width: made 64 x"):
         images.middle(ribbon, (56, 56), 64, "bilinear", LIMIT)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("alpha", [True, False])
+def test_the_size_of_a_webp_is_read_before_room_is_made_for_it(
+    *, lossless: bool, alpha: bool
+) -> None:
+    data = encoded(Image.new("RGBA" if alpha else "RGB", (300, 7), 9), "WEBP", lossless=lossless)
+    assert images.webp_size(data) == (300, 7)
+    with pytest.raises(InvalidInput, match="300 x 7 = 2100 pixels, the limit is 2099"):
+        images.open_image(data, 2099)
+    assert images.webp_size(picture(kind="PNG")) == (0, 0)
+    assert images.webp_size(data[:20]) in {(0, 0), (1, 1)}
+
+
+@pytest.mark.parametrize("alpha", [True, False])
+def test_what_lacks_memory_is_no_damaged_picture(
+    monkeypatch: pytest.MonkeyPatch, *, alpha: bool
+) -> None:
+    def none_left(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    data = picture(kind="PNG") if alpha else picture(kind="WEBP")
+    monkeypatch.setattr(Image.Image if alpha else Image, "load" if alpha else "open", none_left)
+    with pytest.raises(MemoryError):
+        images.open_image(data, LIMIT)
+
+
+def test_bands_are_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    colours = Image.fromarray(rng.integers(0, 256, (50, 31, 4), np.uint8))
+    deep = Image.fromarray(rng.integers(0, 65536, (50, 31), np.uint16))
+    grey = colours.convert("LA")
+    whole = [images.whole(encoded(one), LIMIT) for one in (colours, deep, grey)]
+    for pixels in (1, 100, 31 * 49):
+        monkeypatch.setattr(images, "_BAND", pixels)
+        for one, expected in zip((colours, deep, grey), whole, strict=True):
+            np.testing.assert_array_equal(images.whole(encoded(one), LIMIT), expected)

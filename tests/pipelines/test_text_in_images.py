@@ -1,11 +1,13 @@
 """A map of text to boxes, a picture to lines, classes to characters."""
 
+import gc
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -13,6 +15,7 @@ from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.tasks import Inference, Payload
 from inference_service.core.tensors import DType, Signature, TensorSpec
 from inference_service.pipelines import text_in_images as reading
+from inference_service.pipelines import text_pictures as pictures
 from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.pipelines.text_boxes import Box, find_boxes, in_reading_order
 from tests.pipelines.test_speech import drive
@@ -89,20 +92,63 @@ def test_lines_are_read_from_the_top_and_each_from_the_left(order: list[int]) ->
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_the_detector_gets_sides_on_its_grid_and_within_the_limit(width: int, height: int) -> None:
-    found = reading.detector_size((width, height), 736, 2000)
+    found = pictures.detector_size((width, height), 736, 2000)
     assert all(side % 32 == 0 and 32 <= side <= 2016 for side in found)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 3000), st.integers(1, 100))
 def test_lines_share_a_few_widths(width: int, height: int) -> None:
-    line = Image.new("RGB", (width, height), "white")
-    wide = reading.line_width(line)
+    corners = rectangle((width / 2, height / 2), (width, height), 0)
+    page = encoded(Image.new("RGB", (width + 9, height + 400), "white"))
+    (row,), (narrow,) = pictures.lines(page, 10**7, [corners], 192)
+    wide = pictures.line_width(row.shape[1])
     assert wide in range(320, 3201, 160)
-    row = reading.line_tensor(line, wide)
-    assert row.shape == (3, 48, wide)
-    own = min(int(np.ceil(48 * width / height)), wide)
-    assert (row[:, :, :own] == 1).all()
-    assert not row[:, :, own:].any()
+    tensor = reading.line_tensor(row, wide)
+    assert tensor.shape == (3, 48, wide)
+    own = row.shape[1]
+    assert (tensor[:, :, :own] == 1).all()
+    assert not tensor[:, :, own:].any()
+    assert narrow.shape[1] == min(own, 192)
+
+
+@given(st.lists(st.integers(1, 3200), max_size=60))
+def test_few_lines_are_read_at_once(widths: list[int]) -> None:
+    """Their tensors together would take 1.8 MB for each, of a picture of some kB."""
+    rows = [np.zeros((48, width, 3), np.uint8) for width in widths]
+    wide = [pictures.line_width(width) for width in widths]
+    parts = list(reading.in_parts(rows, wide))
+    assert [width for part in parts for _, width in part] == wide
+    assert all(row is rows[i] for i, (row, _) in enumerate(one for part in parts for one in part))
+    assert all(sum(width for _, width in part) <= 2**15 for part in parts)
+    assert len(parts) <= 1 + sum(wide) * 2 // 2**15
+
+
+def test_a_picture_too_wide_for_room_is_refused(task: Any) -> None:
+    """Room makes the area of a line of pixels grow with the square of its length."""
+    strip = encoded(Image.new("1", (200_000, 1)))
+    assert len(strip) < 200
+    with pytest.raises(InvalidInput, match=r"200000 x 1 pixels is too wide for its height.*50000"):
+        drive(task.run(Payload(strip), task.parameters()), model)
+
+
+def test_no_step_holds_the_picture_itself(task: Any) -> None:
+    """While its inferences wait, others come: each may have 50 million pixels in some kB."""
+    page = Image.new("1", (6000, 6000), 1)
+    ImageDraw.Draw(page).rectangle((600, 600, 3000, 900), fill=0)
+    steps = task.run(Payload(encoded(page)), task.parameters())
+    tracemalloc.start()
+    try:
+        wanted = next(steps)
+        while True:
+            gc.collect()
+            sent = sum(x.nbytes for one in wanted for x in one.inputs.values())
+            assert tracemalloc.get_traced_memory()[0] - sent < 16 * 2**20
+            wanted = steps.send([model(one) for one in wanted])
+    except StopIteration as stop:
+        assert stop.value.text == "ac"
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.core.errors import InvalidInput
+from inference_service.core.errors import InvalidInput, TooLarge
 from inference_service.core.lifecycle import State
 from inference_service.core.rows import OutputRows, RowLayout
 from inference_service.core.tensors import Array, DType, NonFinite, Signature, TensorSpec
@@ -275,3 +275,21 @@ def test_rows_on_another_axis_need_the_column_form(layout: RowLayout, message: s
     assert tfserving.decode_quickly(json.dumps(body).encode() + b" " * 2000, signature) is None
     tensors, lone = predict.decode([[1, 2], [3, 4]], signature)
     assert (tensors["x"].tolist(), lone) == ([[1, 2], [3, 4]], False)
+
+
+def test_files_become_rows_as_far_as_there_is_room_for_all_of_them() -> None:
+    signature = Signature((TensorSpec("x", DType.FP32, (None, 4)),), ())
+    asked: list[bytes] = []
+
+    def tensors(data: bytes) -> dict[str, Array]:
+        asked.append(data)
+        return {"x": np.full((1, 4), len(data), np.float32)}
+
+    value = {"instances": [{"b64": "YQ=="}, {"b64": "YWE="}, {"b64": "YWFh"}]}
+    inputs, by_rows = tfserving.decode_files(value, signature, tensors, 48)
+    assert by_rows
+    assert inputs["x"].tolist() == [[1] * 4, [2] * 4, [3] * 4]
+    asked.clear()
+    with pytest.raises(TooLarge, match=r"3 files become 0 MiB of tensors.*send fewer"):
+        tfserving.decode_files(value, signature, tensors, 47)
+    assert asked == [b"a"], "no more than one is decoded to know"

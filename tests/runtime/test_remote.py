@@ -1,6 +1,7 @@
 """A model in a process of its own: the same answers, and whatever happens to it, it comes back."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -101,6 +102,21 @@ def test_a_value_with_arrays_survives_it_too() -> None:
     assert repr(again) == repr(value)
     with pytest.raises(TypeError, match="object"):
         packed([object()])
+
+
+def test_no_collector_is_needed_to_be_rid_of_a_large_value() -> None:
+    """It comes rarely: what a thousand pictures were decoded to would wait for it."""
+    told, parts = packed([np.zeros(10), ["a"]])
+    flat = b"".join(part.tobytes() for part in parts)
+    del parts
+    gc.collect()
+    gc.disable()
+    try:
+        packed([np.zeros(10), ["a"]])
+        unpacked(told, flat)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

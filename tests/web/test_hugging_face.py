@@ -164,6 +164,14 @@ def test_the_body_names_one_of_several_models(post: Callable[..., Any], hub: Run
     assert info["model_id"] == "vectors"
 
 
+def test_tokens_are_told_in_answers_that_have_a_bound(post: Callable[..., Any]) -> None:
+    """Each takes two characters in the body and 80 in the answer."""
+    unlike = post("/tokenize", inputs=["cat " * 500, *["cat"] * 300], model="pooled")
+    assert [len(one) for one in unlike[:2]] == [502, 3]
+    told = post("/tokenize", 413, inputs=["cat " * 500] * 40, model="pooled")["error"]
+    assert told == "the texts have more than 16384 tokens: send fewer in one request"
+
+
 def test_pictures_are_made_as_the_preprocessor_says(hub: RunningServer) -> None:
     response = requests.post(
         f"{hub.url}/models/colours/classify", data=picture("green"),

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from inference_service.core.errors import DeadlineExceeded
 
 T = TypeVar("T")
@@ -18,6 +20,7 @@ Decode = Callable[[Callable[..., Any], tuple[Any, ...]], Any]
 """Calls a function of a module with these arguments, somewhere."""
 
 _decode: ContextVar[Decode | None] = ContextVar("decode", default=None)
+_counts: ContextVar[list[int] | None] = ContextVar("counts", default=None)
 _stopped: ContextVar[Callable[[], bool] | None] = ContextVar("stopped", default=None)
 
 
@@ -36,10 +39,27 @@ def decoded(function: Callable[..., T], *arguments: Any) -> T:
     and InvalidInput where it takes all memory or ends its process.
     """
     decode = _decode.get()
-    if decode is None:
-        return function(*arguments)
-    found: T = decode(function, arguments)
+    found: T = function(*arguments) if decode is None else decode(function, arguments)
+    counts = _counts.get()
+    if counts is not None:
+        counts.append(_bytes_of(found))
     return found
+
+
+def counted(function: Callable[..., T], *arguments: Any) -> tuple[T, int]:
+    """Call the function; and how many bytes of arrays came out of what it gave to `decoded`."""
+    counts: list[int] = []
+    token = _counts.set(counts)
+    try:
+        return function(*arguments), sum(counts)
+    finally:
+        _counts.reset(token)
+
+
+def _bytes_of(value: Any) -> int:
+    if isinstance(value, list | tuple):
+        return sum(map(_bytes_of, value))
+    return value.nbytes if isinstance(value, np.ndarray) else 0
 
 
 def decodes_here() -> bool:

@@ -126,13 +126,18 @@ class Permit:
         return self
 
     def grow(self, size: int) -> None:
-        """Count more of a body as it comes in. Raises Overloaded."""
+        """Count more of a body as it comes in, or what it becomes. Raises Overloaded."""
         in_flight = self._in_flight
         others = in_flight.bytes - self._size
         if others > 0 and in_flight.bytes + size > in_flight.limits.max_bytes:
             raise Overloaded("too many bytes of requests are in flight", reason="in_flight_bytes")
         self._size += size
         in_flight.bytes += size
+
+    def shrink(self, size: int) -> None:
+        """So many bytes, of those that it has grown by, are not there any more."""
+        self._size -= size
+        self._in_flight.bytes -= size
 
     def complete(self) -> None:
         """The body has come: from now on it is a request in flight. Raises Overloaded."""

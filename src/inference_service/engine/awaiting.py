@@ -21,21 +21,25 @@ async def awaited(
     what ``begin`` has returned.
     """
     future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-
-    def done(answer: _T | Exception) -> None:
-        if future.done():
-            return
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
-
-    begun = begin(done)
+    begun = begin(partial(_tell, future))
     try:
         return await future
     except asyncio.CancelledError:
         withdraw(begun)
         raise
+    finally:
+        # An error knows this frame, and the frames that know the request's body: as long as it is
+        # known here in turn, nobody but the collector gives that memory back.
+        del future, begun
+
+
+def _tell(future: asyncio.Future[_T], answer: _T | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 async def infer(model: ModelHandle, request: InferenceRequest) -> InferenceResponse:

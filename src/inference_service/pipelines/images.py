@@ -3,6 +3,7 @@
 What is read is decided by what the file holds, not by what the client calls it.
 """
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Literal, NamedTuple
 
@@ -46,6 +47,7 @@ _FILTERS = {
 }
 _WHITE = (255, 255, 255, 255)
 _DEEP = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
+_BAND = 2**20  # pixels that are converted at a time
 _SHARPER = 2  # a JPEG is decoded at a smaller scale if that still has this many times the pixels
 
 
@@ -59,28 +61,53 @@ def open_image(
 
     ``wanted`` (width, height) is what it will be made smaller to, if it will. Raises InvalidInput
     for what is no image, is cut short or has more than ``max_pixels``: before it is decoded.
+    MemoryError goes through.
     """
     if not data:
         raise InvalidInput("the image is empty: 0 bytes")
+    _check_size(webp_size(data), max_pixels)
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
+    except MemoryError:
+        raise
     except Exception as error:  # the decoders raise all sorts of things at what is no image
         expected = f"expected {', '.join(FORMATS)}{got(data)}"
         raise InvalidInput(f"no image that can be read: {expected}") from error
-    width, height = image.size
-    if width * height > max_pixels:
-        raise InvalidInput(
-            f"the image has {width} x {height} = {width * height} pixels, the limit is {max_pixels}"
-        )
+    _check_size(image.size, max_pixels)
     if wanted is not None and image.format == "JPEG" and decoding == "quick":
         image.draft(None, (wanted[0] * _SHARPER, wanted[1] * _SHARPER))
     try:
         image.seek(0)
         image.load()
-        upright: Image.Image = ImageOps.exif_transpose(image)
-        return _rgb(upright, on_white=decoding == "quick")
+        ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image, on_white=decoding == "quick")
+    except MemoryError:
+        raise
     except Exception as error:
         raise InvalidInput(f"the {image.format} image is damaged: {_words(error)}") from error
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP; 0 for other files. Pillow makes room for all of one twice when
+    it opens it, before it tells the size. Source: RFC 9649, 2.5 to 2.7, and RFC 6386, 9.1."""
+    kind = data[12:16] if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else b""
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        both = int.from_bytes(data[21:25], "little")
+        return 1 + (both & 0x3FFF), 1 + (both >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        both = int.from_bytes(data[26:30], "little")
+        return both & 0x3FFF, both >> 16 & 0x3FFF
+    return 0, 0
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise InvalidInput(
+            f"the image has {width} x {height} = {width * height} pixels, the limit is {max_pixels}"
+        )
 
 
 def _words(error: Exception) -> str:
@@ -89,14 +116,35 @@ def _words(error: Exception) -> str:
 
 
 def _rgb(image: Image.Image, *, on_white: bool) -> Image.Image:
-    if image.mode in _DEEP:  # 16 bits, which Pillow would clip at 255
-        deep = np.asarray(image).astype(np.int64)
-        return Image.fromarray((deep.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    """A large picture takes hundreds of MiB: no copy is made of all of it but the result."""
+    if image.mode in _DEEP:
+        return _in_bands(image, _of_16_bits)
     transparent = image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info
     if transparent and on_white:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image).convert("RGB")
-    return image.convert("RGB")
+        return _in_bands(image, _over_white)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What ``convert`` makes of the picture, in RGB, some rows after the other."""
+    width, height = image.size
+    rows = max(1, _BAND // width)
+    found = Image.new("RGB", image.size)
+    for top in range(0, height, rows):
+        box = (0, top, width, min(top + rows, height))
+        found.paste(convert(image.crop(box)), box)
+    return found
+
+
+def _of_16_bits(image: Image.Image) -> Image.Image:
+    """The upper 8 bits of each channel, which Pillow would clip at 255."""
+    deep = np.asarray(image).astype(np.int64)
+    return Image.fromarray((deep.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image).convert("RGB")
 
 
 def resized(

@@ -5,7 +5,7 @@ The model that it belongs to finds lines, ``direction`` tells which of them are 
 that are filled up to one of a few widths.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -29,19 +29,14 @@ from inference_service.pipelines.scores import tensor
 
 _KIND = "text-in-images"
 try:
-    from PIL import Image
-
     from inference_service.pipelines import images
+    from inference_service.pipelines import text_pictures as pictures
     from inference_service.pipelines.text_boxes import Box, find_boxes, in_reading_order
 except ModuleNotFoundError as error:
     raise missing("Pillow and connected-components-3d", _KIND, "image") from error
 
-_GRID = 32  # the detector's sides are multiples of it
-_THIN = 8  # a picture this many times as wide as it is high gets room above and below
-_UPRIGHT_FROM = 1.5  # a line this many times as high as it is wide is turned
-_HEIGHT = 48  # of a line, for the other two models
 _DIRECTION_WIDTH = 192
-_NARROWEST, _STEP, _WIDEST = 320, 160, 3200  # of a line for the recogniser
+_AT_ONCE = 2**15  # pixels of width of the lines that are read at once: 19 MB
 _INPUT = "image"
 Point = Annotated[list[int], Field(min_length=2, max_length=2)]
 """x and y, in pixels."""
@@ -116,21 +111,11 @@ class ReadText:
         self._output = tensor(signature.outputs, None, "output").name
 
     def run(self, payload: Payload, parameters: ReadParameters) -> Steps:
-        """One row for the detector, then one for each line: all lines at once."""
-        options = self._options
-        image = Image.fromarray(elsewhere(images.whole, payload.data, options.max_pixels))
-        size = image.size
-        image, top = with_room(image)
-        wanted = detector_size(image.size, options.shortest, options.longest)
-        small = image.resize(wanted, Image.Resampling.BILINEAR)
-        outputs = yield [Inference({_INPUT: _tensor(small)[None]})]
-        likely = outputs[0][self._output][0, 0]
-        scale = image.width / wanted[0], image.height / wanted[1]
-        found = find_boxes(np.asarray(likely, np.float32), parameters.min_box_score, options.growth)
-        boxes = in_reading_order([Box(box.corners * scale, box.score) for box in found])
-        crops = [cut_out(image, box) for box in boxes]
-        crops = yield from self._turned(crops)
-        texts = yield from self._read(crops)
+        """One row for the detector, then those of all lines, some at a time."""
+        boxes, size, roomy = yield from self._boxes(payload, parameters)
+        rows = yield from self._cut(payload, [box.corners for box in boxes])
+        texts = yield from self._read(rows)
+        top = pictures.above(size, roomy)
         lines = [
             Line(text=text, score=score, box=_told(box, top, size))
             for box, (text, score) in zip(boxes, texts, strict=True)
@@ -140,77 +125,75 @@ class ReadText:
             text="\n".join(line.text for line in lines), lines=lines, width=size[0], height=size[1]
         )
 
-    def _turned(self, crops: list[Image.Image]) -> Steps:
-        """What is upside down is turned."""
+    def _boxes(self, payload: Payload, parameters: ReadParameters) -> Steps:
+        """Those of the picture with room, its size without (width, height), and with."""
+        options = self._options
+        limits = pictures.Limits(options.max_pixels, options.shortest, options.longest)
+        seen, size, roomy = elsewhere(pictures.for_detector, payload.data, limits)
+        outputs = yield [Inference({_INPUT: _tensor(seen)[None]})]
+        likely = outputs[0][self._output][0, 0]
+        scale = roomy[0] / seen.shape[1], roomy[1] / seen.shape[0]
+        found = find_boxes(np.asarray(likely, np.float32), parameters.min_box_score, options.growth)
+        boxes = [Box(box.corners * scale, box.score) for box in found]
+        return in_reading_order(boxes), size, roomy
+
+    def _cut(self, payload: Payload, corners: list[NDArray[np.float64]]) -> Steps:
+        """The lines; what is upside down is turned."""
+        if not corners:
+            return []
         model = self._options.direction
-        if model is None or not crops:
-            return crops
+        narrow = _DIRECTION_WIDTH if model else 0
+        limit = self._options.max_pixels
+        rows, small = elsewhere(pictures.lines, payload.data, limit, corners, narrow)
+        if model is None:
+            return rows
         outputs = yield [
-            Inference({_INPUT: line_tensor(crop, _DIRECTION_WIDTH)[None]}, model) for crop in crops
+            Inference({_INPUT: line_tensor(row, _DIRECTION_WIDTH)[None]}, model) for row in small
         ]
         return [
-            crop.transpose(Image.Transpose.ROTATE_180) if one["scores"][0, 1] > 0.9 else crop
-            for crop, one in zip(crops, outputs, strict=True)
+            row[::-1, ::-1] if one["scores"][0, 1] > 0.9 else row
+            for row, one in zip(rows, outputs, strict=True)
         ]
 
-    def _read(self, crops: list[Image.Image]) -> Steps:
-        if not crops:
-            return []
-        rows = [line_tensor(crop, line_width(crop))[None] for crop in crops]
-        outputs = yield [Inference({_INPUT: row}, self._options.recognition) for row in rows]
-        return [decoded(one["classes"][0], one["scores"][0], self._characters) for one in outputs]
+    def _read(self, rows: list[pictures.Pixels]) -> Steps:
+        texts: list[tuple[str, float]] = []
+        model = self._options.recognition
+        for part in in_parts(rows, [pictures.line_width(row.shape[1]) for row in rows]):
+            outputs = yield [
+                Inference({_INPUT: line_tensor(row, width)[None]}, model) for row, width in part
+            ]
+            texts += [
+                decoded(one["classes"][0], one["scores"][0], self._characters) for one in outputs
+            ]
+        return texts
 
 
-def with_room(image: Image.Image) -> tuple[Image.Image, int]:
-    """A thin picture with black above and below, and how much of it is above."""
-    if image.width <= _THIN * image.height and image.height > _GRID:
-        return image, 0
-    height = max(image.width // _THIN, _GRID) * 2
-    found = Image.new("RGB", (image.width, height))
-    top = (height - image.height) // 2
-    found.paste(image, (0, top))
-    return found, top
+def in_parts(
+    rows: Sequence[pictures.Pixels], widths: Sequence[int]
+) -> Iterator[list[tuple[pictures.Pixels, int]]]:
+    """The rows and their widths, some at a time: all at once might take hundreds of MiB."""
+    part: list[tuple[pictures.Pixels, int]] = []
+    taken = 0
+    for row, width in zip(rows, widths, strict=True):
+        if part and taken + width > _AT_ONCE:
+            yield part
+            part, taken = [], 0
+        part.append((row, width))
+        taken += width
+    if part:
+        yield part
 
 
-def detector_size(size: tuple[int, int], shortest: int, longest: int) -> tuple[int, int]:
-    """Width and height of what the detector sees: sides within the limits, on the grid."""
-    scale = max(1.0, shortest / min(size))
-    scale = min(scale, longest / max(size))
-    width, height = (max(round(side * scale / _GRID), 1) * _GRID for side in size)
-    return width, height
-
-
-def cut_out(image: Image.Image, box: Box) -> Image.Image:
-    """The line, level."""
-    corners = box.corners.clip(0, (image.width - 1, image.height - 1))
-    sides = np.hypot(*(corners - np.roll(corners, -1, axis=0)).T)  # top, right, bottom, left
-    size = max(1, int(max(sides[0], sides[2]))), max(1, int(max(sides[1], sides[3])))
-    quad = corners[[0, 3, 2, 1]].ravel().tolist()
-    found = image.transform(size, Image.Transform.QUAD, quad, Image.Resampling.BICUBIC)
-    if size[1] >= _UPRIGHT_FROM * size[0]:
-        return found.transpose(Image.Transpose.ROTATE_90)
+def line_tensor(row: pictures.Pixels, width: int) -> NDArray[np.float32]:
+    """[3, height, width]: the line at its own width, and then zeros."""
+    found = np.zeros((3, pictures.HEIGHT, width), np.float32)
+    found[:, :, : row.shape[1]] = _tensor(row)
     return found
 
 
-def line_width(line: Image.Image) -> int:
-    """How wide a line's row is: as wide as those of others."""
-    width = int(np.ceil(_HEIGHT * line.width / line.height))
-    steps = -(-max(width - _NARROWEST, 0) // _STEP)
-    return min(_NARROWEST + steps * _STEP, _WIDEST)
-
-
-def line_tensor(line: Image.Image, width: int) -> NDArray[np.float32]:
-    """[3, height, width]: the line at its own width, squeezed if it must be, and then zeros."""
-    own = min(int(np.ceil(_HEIGHT * line.width / line.height)), width)
-    found = np.zeros((3, _HEIGHT, width), np.float32)
-    found[:, :, :own] = _tensor(line.resize((own, _HEIGHT), Image.Resampling.BILINEAR))
-    return found
-
-
-def _tensor(image: Image.Image) -> NDArray[np.float32]:
+def _tensor(pixels: pictures.Pixels) -> NDArray[np.float32]:
     """Blue, green, red from -1 to 1: [3, height, width]."""
-    pixels = np.asarray(image)[:, :, ::-1]
-    return images.normalised(pixels, 0.5, 0.5, channels_first=True)
+    return images.normalised(pixels[:, :, ::-1], 0.5, 0.5, channels_first=True)
 
 
 def decoded(
@@ -236,7 +219,7 @@ def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:
     path = place.file(options.characters)
     characters = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     # A picture's side is rounded to the grid, and a thin one gets room around it.
-    side = _GRID * (options.longest // _GRID + 1)
+    side = pictures.GRID * (options.longest // pictures.GRID + 1)
 
     def bounds(signature: Signature) -> dict[str, Shape]:
         return {tensor(signature.inputs, None, "input").name: (None, None, side, side)}

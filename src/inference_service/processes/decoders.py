@@ -221,4 +221,5 @@ class TaskPool(ThreadPoolExecutor):
 
     def __init__(self, threads: int, decoders: Decoders) -> None:
         super().__init__(threads, thread_name_prefix="task")
+        self.threads = threads
         self.decoders = decoders

@@ -95,37 +95,42 @@ def packed(value: Any) -> tuple[Any, list[Array]]:
     Raises TypeError for anything else.
     """
     arrays: list[Array] = []
+    return _pack(value, arrays), arrays
 
-    def pack(one: Any) -> Any:
-        if one is None or isinstance(one, bool | int | float | str):
-            return one
-        if isinstance(one, np.ndarray):
-            about, flat = described(one)
-            arrays.append(flat)
-            return {"array": about}
-        if isinstance(one, list | tuple):
-            return [pack(part) for part in one]
-        raise TypeError(f"a {type(one).__name__} can't be sent to another process")
 
-    return pack(value), arrays
+# Not functions within functions: one that calls itself is garbage in a cycle, which would keep the
+# bytes until the collector comes.
+def _pack(value: Any, arrays: list[Array]) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray):
+        about, flat = described(value)
+        arrays.append(flat)
+        return {"array": about}
+    if isinstance(value, list | tuple):
+        return [_pack(part, arrays) for part in value]
+    raise TypeError(f"a {type(value).__name__} can't be sent to another process")
 
 
 def unpacked(value: Any, data: Any) -> Any:
     """What `packed` packed; sequences are lists. Raises ChildLost."""
-    place = 0
+    return _unpack(value, data, 0)[0]
 
-    def unpack(one: Any) -> Any:
-        nonlocal place
-        if isinstance(one, dict):
-            about = one.get("array")
-            if not isinstance(about, dict):
-                raise ChildLost("it has sent a value that is none")
-            array = restored(about, data, place)
-            place += int(about["bytes"])
-            return array
-        return [unpack(part) for part in one] if isinstance(one, list) else one
 
-    return unpack(value)
+def _unpack(value: Any, data: Any, place: int) -> tuple[Any, int]:
+    """The value, and where the next array begins."""
+    if isinstance(value, list):
+        found = []
+        for part in value:
+            one, place = _unpack(part, data, place)
+            found.append(one)
+        return found, place
+    if not isinstance(value, dict):
+        return value, place
+    about = value.get("array")
+    if not isinstance(about, dict):
+        raise ChildLost("it has sent a value that is none")
+    return restored(about, data, place), place + int(about["bytes"])
 
 
 def placed(sizes: Sequence[int], start: int = 0) -> tuple[list[int], int]:

@@ -139,6 +139,7 @@ class DisconnectWatch:
         self._rounds.discard(self)
         if self._listener is not None:
             self._listener.cancel()
+            self._listener = None  # its CancelledError knows its frame, which knows this watch
         if self._gone and isinstance(error, asyncio.CancelledError) and self._caller is not None:
             self._caller.uncancel()
             raise ClientDisconnected from None

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar
 
+from inference_service.core.decoding import counted
 from inference_service.core.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -26,6 +27,7 @@ from inference_service.engine.awaiting import infer
 from inference_service.engine.interfaces import Engine, ModelHandle
 from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.tasks.codec import Asked
+from inference_service.protocols.tasks.holding import Holding, Share
 from inference_service.serving.request import Request
 
 _T = TypeVar("_T")
@@ -52,6 +54,11 @@ class Conversation:
     queue: float = 0.0
     compute: float = 0.0
     batch: int = 0
+    _holding: Holding = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Some wait for a thread, so that none waits for work.
+        self._holding = Holding(self.request.permit, 2 * self.pool.threads)
 
     async def taken_apart(self, read: Callable[..., _T], body: bytes, *arguments: Any) -> _T:
         """What ``read`` makes of the body, in a thread if there is much of it."""
@@ -72,7 +79,8 @@ class Conversation:
         inline = size < task.inline_below
         try:
             steps = task.run(payload, parameters)
-            return await self.drive(steps, inline=inline, quick=inline or task.quick_steps)
+            share = self._holding.begin() if inline else await self._holding.turn()
+            return await self._driven(steps, share, inline=inline, quick=inline or task.quick_steps)
         except InvalidInput as error:
             if error.path and error.path[0] in task.parameters.model_fields:
                 raise
@@ -83,13 +91,23 @@ class Conversation:
 
         Raises what they raise, and what the engine does.
         """
+        return await self._driven(steps, self._holding.begin(), inline=inline, quick=quick)
+
+    async def _driven(self, steps: Steps, share: Share, *, inline: bool, quick: bool) -> Any:
+        try:
+            return await self._to_the_end(steps, share, inline=inline, quick=quick)
+        finally:
+            share.end()
+
+    async def _to_the_end(self, steps: Steps, share: Share, *, inline: bool, quick: bool) -> Any:
         request = self.request
         queue = compute = 0.0
         begun = perf_counter()
-        ended, value = await self._advance(steps, None, inline=inline)
+        ended, value = await self._advance(steps, None, share, inline=inline)
         request.decode = max(request.decode, perf_counter() - begun)
         priority = request.head.priority
         while not ended:
+            share.waits(value)
             responses = await all_of([self._infer(one, priority) for one in value])
             priority = _SOONER[priority]
             for response in responses:
@@ -102,18 +120,21 @@ class Conversation:
             request.timing = Timing(self.queue, self.compute, self.batch)
             begun = perf_counter()
             outputs = [response.outputs for response in responses]
-            ended, value = await self._advance(steps, outputs, inline=quick)
+            ended, value = await self._advance(steps, outputs, share, inline=quick)
         request.encode = max(request.encode, perf_counter() - begun)
         return value
 
     async def _advance(
-        self, steps: Steps, outputs: Sequence[Tensors] | None, *, inline: bool
+        self, steps: Steps, outputs: Sequence[Tensors] | None, share: Share, *, inline: bool
     ) -> tuple[bool, Any]:
         if self.engine.clock() > self.request.deadline:
             raise DeadlineExceeded("the deadline passed before the request was prepared")
         if inline:
             return _next(steps, outputs)
-        return await self.in_pool(_next, steps, outputs)
+        found: tuple[bool, Any]
+        found, size = await self.in_pool(counted, _next, steps, outputs)
+        share.brought(size)
+        return found
 
     async def in_pool(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Run something in a thread, as soon as one is free. What it decodes ends with the wait."""

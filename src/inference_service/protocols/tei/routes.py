@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from inference_service.core.errors import InferenceServiceError, InvalidInput, TooLarge
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import Tensors
-from inference_service.core.text import FORMS, check_dimensions
+from inference_service.core.text import FORMS, Token, check_dimensions
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.faults import invalid_input
 from inference_service.protocols.json_large import parse_few
@@ -48,6 +48,8 @@ _Body = TypeVar("_Body", bound=BaseModel)
 _KINDS = {400: "Validation", 404: "Validation", 413: "Validation", 503: "Overloaded"}
 _MISSING = "missing"
 _LARGEST = 2**20  # bytes of a body whose text is only taken apart
+_MOST_TOKENS = 2**14
+"""That are told in one answer, in some 80 bytes each. No permit counts it."""
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {**told, "model": TeiError} for status, told in ERRORS.items()
 }
@@ -201,16 +203,22 @@ async def _tokenized(request: Request, edge: Edge) -> bytes:
     check_count(len(texts))
 
     def explain() -> bytes:
-        lists = [
-            [
-                token._asdict() | ({"start": None, "stop": None} if token.special else {})
-                for token in embedder.explain(text, special=given.add_special_tokens)
-            ]
-            for text in texts
-        ]
-        return dump(lists)
+        lists, count = [], 0
+        for text in texts:
+            tokens = embedder.explain(text, special=given.add_special_tokens)
+            count += len(tokens)
+            if count > _MOST_TOKENS:
+                raise TooLarge(
+                    f"the texts have more than {_MOST_TOKENS} tokens: send fewer in one request"
+                )
+            lists.append(list(map(_told, tokens)))
+        return bytes(dump(lists))
 
     return await asyncio.to_thread(explain)
+
+
+def _told(token: Token) -> dict[str, Any]:
+    return token._asdict() | ({"start": None, "stop": None} if token.special else {})
 
 
 def _json(kind: type[BaseModel]) -> dict[str, Any]:

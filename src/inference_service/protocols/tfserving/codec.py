@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from inference_service.core.errors import InvalidInput
+from inference_service.core.errors import InvalidInput, TooLarge
 from inference_service.core.lifecycle import State
 from inference_service.core.tensors import (
+    Array,
     DType,
     NonFinite,
     Signature,
@@ -77,11 +78,12 @@ def row_count(tensors: Tensors) -> int:
 
 
 def decode_files(
-    value: Any, signature: Signature, tensors: Callable[[bytes], Tensors]
+    value: Any, signature: Signature, tensors: Callable[[bytes], Tensors], most: int
 ) -> tuple[Tensors, bool]:
     """Rows that are files: ``{"b64": ...}``, also below the input's name, alone or with ``_bytes``.
 
-    ``tensors`` makes one row of a file. Raises InvalidInput.
+    ``tensors`` makes one row of a file, all of the same shape. Raises InvalidInput, and TooLarge
+    for rows of more than ``most`` bytes together: a file of some bytes may become MiB.
     """
     if not isinstance(value, dict) or ("instances" in value) == ("inputs" in value):
         raise InvalidInput("expected an object with either 'instances' or 'inputs'")
@@ -92,14 +94,27 @@ def decode_files(
         given = [given]
     if not isinstance(given, list) or not given:
         raise InvalidInput('expected a list of {"b64": …}', (form,))
-    rows = []
+    inputs: dict[str, Array] = {}
     for place, item in enumerate(given):
         try:
-            rows.append(tensors(_file(_below(item, names))))
+            row = tensors(_file(_below(item, names)))
         except InvalidInput as error:
             raise error.within(form, place) from None
-    inputs = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        if not inputs:
+            inputs = _room_for(len(given), row, most)
+        for name, array in row.items():
+            inputs[name][place] = array[0]
     return inputs, form == "instances"
+
+
+def _room_for(rows: int, row: Tensors, most: int) -> dict[str, Array]:
+    taken = rows * sum(array.nbytes for array in row.values())
+    if taken > most:
+        raise TooLarge(
+            f"{rows} files become {taken >> 20} MiB of tensors, the limit is {most >> 20} MiB: "
+            "send fewer in one request"
+        )
+    return {name: np.empty((rows, *array.shape[1:]), array.dtype) for name, array in row.items()}
 
 
 def _below(value: Any, names: Collection[str]) -> Any:

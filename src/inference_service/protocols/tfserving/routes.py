@@ -44,6 +44,8 @@ from inference_service.web.routing import (
 )
 
 TAG = "TensorFlow Serving API"
+_MOST_OF_FILES, _MOST_OF_A_BYTE = 64 * 2**20, 16
+"""Bytes of tensors that the files of a body may become, in all or for each byte of the body."""
 
 
 def _file_task(body: bytes, info: ModelInfo) -> FileTask | None:
@@ -61,7 +63,8 @@ def _takes_long(body: bytes, info: ModelInfo) -> bool:
 def _decode(body: bytes, info: ModelInfo, head: Head) -> Call:
     task = _file_task(body, info)
     if task is not None:
-        return call(*codec.decode_files(parse_few(body), info.served, task.tensors), head)
+        most = max(_MOST_OF_FILES, _MOST_OF_A_BYTE * len(body))
+        return call(*codec.decode_files(parse_few(body), info.served, task.tensors, most), head)
     try:
         inputs, by_rows = _read(body, codec.decode_predict, info, head, codec.decode_quickly)
     except InvalidInput as error:

@@ -91,11 +91,14 @@ class Receiving(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
 
         async def answered(_: Any, context: Any) -> Any:
             try:
-                request = unpacked(handler, await self._receive(context))
+                # The answer's frame alone knows the message: see `service._answering`.
+                answering = answer(unpacked(handler, await self._receive(context)), context)
             except Exception as error:
-                await context.abort(*status_of(error))
-                raise
-            return await answer(request, context)
+                failed = status_of(error)
+            else:
+                return await answering
+            await context.abort(*failed)
+            return None
 
         return answered
 

@@ -318,16 +318,21 @@ def _answering(method: Any, response: Any = None) -> Any:
     async def answering(request: Any, context: _Context) -> Any:
         try:
             found = await method(request, context)
+            return json_format.ParseDict(found, response()) if isinstance(found, dict) else found
         except Exception as error:
-            await context.abort(*status_of(error))
-            raise
-        return json_format.ParseDict(found, response()) if isinstance(found, dict) else found
+            failed = status_of(error)
+        # gRPC keeps the error of `abort` for ever, with the frames that it went through and the
+        # error in whose handling it was raised: none of them may know the message.
+        del request
+        await context.abort(*failed)
+        return None
 
     return answering
 
 
 def _refusing(words_: str) -> Any:
-    async def refuse(_: bytes, context: _Context) -> None:
+    async def refuse(data: bytes, context: _Context) -> None:
+        del data  # see `_answering`
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, words_)
 
     return refuse
