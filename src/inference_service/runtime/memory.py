@@ -89,6 +89,6 @@ class Trimmer:
         """Give back what the arena holds and no run uses."""
         try:
             model.trim(self._row)
-        except InferenceServiceError as error:
+        except (InferenceServiceError, MemoryError) as error:
             log.warning("memory could not be given back: %s", error)
         self._base = resident()

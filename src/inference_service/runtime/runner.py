@@ -17,6 +17,7 @@ from inference_service.core.errors import (
     RowsMismatch,
     RunStopped,
     Unavailable,
+    found_no_memory,
 )
 from inference_service.core.isolation import run_isolated
 from inference_service.core.padding import Padding
@@ -25,7 +26,6 @@ from inference_service.core.tensors import Array, BatchMode, Tensors
 from inference_service.engine.interfaces import Audit, Job, Outcome, ProcessState, RunResult
 from inference_service.runtime.comparison import audited
 from inference_service.runtime.memory import Trimmer
-from inference_service.runtime.session import out_of_memory
 from inference_service.runtime.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class OrtRunner:
             except InferenceServiceError as error:
                 found = (
                     ""
-                    if out_of_memory(error) or isinstance(error, Unavailable)
+                    if isinstance(error, Unavailable)
                     else f"a row that ran among others fails alone: {error}"
                 )
             loop.call_soon_threadsafe(done, found)
@@ -208,7 +208,7 @@ class OrtRunner:
                     found = self._together(model, job, stop, some)
             except Exception as error:
                 attempts.append(error)
-                if out_of_memory(error) and self._trimmer is not None:
+                if found_no_memory(error) and self._trimmer is not None:
                     self._trimmer.trim(model)  # what the next attempt may take
                 raise
             attempts.append(None)
@@ -272,5 +272,5 @@ def _check_guilty(attempts: Sequence[Exception | None], outcomes: Sequence[objec
     first = attempts[0]
     if first is None or any(isinstance(outcome, Exception) for outcome in outcomes):
         return
-    if not out_of_memory(first):
+    if not found_no_memory(first):
         raise RowsMismatch(f"requests that run one by one fail together: {first}") from first
