@@ -243,8 +243,13 @@ def no_memory(*_: object) -> None:
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(json_large, "check_room"), (json_tensors, "check_room"), (runners, "assemble")],
-    ids=["decode", "encode", "concatenate"],
+    [
+        (json_large, "check_room"),
+        (json_tensors, "check_room"),
+        (runners, "assemble"),
+        (runners, "run_isolated"),
+    ],
+    ids=["decode", "encode", "concatenate", "run"],
 )
 async def test_no_memory_in_this_process_is_no_fault_of_the_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str

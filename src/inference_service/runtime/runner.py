@@ -120,7 +120,7 @@ class OrtRunner:
         """See `Runner.start`."""
         model = self._model(job)
         if self.inline and not job.alone:
-            result = self._run(model, job, None)
+            result = self._result(model, job, None)
             self._slow_runs = self._slow_runs + 1 if result.seconds > _SLOW else 0
             self.inline = self._slow_runs < _SLOW_RUNS
             done(result)
@@ -131,7 +131,7 @@ class OrtRunner:
         def hop() -> None:
             if stop.is_set and not started:
                 return  # it was refused
-            result = self._run(model, job, stop)
+            result = self._result(model, job, stop)
             loop.call_soon_threadsafe(done, result)
             if self._trimmer is not None:
                 self._trimmer.after_run(model)
@@ -194,6 +194,15 @@ class OrtRunner:
     def _model(self, job: Job) -> Model:
         model = self._models.get(job.threads)
         return next(iter(self._models.values())) if model is None else model
+
+    def _result(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
+        """There is one whatever happens: without, the requests of the run would wait for ever."""
+        try:
+            return self._run(model, job, stop)
+        except Exception as error:
+            log.exception("%s: a run failed outside of the model", self._name)
+            failed: list[Outcome] = [error] * len(job.parts)
+            return RunResult(failed, 0.0, 0, stopped=True)
 
     def _run(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
         started = perf_counter()
