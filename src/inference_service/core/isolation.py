@@ -26,25 +26,26 @@ def run_isolated(parts: Sequence[T], run: Callable[[Sequence[T]], list[R]]) -> l
     runs help none of them: once more runs have found none than one part alone can account for,
     1 + ceil(log2 n), the parts that are left are told so without one.
     """
-    tries = 2 + (len(parts) - 1).bit_length()
+    return _tried(parts, run, [2 + (len(parts) - 1).bit_length()])
 
-    def tried(some: Sequence[T]) -> list[R | Exception]:
-        nonlocal tries
-        if not tries:
-            return [OutOfMemory("it was not run, as others found none") for _ in some]
-        try:
-            return list(run(some))
-        except (RunStopped, RowsMismatch):
+
+def _tried(
+    parts: Sequence[T], run: Callable[[Sequence[T]], list[R]], tries: list[int]
+) -> list[R | Exception]:
+    """``tries``: how many runs may yet find no memory; one number, that all halves share."""
+    if not tries[0]:
+        return [OutOfMemory("it was not run, as others found none") for _ in parts]
+    try:
+        return list(run(parts))
+    except (RunStopped, RowsMismatch):
+        raise
+    # A model may fail with anything; the error goes to the one request that causes it.
+    except Exception as error:
+        if found_no_memory(error):
+            tries[0] -= 1
+        elif isinstance(error, Unavailable):
             raise
-        # A model may fail with anything; the error goes to the one request that causes it.
-        except Exception as error:
-            if found_no_memory(error):
-                tries -= 1
-            elif isinstance(error, Unavailable):
-                raise
-            if len(some) == 1:
-                return [error]
-        middle = len(some) // 2
-        return tried(some[:middle]) + tried(some[middle:])
-
-    return tried(parts)
+        if len(parts) == 1:
+            return [error]
+    middle = len(parts) // 2
+    return _tried(parts[:middle], run, tries) + _tried(parts[middle:], run, tries)
