@@ -409,6 +409,21 @@ def allocating() -> onnx.ModelProto:
     )
 
 
+def pairs() -> onnx.ModelProto:
+    """The products of all pairs of a row's numbers: answers grow with the square of its length."""
+    return build(
+        [
+            helper.make_node("Unsqueeze", ["x", "two"], ["columns"], "columns"),
+            helper.make_node("Unsqueeze", ["x", "one"], ["rows"], "rows"),
+            helper.make_node("Mul", ["columns", "rows"], ["y"], "pairs"),
+        ],
+        [("x", FLOAT, ["batch", "length"])],
+        [("y", FLOAT, ["batch", "length", "length"])],
+        one=np.array([1]),
+        two=np.array([2]),
+    )
+
+
 def squared() -> onnx.ModelProto:
     """All pairs of a row's numbers: memory grows with the square of its length."""
     return build(

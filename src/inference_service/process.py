@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from inference_service.runtime.memory import share_arenas
+
 _GC_THRESHOLDS = (20_000, 20, 20)
 """Python's own 700 collects every few requests, which takes 4 % of small ones; hardly anything here
 is garbage that needs collecting."""
@@ -22,7 +24,7 @@ def tuned_process() -> Iterator[Callable[[], None]]:
     """Let Python's garbage collector and uvicorn's log fit a process that only serves.
 
     Yields what to call when the models are loaded: they stay, so the collector need not look at
-    them again on every full collection. All is as before afterwards.
+    them again on every full collection. All is as before afterwards, but for glibc's arenas.
     """
     thresholds = gc.get_threshold()
     frozen = False
@@ -36,6 +38,7 @@ def tuned_process() -> Iterator[Callable[[], None]]:
         gc.set_threshold(*_GC_THRESHOLDS)
 
     logger.addFilter(_is_news)
+    share_arenas()
     try:
         yield freeze
     finally:

@@ -12,6 +12,7 @@ from inference_service.core.errors import (
     InvalidInput,
     InvalidModel,
     ModelNotFound,
+    OutOfMemory,
 )
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
@@ -255,10 +256,10 @@ def in_words(entry: ModelEntry, work: Callable[[], T]) -> T:
     """
     try:
         return work()
+    except (OutOfMemory, MemoryError):
+        detail = "there is not enough memory to load it"
     except InferenceServiceError as error:
         detail = str(error)
-    except MemoryError:
-        detail = "there is not enough memory to load it"
     except OSError as error:
         name = Path(str(error.filename)).name if error.filename else "a file of it"
         detail = f"{name} can't be read: {error.strerror or error}"

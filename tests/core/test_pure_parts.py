@@ -1,6 +1,7 @@
 """Assembly, isolation, what is in flight, versions, lifecycle, tensors."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from inference_service.core.assembly import assemble, split, take
 from inference_service.core.errors import (
     ExecutionFailed,
     InvalidInput,
+    OutOfMemory,
     Overloaded,
     ShuttingDown,
+    found_no_memory,
     render_path,
 )
 from inference_service.core.in_flight import InFlight, Limits
@@ -57,6 +60,46 @@ def test_only_the_guilty_fail_and_everybody_else_is_answered(guilty: list[bool])
         assert isinstance(outcome, ValueError) if bad else outcome == number
     count, levels = sum(guilty), int(np.ceil(np.log2(len(guilty))))
     assert runs <= 1 + 2 * count * levels
+
+
+@given(st.integers(1, 200), st.integers(0, 200), st.sampled_from([MemoryError, OutOfMemory]))
+def test_a_batch_without_memory_is_halved_but_not_for_long(
+    count: int, room: int, error: type[Exception]
+) -> None:
+    """Memory is there for ``room`` parts at a time."""
+    failed = 0
+
+    def run(parts: Sequence[int]) -> list[int]:
+        nonlocal failed
+        if len(parts) > room:
+            failed += 1
+            raise error
+        return list(parts)
+
+    outcomes = run_isolated(range(count), run)
+    for number, outcome in enumerate(outcomes):
+        assert outcome == number or found_no_memory(cast("Exception", outcome))
+    levels = int(np.ceil(np.log2(count)))
+    assert failed <= 2 + levels
+    if room > 1 and count <= 4 * room:
+        assert outcomes == list(range(count))
+
+
+@given(st.integers(1, 200), st.data())
+def test_a_part_that_there_is_never_memory_for_costs_no_other_its_answer(
+    count: int, data: st.DataObject
+) -> None:
+    greedy = data.draw(st.integers(0, count - 1))
+
+    def run(parts: Sequence[int]) -> list[int]:
+        if greedy in parts:
+            raise OutOfMemory
+        return list(parts)
+
+    outcomes = run_isolated(range(count), run)
+    assert [one for one in outcomes if not isinstance(one, OutOfMemory)] == [
+        one for one in range(count) if one != greedy
+    ]
 
 
 def test_a_permit_is_given_back_whatever_happens() -> None:

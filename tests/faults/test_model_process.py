@@ -1,6 +1,7 @@
 """Faults of a model in a process of its own, under load: what is lost, duplicated or wrong."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections import Counter
@@ -14,13 +15,16 @@ import numpy as np
 import pytest
 
 from inference_service import Service, Settings
-from inference_service.core.errors import ExecutionFailed, InferenceServiceError
+from inference_service.core.errors import ExecutionFailed, InferenceServiceError, OutOfMemory
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import BatchMode
 from inference_service.engine.interfaces import Job, RunResult
-from inference_service.runtime import remote
+from inference_service.processes.blocks import Block
+from inference_service.runtime import lane, remote
+from inference_service.runtime.categories import KnownValues
 from inference_service.runtime.isolated import IsolatedRunner, Limits, isolated
-from inference_service.runtime.remote import ModelProcess, Patience
+from inference_service.runtime.model_process import Opening
+from inference_service.runtime.remote import ModelProcess, Patience, RemoteModel
 from inference_service.runtime.runner import OrtRunner, Shaping
 from inference_service.runtime.session import RuntimeOptions, open_model
 from tests import onnx_models
@@ -111,6 +115,60 @@ async def test_a_run_that_raises_is_the_trouble_of_the_request_that_caused_it(
         assert one.process.restarts == 0
 
 
+async def test_a_request_whose_process_is_killed_for_want_of_memory_may_come_again(
+    tmp_path: Path,
+) -> None:
+    async with runner(tmp_path) as one:
+        for restarts in (2, 4):
+            outcomes = await one.run(1, misbehaving.IS_KILLED, 3)
+            assert (outcomes[0], outcomes[2]) == (2, 6)
+            assert isinstance(outcomes[1], OutOfMemory)
+            await until(lambda: one.process.restarts == restarts)  # noqa: B023 - awaited here
+
+
+async def test_without_memory_to_share_with_its_process_a_request_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoBlock(Block):
+        def __init__(self, size: int) -> None:
+            raise OSError(errno.ENOMEM, "no memory")
+
+    async with runner(tmp_path) as one:
+        monkeypatch.setattr(lane, "Block", NoBlock)
+        assert isinstance((await one.run(1))[0], OutOfMemory)
+        monkeypatch.undo()
+        monkeypatch.setattr(remote, "_MODULE", misbehaving.MODULE)
+        assert await one.run(2) == [4]
+        assert one.process.restarts == 0
+
+
+async def test_without_memory_for_the_answer_of_its_process_a_request_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process waits for it, and goes on."""
+    made: list[int] = []
+
+    class OneBlock(Block):
+        def __init__(self, size: int) -> None:
+            made.append(size)
+            if len(made) == 2:
+                raise OSError(errno.ENOMEM, "no memory")
+            super().__init__(size)
+
+    path = onnx_models.save(onnx_models.pairs(), tmp_path / "m.onnx")
+    monkeypatch.setattr(lane, "Block", OneBlock)
+    opening = Opening(path, {1: RuntimeOptions(1)}, KnownValues(), GIB)
+    process = ModelProcess("m", opening, 1)
+    try:
+        model, rows = RemoteModel(process, 1), {"x": np.full((1, 700), 2, np.float32)}
+        with pytest.raises(OutOfMemory):
+            model.run(rows)
+        assert model.run(rows)["y"].shape == (1, 700, 700)
+        assert (process.restarts, len(made)) == (0, 4)
+    finally:
+        process.close()
+
+
 async def test_a_process_that_leaks_is_replaced_between_runs(tmp_path: Path) -> None:
     async with runner(tmp_path) as one:
         for number in range(8):
@@ -154,7 +212,7 @@ async def test_faults_under_load_cost_their_own_requests_alone(tmp_path: Path) -
         assert ended["wrong"] == 0
         told = {name for name in ended if ":" in name}
         assert {name.rpartition(" ")[2] for name in told} <= {"500", "503", "504"}
-        assert {"1001: 500", "1003: 500", "1004: 500", "hung: 504"} <= told
+        assert {"1001: 500", "1003: 500", "1004: 503", "hung: 504"} <= told
         await until(lambda: process.pid is not None)
         assert process.restarts <= 4
 

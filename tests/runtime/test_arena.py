@@ -53,7 +53,8 @@ def test_a_value_that_asks_for_too_much_is_refused_and_others_are_answered(
         assert (small, middle, again) == (1000.0, 1e7, 1000.0)
         assert large == (
             "InvalidInput: these values ask for 381 MiB of memory at once in the model's Expand "
-            "node 'ones', which is more than a run may take (setting runtime.max_run_bytes)"
+            "node 'ones', which is more than a run may take (settings runtime.max_run_bytes, "
+            "runtime.max_model_bytes)"
         )
         assert huge.startswith("InvalidInput: these values ask for 381469 MiB")
     assert told["peak"] < 400_000, "KiB: it was never taken"

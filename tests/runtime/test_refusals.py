@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from inference_service.core.errors import ExecutionFailed, InvalidInput
+from inference_service.core.errors import ExecutionFailed, InvalidInput, OutOfMemory
 from inference_service.runtime.session import RuntimeOptions, open_model, translate
 from tests import onnx_models
 
@@ -40,15 +40,30 @@ def test_an_index_out_of_range_is_the_clients_fault_in_plain_words(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("words", "ours"),
+    ("words", "kind"),
     [
-        (SOURCE + SIGNATURE + "GatherElements op: Out of range", False),
-        (SOURCE + "onnxruntime::Helper::Helper(const TensorShape&, bool) const i < n was false", False),
-        (SOURCE + SIGNATURE + "Failed to allocate memory for requested buffer", True),
-        ("std::bad_alloc", True),
+        (SOURCE + SIGNATURE + "GatherElements op: Out of range", InvalidInput),
+        (SOURCE + "onnxruntime::Helper::Helper(const TensorShape&, bool) const i < n was false", InvalidInput),
+        (SOURCE + SIGNATURE + "no thread of the pool is left", ExecutionFailed),
+        (SOURCE + SIGNATURE + "Failed to allocate memory for requested buffer of size 400", OutOfMemory),
+        (SOURCE + "Available memory of 12 is smaller than requested bytes of 400", OutOfMemory),
+        ("std::bad_alloc", OutOfMemory),
     ],
 )  # fmt: skip
-def test_only_what_the_message_says_counts_and_not_the_signature(words: str, ours: bool) -> None:
+def test_only_what_the_message_says_counts_and_not_the_signature(
+    words: str, kind: type[Exception]
+) -> None:
     error = translate(Fail(FAILED.format("GatherElements") + words))
-    assert isinstance(error, ExecutionFailed if ours else InvalidInput)
-    assert "::" not in str(error).replace("std::bad_alloc", "")
+    assert isinstance(error, kind)
+    assert "::" not in str(error)
+
+
+def test_a_node_may_be_called_as_what_is_missing() -> None:
+    failed = FAILED.format("Gather").replace("'n'", "'out of memory'")
+    assert isinstance(translate(Fail(failed + "indices are out of range")), InvalidInput)
+
+
+def test_memory_that_python_does_not_find_is_missing_too() -> None:
+    error = translate(MemoryError("Unable to allocate 22.9 MiB for an array"))
+    assert isinstance(error, OutOfMemory)
+    assert error.detail == "a run: Unable to allocate 22.9 MiB for an array"

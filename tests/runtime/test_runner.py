@@ -111,10 +111,7 @@ async def test_a_request_that_runs_alone_leaves_the_event_loop(tmp_path: Path) -
     await runner.aclose()
 
 
-def test_the_memory_of_an_outlier_is_given_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory, "_OUTLIER", 64 * 2**20)
+def test_the_memory_of_an_outlier_is_given_back(tmp_path: Path) -> None:
     path = onnx_models.save(onnx_models.allocating(), tmp_path / "m.onnx")
     opened = open_model(path, RuntimeOptions(1))
     small = {"n": np.array([[1]])}

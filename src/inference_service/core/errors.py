@@ -142,17 +142,22 @@ class QuotaExceeded(Unavailable):
 
 
 class OutOfMemory(Unavailable):
-    """No memory was left for this request: the service tells it in place of a MemoryError."""
+    """No memory was left for this request: the service tells it in place of a MemoryError.
 
-    def __init__(self) -> None:
-        super().__init__("there is not enough memory for this request now", reason="memory")
+    ``detail`` is for the log: who found none, and where.
+    """
+
+    def __init__(self, detail: str = "", *, retry_after: float = 1.0) -> None:
+        message = "there is not enough memory for this request now"
+        super().__init__(message, reason="memory", retry_after=retry_after)
+        self.detail = detail
 
 
 def found_no_memory(error: BaseException) -> bool:
-    """Whether Python has found no memory, which may be that of a thread's stack."""
+    """Whether Python or a run has found no memory, which may be that of a thread's stack."""
     if isinstance(error, RuntimeError):
         return str(error) == "can't start new thread"
-    return isinstance(error, MemoryError)
+    return isinstance(error, MemoryError | OutOfMemory)
 
 
 class ModelNotReady(Unavailable):
@@ -163,7 +168,14 @@ class ModelNotReady(Unavailable):
 
 
 class ProcessLost(ModelNotReady):
-    """The process of a model has ended in this run: which of its requests did it is not known."""
+    """The process of a model has ended in this run: which of its requests did it is not known.
+
+    ``killed``: the system has ended it, which it does where memory is short.
+    """
+
+    def __init__(self, message: str, *, killed: bool = False, retry_after: float = 1.0) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.killed = killed
 
 
 class ShuttingDown(Unavailable):

@@ -11,8 +11,8 @@ import soxr
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from inference_service.core.contents import got
 from inference_service.core.errors import InvalidInput
+from inference_service.core.file_kinds import got
 from inference_service.pipelines import containers
 
 MEDIA = (

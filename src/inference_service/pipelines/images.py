@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
-from inference_service.core.contents import got
 from inference_service.core.errors import InvalidInput
+from inference_service.core.file_kinds import got
 
 try:
     import pi_heif

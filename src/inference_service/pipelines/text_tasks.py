@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from inference_service.core.contents import seems
 from inference_service.core.errors import InvalidInput
+from inference_service.core.file_kinds import seems
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
 from inference_service.core.text import TextEmbedder, Tokens, check_dimensions

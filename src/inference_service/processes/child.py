@@ -40,6 +40,8 @@ class Child:
         for one in theirs:
             one.close()
         self.pipes: Sequence[socket.socket] = ours
+        self.was_killed = False
+        """It has ended by SIGKILL, not from here: as where the system has no memory left."""
         requests = self._process.stdin
         with contextlib.suppress(BrokenPipeError):  # its end is noticed when it is read from
             if requests is not None:
@@ -76,6 +78,7 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self.was_killed = by_itself and self._process.returncode == -signal.SIGKILL
         return how_it_ended(self._process.returncode) if by_itself else "was ended"
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ what is asked for, not by doubling. Weights are not in it.
 
 import logging
 import re
+import resource
 import threading
 
 import onnxruntime as ort
@@ -15,7 +16,9 @@ log = logging.getLogger(__name__)
 
 _FIRST_BYTES = 2**20
 _AS_REQUESTED = 1  # kSameAsRequested of onnxruntime's ArenaExtendStrategy
-_TOO_LITTLE = re.compile(r"Available memory of (\d+) is smaller than requested bytes of (\d+)")
+_ASKED = re.compile(
+    r"(?:is smaller than requested bytes of|allocate memory for requested buffer of size) (\d+)"
+)
 _lock = threading.Lock()
 _bound = 0
 
@@ -54,6 +57,9 @@ def bind(settings: ort.SessionOptions) -> None:
 
 def beyond(message: str) -> int | None:
     """The bytes that a run has asked for at once and can never get, by the text of its error."""
-    found = _TOO_LITTLE.search(message)
-    asked = int(found[2]) if found else 0
-    return asked if _bound and asked > _bound // 2 else None
+    found = _ASKED.search(message)
+    if not found:
+        return None
+    asked, (most, _) = int(found[1]), resource.getrlimit(resource.RLIMIT_DATA)
+    never = (_bound and asked > _bound // 2) or (most != resource.RLIM_INFINITY and asked > most)
+    return asked if never else None

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from inference_service.core.errors import InferenceServiceError
+from inference_service.core.errors import InferenceServiceError, OutOfMemory
 from inference_service.runtime.findings import NotKept
 from inference_service.runtime.memory import give_back, resident
 from inference_service.runtime.options import LoadOptions
@@ -88,10 +88,10 @@ def _answer(request: Request, answers: IO[str]) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
     try:
         survey(request.options, request.key, lambda: tell(state="warming"))
+    except (OutOfMemory, MemoryError):
+        tell(state="failed", kind="MemoryError", text="")
     except InferenceServiceError as error:
         tell(state="failed", kind=type(error).__name__, text=str(error))
-    except MemoryError:
-        tell(state="failed", kind="MemoryError", text="")
     except OSError as error:
         name = error.filename if isinstance(error.filename, str) else ""
         kind = "NotKept" if isinstance(error, NotKept) else "OSError"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inference_service.core.errors import ProcessLost, RunStopped
+from inference_service.core.errors import OutOfMemory, ProcessLost, RunStopped
 from inference_service.core.tensors import Tensors
 from inference_service.engine.interfaces import Job, Outcome, RunResult
 from inference_service.runtime.memory import Trimmer
@@ -61,8 +61,8 @@ class IsolatedRunner(OrtRunner):
     """Finds the request that crashes the process: the others of its run are answered.
 
     When the process has ended in a run, each of its requests is run again, alone. One that crashes
-    the process then as well fails, and is refused from then on. A run that begins while there is no
-    process waits for it.
+    the process then as well fails, and is refused from then on, unless the system has killed the
+    process for want of memory. A run that begins while there is no process waits for it.
     """
 
     model_process: ModelProcess
@@ -111,5 +111,7 @@ class IsolatedRunner(OrtRunner):
         (outcome,) = result.outcomes
         stopped = stop is not None and stop.is_set  # it was ended because it did not stop
         if isinstance(outcome, ProcessLost) and not stopped:
+            if outcome.killed:
+                return OutOfMemory(str(outcome), retry_after=outcome.retry_after), result.seconds
             return self.model_process.guilty(part), result.seconds
         return outcome, result.seconds

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from inference_service.core.errors import ExecutionFailed, InvalidInput, RunStopped
+from inference_service.core.errors import ExecutionFailed, InvalidInput, OutOfMemory, RunStopped
 from inference_service.core.tensors import Array, Tensors
 from inference_service.processes.blocks import Block
 from inference_service.processes.errors import ChildLost
@@ -25,7 +25,8 @@ class Lane:
     ) -> dict[str, Any]:
         """What the process says when the run has ended: for `outputs`.
 
-        Raises OSError and ChildLost where the process is of no use any more.
+        Raises OutOfMemory where there is none to share, and OSError and ChildLost where the process
+        is of no use any more.
         """
         parts = {name: described(array) for name, array in inputs.items()}
         offsets, end = placed([flat.nbytes for _, flat in parts.values()])
@@ -46,28 +47,38 @@ class Lane:
             needed = int(reply["more"])
             if not 0 <= needed <= most:
                 raise ChildLost(f"its answer takes {needed} bytes")
-            passed = self._with_room(needed, new=True)
+            try:
+                passed = self._with_room(needed, new=True)
+            except OutOfMemory:
+                send(self._pipe, {})  # it waits for it
+                raise
             send(self._pipe, {}, descriptors=passed)
             reply, _, _ = receive(self._pipe, 0)
         return reply
 
     def _with_room(self, needed: int, *, new: bool = False) -> list[int]:
-        """The descriptor of a new block, where there must be one."""
+        """The descriptor of a new block, where there must be one. Raises OutOfMemory."""
         if self._block is not None and not new and self._block.fits(needed):
             return []
         self.close()
-        self._block = Block(needed)
+        try:
+            self._block = Block(needed)
+        except OSError as error:
+            raise OutOfMemory(f"{needed} bytes to share with its process: {error}") from error
         return [self._block.descriptor]
 
     def outputs(self, reply: dict[str, Any]) -> dict[str, Array]:
-        """The outputs of the last run. Raises InvalidInput, ExecutionFailed and RunStopped, and
-        ChildLost."""
+        """The outputs of the last run.
+
+        Raises InvalidInput, OutOfMemory, ExecutionFailed, RunStopped and ChildLost.
+        """
         kind = reply.get("error")
         if kind is not None:
             text = str(reply.get("text", ""))
             if kind == "RunStopped":
                 raise RunStopped("every request of the run was cancelled")
-            raise InvalidInput(text) if kind == "InvalidInput" else ExecutionFailed(text)
+            kinds = {"InvalidInput": InvalidInput, "OutOfMemory": OutOfMemory}
+            raise kinds.get(kind, ExecutionFailed)(text)
         told = reply.get("outputs")
         if not isinstance(told, list) or self._block is None:
             raise ChildLost("it has sent something odd")

@@ -18,7 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference_service.core.errors import InferenceServiceError, InvalidInput, RunStopped
+from inference_service.core.errors import (
+    InferenceServiceError,
+    InvalidInput,
+    OutOfMemory,
+    RunStopped,
+)
 from inference_service.core.tensors import Array, Tensors
 from inference_service.processes.blocks import attached
 from inference_service.processes.errors import ChildLost
@@ -32,7 +37,6 @@ from inference_service.runtime.session import (
     OpenModel,
     RuntimeOptions,
     open_model,
-    out_of_memory,
 )
 from inference_service.runtime.stopping import Stop
 
@@ -133,11 +137,13 @@ class _Lane:
             send(self._pipe, {"error": "RunStopped"})
         except InvalidInput as error:
             send(self._pipe, {"error": "InvalidInput", "text": str(error), "memory": resident()})
-        except (InferenceServiceError, MemoryError) as error:
-            self._tell_failure(model, str(error) or "memory can't be allocated", error)
-        except Exception as error:  # native code may throw anything
+        except (OutOfMemory, MemoryError) as error:
+            self._tell_no_memory(model, error)
+        except InferenceServiceError as error:
+            self._tell_failure(str(error))
+        except Exception:  # native code may throw anything
             traceback.print_exc()
-            self._tell_failure(model, "the run failed unexpectedly", error)
+            self._tell_failure("the run failed unexpectedly")
         else:
             self._answer(outputs, header["end"])
         finally:
@@ -145,11 +151,15 @@ class _Lane:
         if self._trimmer is not None:
             self._trimmer.after_run(model)
 
-    def _tell_failure(self, model: OpenModel, text: str, error: Exception) -> None:
-        used_up = out_of_memory(error) and not self._recovers(model)
+    def _tell_failure(self, text: str) -> None:
+        send(self._pipe, {"error": "ExecutionFailed", "text": text, "memory": resident()})
+
+    def _tell_no_memory(self, model: OpenModel, error: OutOfMemory | MemoryError) -> None:
+        text = error.detail if isinstance(error, OutOfMemory) else str(error)
+        used_up = not self._recovers(model)
         send(
             self._pipe,
-            {"error": "ExecutionFailed", "text": text, "memory": resident(), "used_up": used_up},
+            {"error": "OutOfMemory", "text": text, "memory": resident(), "used_up": used_up},
         )
 
     def _recovers(self, model: OpenModel) -> bool:
@@ -169,6 +179,8 @@ class _Lane:
             offsets, end = placed([flat.nbytes for _, flat in parts.values()])
             send(self._pipe, {"more": end})
             _, _, descriptors = receive(self._pipe, 0)
+            if not descriptors:  # there is no memory to share, which the other side tells
+                return
             self._attach(descriptors)
         told = []
         for offset, (name, (about, flat)) in zip(offsets, parts.items(), strict=True):

@@ -243,7 +243,7 @@ class ModelProcess:
         except (OSError, ChildLost) as error:
             self._lost(live, str(error) or type(error).__name__)
             words, wait = self._until_then("has ended in this run")
-            raise ProcessLost(words, retry_after=wait) from error
+            raise ProcessLost(words, killed=live.child.was_killed, retry_after=wait) from error
         finally:
             ended.set()
             if live.used_up and live.idle:

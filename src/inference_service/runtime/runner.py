@@ -17,6 +17,7 @@ from inference_service.core.errors import (
     RowsMismatch,
     RunStopped,
     Unavailable,
+    found_no_memory,
 )
 from inference_service.core.isolation import run_isolated
 from inference_service.core.padding import Padding
@@ -25,7 +26,6 @@ from inference_service.core.tensors import Array, BatchMode, Tensors
 from inference_service.engine.interfaces import Audit, Job, Outcome, ProcessState, RunResult
 from inference_service.runtime.comparison import audited
 from inference_service.runtime.memory import Trimmer
-from inference_service.runtime.session import out_of_memory
 from inference_service.runtime.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class OrtRunner:
         """See `Runner.start`."""
         model = self._model(job)
         if self.inline and not job.alone:
-            result = self._run(model, job, None)
+            result = self._result(model, job, None)
             self._slow_runs = self._slow_runs + 1 if result.seconds > _SLOW else 0
             self.inline = self._slow_runs < _SLOW_RUNS
             done(result)
@@ -131,7 +131,7 @@ class OrtRunner:
         def hop() -> None:
             if stop.is_set and not started:
                 return  # it was refused
-            result = self._run(model, job, stop)
+            result = self._result(model, job, stop)
             loop.call_soon_threadsafe(done, result)
             if self._trimmer is not None:
                 self._trimmer.after_run(model)
@@ -158,7 +158,7 @@ class OrtRunner:
             except InferenceServiceError as error:
                 found = (
                     ""
-                    if out_of_memory(error) or isinstance(error, Unavailable)
+                    if isinstance(error, Unavailable)
                     else f"a row that ran among others fails alone: {error}"
                 )
             loop.call_soon_threadsafe(done, found)
@@ -195,6 +195,15 @@ class OrtRunner:
         model = self._models.get(job.threads)
         return next(iter(self._models.values())) if model is None else model
 
+    def _result(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
+        """There is one whatever happens: without, the requests of the run would wait for ever."""
+        try:
+            return self._run(model, job, stop)
+        except Exception as error:
+            log.exception("%s: a run failed outside of the model", self._name)
+            failed: list[Outcome] = [error] * len(job.parts)
+            return RunResult(failed, 0.0, 0, stopped=True)
+
     def _run(self, model: Model, job: Job, stop: Stop | None) -> RunResult:
         started = perf_counter()
         attempts: list[Exception | None] = []
@@ -208,7 +217,7 @@ class OrtRunner:
                     found = self._together(model, job, stop, some)
             except Exception as error:
                 attempts.append(error)
-                if out_of_memory(error) and self._trimmer is not None:
+                if found_no_memory(error) and self._trimmer is not None:
                     self._trimmer.trim(model)  # what the next attempt may take
                 raise
             attempts.append(None)
@@ -272,5 +281,5 @@ def _check_guilty(attempts: Sequence[Exception | None], outcomes: Sequence[objec
     first = attempts[0]
     if first is None or any(isinstance(outcome, Exception) for outcome in outcomes):
         return
-    if not out_of_memory(first):
+    if not found_no_memory(first):
         raise RowsMismatch(f"requests that run one by one fail together: {first}") from first

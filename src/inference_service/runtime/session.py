@@ -13,6 +13,7 @@ from inference_service.core.errors import (
     ExecutionFailed,
     InvalidInput,
     InvalidModel,
+    OutOfMemory,
     RunStopped,
     quoted,
 )
@@ -59,7 +60,10 @@ _DTYPES = {
 _ZIPMAP = re.compile(r"^seq\(map\((?:int64|string),tensor\((?:float|double)\)\)\)$")
 _FAILED_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
 _OF_THE_RUN = {"Fail", "InvalidArgument", "RuntimeException"}
-_OF_THE_MACHINE = re.compile(r"allocat|bad_alloc|out of memory|thread", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"(?:failed|unable) to allocate|bad.alloc|out of memory|available memory of \d", re.IGNORECASE
+)
+_OF_THE_MACHINE = re.compile("thread", re.IGNORECASE)
 _PLAINER = (  # messages that are obscure without onnxruntime's sources
     (re.compile(r"^sto(d|f|ld)$"), "a text is not a number"),
     (re.compile(r"^sto(i|l|ll|ul|ull)$"), "a text is not a whole number of 64 bits"),
@@ -179,7 +183,7 @@ class OpenModel:
     ) -> dict[str, Array]:
         """One run of the graph.
 
-        Raises InvalidInput where the graph refuses the values, and RunStopped.
+        Raises InvalidInput where the graph refuses the values, OutOfMemory, and RunStopped.
         """
         names = list(outputs) or [spec.name for spec in self.outputs]
         given = self._framed(inputs)
@@ -198,7 +202,7 @@ class OpenModel:
     def trim(self, inputs: Tensors) -> None:
         """Run once, and give back the memory that larger runs have left in the arena.
 
-        Raises InvalidInput where the graph refuses the values.
+        Raises InvalidInput where the graph refuses the values, and OutOfMemory.
         """
         options = ort.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -346,19 +350,14 @@ def failed_node(error: BaseException) -> str | None:
     return f"{found[1]} node '{found[2]}'" if found else None
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a run failed for want of memory: that says nothing of the values."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        words in text for words in ("allocat", "bad_alloc", "available memory")
-    )
-
-
-def translate(error: Exception, known: KnownValues | None = None) -> InvalidInput | ExecutionFailed:
+def translate(
+    error: Exception, known: KnownValues | None = None
+) -> InvalidInput | OutOfMemory | ExecutionFailed:
     """onnxruntime's error in our words: whose fault is it?
 
     A node that fails in a graph which is loaded fails for what it was given, values or lengths, and
-    does so again: that is the client's. Memory that isn't there is ours, and all else.
+    does so again: that is the client's. Memory that isn't there now says nothing of the values. All
+    else is ours.
     """
     found = _FAILED_NODE.search(str(error))
     asked = arena.beyond(str(error))
@@ -369,8 +368,10 @@ def translate(error: Exception, known: KnownValues | None = None) -> InvalidInpu
     if asked is not None:
         return InvalidInput(
             f"these values ask for {asked >> 20} MiB of memory at once{where}, which is more than "
-            "a run may take (setting runtime.max_run_bytes)"
+            "a run may take (settings runtime.max_run_bytes, runtime.max_model_bytes)"
         )
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
+        return OutOfMemory(f"a run{where}: {text}")
     if kind != "InvalidArgument" and not (kind in _OF_THE_RUN and is_clients):
         return ExecutionFailed(f"the model failed{where}: {text}")
     for pattern, words in _PLAINER:

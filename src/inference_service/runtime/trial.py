@@ -12,7 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
-from inference_service.core.errors import InferenceServiceError
+from inference_service.core.errors import InferenceServiceError, found_no_memory
 from inference_service.core.rows import RowLayout
 from inference_service.core.tensors import Array, DType, Tensors, TensorSpec
 from inference_service.runtime.comparison import (
@@ -28,7 +28,6 @@ from inference_service.runtime.session import (
     OpenModel,
     RuntimeOptions,
     open_model,
-    out_of_memory,
 )
 
 ROWS = 17
@@ -77,7 +76,7 @@ def refuted(tried: Tried, budget: float = BUDGET) -> str:
         node = mixing_node(tried)
         return f"{found}; the first node where it shows is the {node}" if node else str(found)
     except InferenceServiceError as error:
-        return "" if out_of_memory(error) else f"a batch fails: {error}"
+        return "" if found_no_memory(error) else f"a batch fails: {error}"
     # A proof need not be doubted for long; a declaration is all there is.
     affordable = (budget if tried.proven else 4 * budget) / _INNER_RUNS
     if seconds > affordable or tried.path.stat().st_size > _LARGEST_FILE:

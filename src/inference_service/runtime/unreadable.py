@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from inference_service.core.contents import HEAD, seems
+from inference_service.core.file_kinds import HEAD, seems
 
 _NO_ONNX = ("Protobuf parsing failed", "No graph was found in the protobuf")
 _NO_DATA = re.compile(r'External data path does not exist: "([^"]+)"')

@@ -26,6 +26,11 @@ from inference_service.safety.verdict import Condition, Cost, OutputRows, Status
 log = logging.getLogger(__name__)
 
 _MOST_SIBLINGS = 256
+_SUFFIX = ".verdict.json"
+_MOST = 4096
+"""Verdicts that are kept; the longest unused ones are removed first."""
+_MOST_REMOVED = 256
+"""At a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,7 @@ class VerdictCache:
         """What was written under this key; empty where that is nothing or can't be used."""
         if self._folder is None:
             return {}
-        path = self._folder / f"{key}.verdict.json"
+        path = self._folder / f"{key}{_SUFFIX}"
         try:
             content = json.loads(path.read_text())
         except FileNotFoundError:
@@ -150,6 +155,8 @@ class VerdictCache:
         except (OSError, ValueError) as error:
             log.warning("the verdict %s can't be used and is made again: %s", path, error)
             return {}
+        with contextlib.suppress(OSError):  # it has been used now
+            os.utime(path)
         return content if isinstance(content, dict) else {}
 
     def remembered(self, path: Path, about: str, compute: Callable[[], str]) -> str:
@@ -174,9 +181,23 @@ class VerdictCache:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             part = self._folder / f".{key}.{os.getpid()}.part"
             part.write_text(json.dumps({**self.read(key), **content}, indent=1))
-            part.replace(self._folder / f"{key}.verdict.json")
+            part.replace(self._folder / f"{key}{_SUFFIX}")
+            self._evict(self._folder)
         except OSError as error:
             log.warning("the verdict on a model can't be kept: %s", error)
+
+    @staticmethod
+    def _evict(folder: Path) -> None:
+        """Remove the longest unused ones, several at a time: to count them takes 2 ms."""
+        names = [name for name in os.listdir(folder) if name.endswith(_SUFFIX)]
+        if len(names) <= _MOST:
+            return
+        used = []
+        for name in names:
+            with contextlib.suppress(OSError):  # another process has removed it
+                used.append(((folder / name).stat().st_mtime, name))
+        for _, name in sorted(used)[:_MOST_REMOVED]:
+            (folder / name).unlink(missing_ok=True)
 
 
 def analysis_of(path: Path, constants: Tensors, cache: VerdictCache, analyse: Analyse) -> Analysis:

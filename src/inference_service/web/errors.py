@@ -101,9 +101,9 @@ class ErrorAnswer:
 
 def answer(error: Exception) -> ErrorAnswer:
     """The answer to an error. An unexpected one is logged and answered without details."""
-    if found_no_memory(error):
-        log.warning("no memory was left for a request: %s", error)
-        error = OutOfMemory()
+    error = as_told(error)
+    if isinstance(error, OutOfMemory):
+        log.warning("no memory was left for a request: %s", error.detail)
     for kind, status, name in _TABLE:
         if isinstance(error, kind):
             headers = {}
@@ -115,17 +115,22 @@ def answer(error: Exception) -> ErrorAnswer:
     return ErrorAnswer(500, "internal_error", body(INTERNAL))
 
 
+def as_told(error: Exception) -> Exception:
+    """OutOfMemory in place of what Python says of a lack of memory; any other error as it is."""
+    if isinstance(error, OutOfMemory) or not found_no_memory(error):
+        return error
+    return OutOfMemory(str(error) or type(error).__name__)
+
+
 def outcome(error: Exception) -> str:
     """An error's name in the metrics."""
-    if found_no_memory(error):
-        return "rejected"
+    error = as_told(error)
     return next((name for kind, _, name in _TABLE if isinstance(error, kind)), "internal_error")
 
 
 def words(error: Exception) -> str:
     """What a client is told of an error: no details of an unexpected one."""
-    if found_no_memory(error):
-        error = OutOfMemory()
+    error = as_told(error)
     return str(error) if isinstance(error, InferenceServiceError) else INTERNAL
 
 

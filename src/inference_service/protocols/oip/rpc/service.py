@@ -43,7 +43,7 @@ from inference_service.serving.request_ids import HEADER as REQUEST_ID_HEADER
 from inference_service.serving.request_ids import read_id
 from inference_service.web.body import LONGEST_TRACE_HEADER, PRIORITY_HEADER, TRACE_HEADERS
 from inference_service.web.endpoint import Edge
-from inference_service.web.errors import answer, words
+from inference_service.web.errors import answer, as_told, words
 from inference_service.web.health import Health
 from inference_service.web.routing import parse_version
 
@@ -305,6 +305,7 @@ _CODEC, _STREAM_CODEC = Codec("grpc", _decode), Codec("grpc", _decode_in_stream)
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
     """Code, text and trailing metadata for an error. An unexpected one is logged."""
+    error = as_told(error)
     reply = answer(error)
     text = words(error)
     retry = tuple((k, v) for k, v in reply.headers.items() if k == "retry-after")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference_service.core.contents import seems
+from inference_service.core.file_kinds import seems
 
 
 def encoded(kind: str) -> bytes:
