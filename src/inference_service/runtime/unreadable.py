@@ -6,6 +6,7 @@ from pathlib import Path
 from inference_service.core.contents import HEAD, seems
 
 _NO_ONNX = ("Protobuf parsing failed", "No graph was found in the protobuf")
+_NO_KERNEL = "Could not find an implementation for"
 _NO_DATA = re.compile(r'External data path does not exist: "([^"]+)"')
 
 
@@ -15,6 +16,8 @@ def with_contents(text: str, source: Path | bytes) -> str:
     if missing:
         name = Path(missing[1]).name
         return f"{text}. Its weights are in another file: put {name} beside it."
+    if _NO_KERNEL in text:
+        return f"{text}, for tensors of such types: export the model in float32, not bfloat16"
     if not any(words in text for words in _NO_ONNX):
         return text
     if isinstance(source, Path):
