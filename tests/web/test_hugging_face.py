@@ -181,9 +181,11 @@ def test_files_that_do_not_fit_the_graph_are_told_and_the_tensors_served(
     hub: RunningServer, post: Callable[..., Any]
 ) -> None:
     assert post("/v1/models/odd:predict", instances=[[1, 2, 3]]) == {"predictions": [[2, 4, 6]]}
-    assert (
-        "no pipeline is made of its config.json: pipeline: text-classification" in hub.announcement
-    )
+    why = "no pipeline is made of its config.json: pipeline: text-classification"
+    assert why in hub.announcement
+    told = post("/models/odd/classify", 404, text="good")["error"]
+    assert told.startswith("model 'odd' has no tasks: it takes tensors only")
+    assert why in told
 
 
 def test_one_folder_can_be_served_by_itself(
