@@ -5,16 +5,19 @@ from typing import Any
 
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Signature
-from inference_service.pipelines.registry import Place, UnpaddedPipeline, read
+from inference_service.pipelines.registry import Place, UnpaddedPipeline, missing, read
 from inference_service.pipelines.scores import (
     Classification,
     ClassifyParameters,
     ScoreOptions,
     Scorer,
 )
-from inference_service.pipelines.waves import MEDIA, WaveOptions, Waves
 
 _KIND = "audio-classification"
+try:
+    from inference_service.pipelines.waves import MEDIA, WaveOptions, Waves
+except ModuleNotFoundError as error:
+    raise missing("soundfile and soxr", _KIND, "audio") from error
 
 
 class AudioOptions(ScoreOptions, WaveOptions):

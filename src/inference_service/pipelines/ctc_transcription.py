@@ -18,12 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.tasks import Inference, Payload, Steps
 from inference_service.core.tensors import Array, Signature
-from inference_service.pipelines.registry import Place, UnpaddedPipeline, read
+from inference_service.pipelines.registry import Place, UnpaddedPipeline, missing, read
 from inference_service.pipelines.scores import tensor
 from inference_service.pipelines.tokens import class_scores, scores_of
-from inference_service.pipelines.waves import MEDIA, WaveOptions, Waves
 
 _KIND = "ctc-transcription"
+try:
+    from inference_service.pipelines.waves import MEDIA, WaveOptions, Waves
+except ModuleNotFoundError as error:
+    raise missing("soundfile and soxr", _KIND, "audio") from error
+
 _UNKNOWN = "und"  # ISO 639-2: undetermined
 _MOST_LETTERS = 1_000_000
 

@@ -14,13 +14,9 @@ from pydantic import Field
 from inference_service.core.decoding import decoded
 from inference_service.core.errors import InvalidModel
 from inference_service.core.tensors import Shape, Signature, Tensors
-from inference_service.pipelines.registry import Duration, Options, missing
+from inference_service.pipelines import audio
+from inference_service.pipelines.registry import Duration, Options
 from inference_service.pipelines.scores import tensor
-
-try:
-    from inference_service.pipelines import audio
-except ModuleNotFoundError as error:
-    raise missing("soundfile and soxr", "audio-classification", "audio") from error
 
 MEDIA = audio.MEDIA
 _VALUES, _MASK = "input_values", "attention_mask"
