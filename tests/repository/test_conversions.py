@@ -73,7 +73,7 @@ def test_a_file_of_another_kind_is_told_with_what_to_do(
         (("net/best.onnx",), "move net/best.onnx to net/1/model.onnx"),
         (("net/3/best.onnx",), "move net/3/best.onnx to net/3/model.onnx"),
         (("net/v2/model.onnx",), "move net/v2/model.onnx to net/1/model.onnx"),
-        (("net/a.onnx", "net/b.onnx"), "which of 'a.onnx', 'b.onnx' is it?"),
+        (("net/a.onnx", "net/b.onnx"), "rename the one of 'a.onnx', 'b.onnx'"),
     ],
 )  # fmt: skip
 def test_a_folder_of_another_kind_is_told_with_what_to_do(

@@ -21,7 +21,10 @@ def words(source: Path | bytes) -> str:
     ("content", "end"),
     [
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS: `git lfs pull`"),
-        (b"<!DOCTYPE html>", "only a part of one; it seems to be a web page."),
+        (
+            b"<!DOCTYPE html>",
+            "it seems to be a web page: download the file itself, not the page that shows it.",
+        ),
         (b"garbage", "or only a part of one; it seems to be a text 'garbage'."),
         (b"\0\1\2\3", "It is no ONNX file, or only a part of one."),
         (b"", "; it seems to be empty."),

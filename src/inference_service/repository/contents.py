@@ -321,8 +321,12 @@ def _no_version(name: str, folder: Path, root: Path) -> str:
         return told + _told(_misnamed(name, folder) or conversions.of_folder(folder))
     if why := hugging_face.generates(_json(folder, hugging_face.CONFIG, root)):
         return why
+    return f"{told}; {_chosen(graphs)}"
+
+
+def _chosen(graphs: Sequence[str]) -> str:
     shown = quoted(graphs[:_FEW]) + (" …" if len(graphs) > _FEW else "")
-    return f"{told}; rename the one of {shown} that is to be served to {MODEL_FILE}"
+    return f"rename the one of {shown} that is to be served to {MODEL_FILE}"
 
 
 def _misnamed(name: str, folder: Path) -> str:
@@ -331,7 +335,7 @@ def _misnamed(name: str, folder: Path) -> str:
     graphs = [*folder.glob("*.onnx"), *inner][:_MOST_FILES]
     if len(graphs) != 1:
         found = sorted(path.relative_to(folder).as_posix() for path in graphs)
-        return f"which of {quoted(found[:_FEW])} is it?" if found else ""
+        return _chosen(found) if found else ""
     there = graphs[0].relative_to(folder)
     version = there.parts[0] if VERSION_FOLDER.match(there.parts[0]) else "1"
     return f"move {name}/{there.as_posix()} to {name}/{version}/{MODEL_FILE}"

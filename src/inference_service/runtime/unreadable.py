@@ -24,5 +24,7 @@ def with_contents(text: str, source: Path | bytes) -> str:
         with source.open("rb") as file:
             source = file.read(HEAD)
     what = seems(source) if source else "empty"
+    if what == "a web page":
+        what += ": download the file itself, not the page that shows it"
     said = f"; it seems to be {what}" if what else ""
     return f"{text} It is no ONNX file, or only a part of one{said}."
