@@ -150,6 +150,50 @@ def write(folder: Path, name: str, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
+def _levels(pool: list[onnx.NodeProto], to: str) -> list[onnx.NodeProto]:
+    """Scores of how loud a recording is: ``pool`` makes [batch, 1, frames] of ``waves``."""
+    return [
+        helper.make_node("Unsqueeze", ["input_values", "one"], ["waves"], "waves"),
+        *pool,
+        helper.make_node("Transpose", ["loud"], ["turned"], "turn", perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["turned", "weights"], ["weighed"], "weigh"),
+        helper.make_node("Add", ["weighed", "bias"], [to], "add"),
+    ]  # fmt: skip
+
+
+def save_sounds(folder: Path) -> Path:
+    """``letters`` writes an A for each loud part of a recording, ``noise`` tells loud from quiet."""
+    said = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16_000,
+            "do_normalize": False}  # fmt: skip
+    samples = [("input_values", _FLOAT, ["batch", "samples"])]
+    size: dict[str, Any] = {"kernel_shape": [1600], "strides": [1600]}
+    frames = [helper.make_node("MaxPool", ["waves"], ["loud"], "pool", **size)]
+    whole = [helper.make_node("GlobalMaxPool", ["waves"], ["loud"], "pool")]
+    letters = onnx_models.build(
+        _levels(frames, "logits"), samples,
+        [("logits", _FLOAT, ["batch", "frames", 3])],
+        one=np.array([1]), weights=np.array([[0.0, 0, 4]], np.float32),
+        bias=np.array([1.0, 0, 0], np.float32),
+    )  # fmt: skip
+    noise = onnx_models.build(
+        [*_levels(whole, "each"),
+         helper.make_node("Squeeze", ["each", "one"], ["logits"], "squeeze")],
+        samples, [("logits", _FLOAT, ["batch", 2])],
+        one=np.array([1]), weights=np.array([[4.0, 0]], np.float32),
+        bias=np.array([0.0, 1], np.float32),
+    )  # fmt: skip
+    for name, graph, config in (
+        ("letters", letters, {"architectures": ["Wav2Vec2ForCTC"]}),
+        ("noise", noise, {"architectures": ["HubertForSequenceClassification"],
+                          "id2label": {"0": "loud", "1": "quiet"}}),
+    ):  # fmt: skip
+        onnx_models.save(graph, folder / name / "onnx" / "model.onnx")
+        write(folder / name, "config.json", config)
+        write(folder / name, "preprocessor_config.json", said)
+    write(folder / "letters", "vocab.json", {"<pad>": 0, "|": 1, "A": 2})
+    return folder
+
+
 def save_all(folder: Path) -> Path:
     """A model of each kind."""
     moods = {"good": [0.0, 3], "fine": [0.0, 1], "bad": [3.0, 0]}

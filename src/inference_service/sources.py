@@ -16,7 +16,7 @@ from inference_service.core.errors import (
 )
 from inference_service.core.scheduling.layout import Layout
 from inference_service.core.scheduling.policy import BatchPolicy
-from inference_service.core.tasks import PayloadPipeline
+from inference_service.core.tasks import TENSORS_ONLY, PayloadPipeline
 from inference_service.core.versions import Latest
 from inference_service.engine.gate import Golden
 from inference_service.engine.interfaces import ModelInfo, Runner
@@ -210,7 +210,7 @@ def with_pipeline_if_it_fits(
     A pipeline that is only derived from files beside the model must not be the reason why a model
     is not served: it is then served without.
     """
-    said = "it takes tensors only, no pipeline is made of its config.json"
+    said = f"{TENSORS_ONLY}, no pipeline is made of its config.json"
     try:
         return attempt(options), ((f"{said}: {entry.unsaid}",) if entry.unsaid else ())
     except InvalidModel as error:

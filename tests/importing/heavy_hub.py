@@ -24,7 +24,7 @@ _ROWS: dict[str, str] = {}
 _MAKERS = Path(__file__).with_name("hub_cases.py")
 _PAGE = ROOT / "docs" / "import" / "hugging-face.md"
 _HEAD = "| what | architecture | exporter | result |\n|---|---|---|---|"
-_MODELS = [f"m{place:02}" for place in range(71)]
+_MODELS = [f"m{place:03}" for place in range(104)]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,7 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "ranks": lambda body: {str(one["index"]): one["score"] for one in body},
     "outputs": lambda body: {one["name"]: one["data"] for one in body["outputs"]},
     "pieces": _pieces,
+    "text": lambda body: body["results"][0]["text"],
 }
 """What the answer has of what is wanted, in the same form."""
 

@@ -416,11 +416,6 @@ def _others() -> dict[str, Case]:
         **sizes,
         **ids,
     }
-    waves: dict[str, Any] = {
-        "conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (5, 4),
-        "num_feat_extract_layers": 2, "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 4, "classifier_proj_size": 16,
-    }  # fmt: skip
     gpt = hub.bytelevel(t.GPT2TokenizerFast)
 
     def case(kind: Any, task: str, config: Any, *parts: Any, told: str) -> Case:
@@ -446,10 +441,147 @@ def _others() -> dict[str, Case]:
             t.WhisperConfig(encoder_layers=2, decoder_layers=2, decoder_start_token_id=0, **whisper),
             gpt, t.WhisperFeatureExtractor(), told=by_token,
         ),
-        "wav2vec 2.0": case(
-            t.Wav2Vec2ForSequenceClassification, "audio-classification",
-            t.Wav2Vec2Config(**_SMALL, **waves, **hub.labels("yes", "no")),
-            t.Wav2Vec2FeatureExtractor(), told="there is no tokenizer.json",
+    }  # fmt: skip
+
+
+def _sounds() -> dict[str, Case]:
+    waves: dict[str, Any] = {
+        "conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (5, 4),
+        "num_feat_extract_layers": 2, "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4, "classifier_proj_size": 16,
+    }  # fmt: skip
+    small: dict[str, Any] = {**_SMALL, **waves}
+    heard: dict[str, Any] = {**small, **hub.labels("yes", "no")}
+    return {
+        "sounds, wav2vec 2.0": _of(
+            t.Wav2Vec2ForSequenceClassification, hub.sound_classes, JS, **heard
+        ),
+        "sounds, HuBERT, as loud as they are": _of(
+            t.HubertForSequenceClassification, hub.sound_classes, JS, normalise=False, **heard
+        ),
+        "speech, wav2vec 2.0": _of(t.Wav2Vec2ForCTC, hub.spelling, JS, **small),
+        "speech, HuBERT, in lower case": _of(t.HubertForCTC, hub.spelling, JS, lower=True, **small),
+    }
+
+
+def _more_texts() -> dict[str, Case]:
+    plain = partial(_of, make=hub.text_classes, exporter=OPTIMUM)
+    names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    found = partial(_of, make=hub.token_classes, exporter=JS, names=names)
+    left = partial(_PADDED_GPT, padding_side="left")
+    few: dict[str, Any] = {"num_key_value_heads": 2}
+    heads: dict[str, Any] = {**few, "head_dim": 8}
+    coders: dict[str, Any] = {
+        f"{one}_{what}": count
+        for one in ("encoder", "decoder")
+        for what, count in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 64))
+    }
+    words: dict[str, Any] = {"tokenizer": hub.wordpiece}
+    wide: dict[str, Any] = {**words, "embedding_size": 32}
+    gpt: dict[str, Any] = {"tokenizer": _PADDED_GPT}
+    return {
+        "classes, ConvBERT": plain(t.ConvBertForSequenceClassification, **wide),
+        "classes, SqueezeBERT": plain(t.SqueezeBertForSequenceClassification, **wide),
+        "classes, BigBird": plain(
+            t.BigBirdForSequenceClassification, attention_type="original_full", **words
+        ),
+        "classes, Nystromformer": plain(t.NystromformerForSequenceClassification, **words),
+        "classes, DeBERTa v1": plain(
+            t.DebertaForSequenceClassification, relative_attention=True,
+            pos_att_type=["p2c", "c2p"], **words,
+        ),
+        "classes, I-BERT": plain(t.IBertForSequenceClassification, **_ROBERTA),
+        "classes, BART": plain(
+            t.BartForSequenceClassification, tokenizer=hub.bytelevel, d_model=32, **coders
+        ),
+        "classes, Llama, padded on the left": plain(
+            t.LlamaForSequenceClassification, tokenizer=left, **few
+        ),
+        "classes, Qwen2": plain(t.Qwen2ForSequenceClassification, tokenizer=left, **few),
+        "classes, Qwen3": plain(t.Qwen3ForSequenceClassification, tokenizer=left, **heads),
+        "classes, Mistral": plain(t.MistralForSequenceClassification, **gpt, **few),
+        "classes, Gemma": plain(t.GemmaForSequenceClassification, **gpt, **heads),
+        "classes, OPT": plain(
+            t.OPTForSequenceClassification, ffn_dim=64, word_embed_proj_dim=32, **gpt
+        ),
+        "classes, BLOOM": plain(t.BloomForSequenceClassification, n_layer=2, n_head=4, **gpt),
+        "names, DeBERTa": found(t.DebertaV2ForTokenClassification, **_DEBERTA),
+        "names, ModernBERT": found(t.ModernBertForTokenClassification, **_MODERN),
+        "names, CamemBERT": found(t.CamembertForTokenClassification, **_XLM),
+        "classes, without segments": plain(
+            t.BertForSequenceClassification,
+            tokenizer=partial(hub.wordpiece, model_input_names=["input_ids", "attention_mask"]),
+        ),
+    }  # fmt: skip
+
+
+def _more_pictures() -> dict[str, Case]:
+    js = partial(_of, make=hub.image_classes, exporter=JS)
+    patches: dict[str, Any] = {"image_size": 32, "patch_size": 8, **_SMALL}
+    square = t.ViTImageProcessor(size=_square(32))
+    stages: dict[str, Any] = {"depths": [1] * 4, "hidden_sizes": [8, 8, 16, 16]}
+    cut = t.CLIPImageProcessor(size={"shortest_edge": 37}, crop_size=_square(32))
+    return {
+        "CLIP, classes": js(
+            t.CLIPForImageClassification, processor=cut, text_config=_SMALL,
+            vision_config=patches, projection_dim=16,
+        ),
+        "ConvNeXt V2": js(
+            t.ConvNextV2ForImageClassification, **stages,
+            processor=t.ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=0.875),
+        ),
+        "data2vec": js(
+            t.Data2VecVisionForImageClassification, **patches,
+            processor=t.BeitImageProcessor(size=_square(32), do_center_crop=False),
+        ),
+        "Hiera": js(
+            t.HieraForImageClassification, image_size=[64, 64], embed_dim=8, depths=[1, 1],
+            num_heads=[1, 2], num_query_pool=1,
+            processor=t.BitImageProcessor(size={"shortest_edge": 72}, crop_size=_square(64)),
+        ),
+        "PVT": js(
+            t.PvtForImageClassification, image_size=64, num_attention_heads=[1] * 4, **stages,
+            processor=t.PvtImageProcessor(size=_square(64)),
+        ),
+        "Swin V2": js(
+            t.Swinv2ForImageClassification, image_size=32, patch_size=2, embed_dim=8,
+            depths=[1, 1], num_heads=[2, 2], window_size=4, processor=square,
+        ),
+        "ViT MSN": js(t.ViTMSNForImageClassification, processor=square, **patches),
+    }  # fmt: skip
+
+
+def _told() -> dict[str, Case]:
+    """Of which no task is made: they take tensors, and why is told."""
+
+    def case(kind: Any, task: str, config: Any, *parts: Any, told: str) -> Case:
+        def make(folder: Path) -> list[Any]:
+            return _tensors(folder, config, kind, task, *parts)
+
+        return Case(kind.__name__, JS, make, told)
+
+    bert = t.BertConfig(**_SMALL, vocab_size=260)
+    sides = t.YolosConfig(**_SMALL, image_size=[64, 64], patch_size=16, num_detection_tokens=5)
+    patches = t.ViTConfig(**_SMALL, image_size=32, patch_size=8)
+    sounds = t.ASTConfig(**_SMALL, max_length=64, num_mel_bins=32)
+    none = "no task here does what"
+    return {
+        "masked words": case(t.BertForMaskedLM, "fill-mask", bert, hub.wordpiece(), told=none),
+        "answers in a text": case(
+            t.BertForQuestionAnswering, "question-answering", bert, hub.wordpiece(), told=none
+        ),
+        "vectors of pictures": case(
+            t.ViTModel, "feature-extraction", patches, t.ViTImageProcessor(size=_square(32)),
+            told=none,
+        ),
+        "things in pictures": case(
+            t.YolosForObjectDetection, "object-detection", sides, t.YolosImageProcessor(),
+            told=none,
+        ),
+        "sounds, AST": case(
+            t.ASTForAudioClassification, "audio-classification", sounds,
+            t.ASTFeatureExtractor(max_length=64, num_mel_bins=32),
+            told="ASTFeatureExtractor, which is not known here",
         ),
     }  # fmt: skip
 
@@ -458,7 +590,7 @@ def cases() -> dict[str, Case]:
     """All that is tried, by what stands in the table."""
     return {
         **_classifiers(), **_pairs_and_tokens(), **_vectors(), **_pictures(), **_layouts(),
-        **_others(),
+        **_others(), **_sounds(), **_more_texts(), **_more_pictures(), **_told(),
     }  # fmt: skip
 
 
@@ -473,7 +605,7 @@ def make_all(folder: Path, only: Sequence[str] = ()) -> None:
     for place, (title, case) in enumerate(cases().items()):
         if only and title not in only:
             continue
-        name = f"m{place:02}"
+        name = f"m{place:03}"
         try:
             asks = case.make(folder / "models" / name)
         except Exception:

@@ -4,6 +4,8 @@ Weights are random: what is looked at is whether the service and transformers, o
 sentence-transformers, make the same of the same files. Heavy: needs torch, transformers, optimum.
 """
 
+import json
+import wave as wave_file
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -404,3 +406,61 @@ def image_asks(weights: Path, name: str, tolerance: float = 1e-4) -> list[Ask]:
         wanted = _scores(judge(Image.open(BytesIO(data)), top_k=100))
         asks.append(Ask(f"/models/{name}/classify?top_k=100", data, wanted, "labels", tolerance))
     return asks
+
+
+def recordings() -> list[tuple[bytes, Any]]:
+    """WAV files of unlike length and loudness, and their samples."""
+    found = []
+    for seconds, loudness in ((1.0, 0.5), (0.37, 0.05), (2.11, 0.9)):
+        time = np.arange(int(seconds * 16_000)) / 16_000
+        wave = np.sin(time * 2_000 * (1 + time)) * np.cos(time * 9) + 0.1 * np.sin(time * 31_000)
+        samples = (wave / 1.2 * loudness * 32_767).astype("<i2")
+        out = BytesIO()
+        with wave_file.open(out, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16_000)
+            file.writeframes(samples.tobytes())
+        found.append((out.getvalue(), samples.astype(np.float32) / 32_768))
+    return found
+
+
+def sound_classes(folder: Path, *, kind: Any, normalise: bool = True, **config: Any) -> list[Ask]:
+    """A classifier of recordings."""
+    weights = folder.parent / f".{folder.name}"
+    extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=normalise)
+    _save(kind, weights, extractor, **config)
+    export(weights, folder, "audio-classification", "transformers.js")
+    judge = pipeline("audio-classification", str(weights), device="cpu", top_k=100)
+    path = f"/models/{folder.name}/classify?top_k=100"
+    return [Ask(path, data, _scores(judge(samples)), "labels") for data, samples in recordings()]
+
+
+def spelling(folder: Path, *, kind: Any, lower: bool = False, **config: Any) -> list[Ask]:
+    """A recogniser of letters (CTC)."""
+    weights = folder.parent / f".{folder.name}"
+    names = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
+    weights.mkdir()
+    (weights / "vocab.json").write_text(json.dumps({one: i for i, one in enumerate(names)}))
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(
+        str(weights / "vocab.json"), do_lower_case=lower
+    )  # fmt: skip
+    extractor = transformers.Wav2Vec2FeatureExtractor()
+    _save(kind, weights, extractor, tokenizer, vocab_size=len(names), **config)
+    export(weights, folder, "automatic-speech-recognition", "transformers.js")
+    hears = pipeline(
+        "automatic-speech-recognition", str(weights), device="cpu", tokenizer=tokenizer,
+        feature_extractor=extractor,
+    )  # fmt: skip
+    path = f"/models/{folder.name}/transcribe"
+    return [
+        Ask(path, data, hears(samples)["text"].strip(), "text") for data, samples in recordings()
+    ]
+
+
+def _save(kind: Any, weights: Path, *parts: Any, **config: Any) -> None:
+    torch.manual_seed(3)
+    model = kind(kind.config_class(**config)).eval()
+    loud(model)
+    for part in (model, *parts):
+        part.save_pretrained(weights)

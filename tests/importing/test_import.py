@@ -61,6 +61,28 @@ def test_a_plain_graph_is_named_freed_labelled_and_recorded(tmp_path: Path) -> N
     assert np.shape(body["instances"]) == (1, 2)
 
 
+def test_a_list_of_tensors_becomes_an_output_for_each(tmp_path: Path) -> None:
+    """As scikit-learn's MultiOutputClassifier has its probabilities."""
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["a"], "a", axis=1),
+        helper.make_node("Neg", ["x"], ["b"], "b"),
+        helper.make_node("SequenceConstruct", ["a", "b"], ["scores"], "both"),
+    ]
+    model = build(nodes, [("x", FLOAT, ["N", 2])], [("scores", FLOAT, [])])
+    kind = helper.make_tensor_type_proto(FLOAT, ["N", 2])
+    model.graph.output[0].type.CopyFrom(helper.make_sequence_type_proto(kind))
+    source = save(model, tmp_path / "m.onnx")
+    with pytest.raises(InvalidModel, match="import` makes an output of each of its tensors"):
+        open_model(source, RuntimeOptions(1))
+    report = imported(source, tmp_path / "models")
+    assert report.batching == "proven"
+    assert report.notes == ("the list 'scores' became the outputs scores_0, scores_1",)
+    found = open_model(tmp_path / "models/m/1/model.onnx", RuntimeOptions(1))
+    got = found.run({"x": np.array([[1, 1], [0, 3]], np.float32)})
+    assert np.allclose(got["scores_0"], [[0.5, 0.5], [0.0474, 0.9526]], atol=1e-3)
+    assert got["scores_1"].tolist() == [[-1, -1], [0, -3]]
+
+
 def test_a_constant_batch_is_repaired_and_told(tmp_path: Path) -> None:
     report = imported(save(fixed_reshape(), tmp_path / "m.onnx"), tmp_path / "models")
     assert report.batching == "proven"

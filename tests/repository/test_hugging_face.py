@@ -12,6 +12,12 @@ from inference_service.repository.contents import scan
 from inference_service.repository.hugging_face import pipeline_of
 from inference_service.repository.hugging_face_says import NotSaid
 
+SOUND: dict[str, Any] = {
+    "preprocessor_config.json": {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000,
+        "do_normalize": True,
+    }
+}  # fmt: skip
 TEXT: dict[str, Any] = {"tokenizer.json": {}}
 
 
@@ -52,6 +58,8 @@ def picture(**preprocessor: Any) -> dict[str, Any] | None:
           "image_processor_type": "LevitImageProcessor"}, {"size": [224, 224], "first": 256}),
         ({"size": {"shortest_edge": 224}, "crop_size": 224, "crop_pct": 0.9,
           "image_processor_type": "PoolFormerImageProcessor"}, {"size": [224, 224], "first": 248}),
+        ({"size": 224, "image_processor_type": "PvtImageProcessor"},
+         {"size": [224, 224], "resize": "stretch"}),
         ({"size": 224, "crop_size": 224, "image_processor_type": "PoolFormerImageProcessor"},
          {"size": [224, 224], "first": 248}),
     ],
@@ -191,7 +199,6 @@ def test_texts(config: dict[str, Any], more: dict[str, Any], wanted: dict[str, A
     [
         {},
         {"config.json": {}},
-        {"config.json": {"architectures": ["BertForMaskedLM"]}, **TEXT},
         {"config.json": {"architectures": "BertModel", "id2label": 3}},
     ],
 )
@@ -205,7 +212,25 @@ def test_a_folder_that_says_too_little_has_no_pipeline(files: dict[str, Any]) ->
         ({"config.json": {"architectures": ["LlamaForCausalLM"]}, **TEXT},
          "LlamaForCausalLM writes its answer token by token"),
         ({"config.json": {"architectures": ["BertForSequenceClassification"]}},
-         "there is no tokenizer.json"),
+         "there is no tokenizer.json beside config.json; transformers makes it of other files: "
+         '`AutoTokenizer.from_pretrained(".").save_pretrained(".")`'),
+        ({"config.json": {"architectures": ["BertForMaskedLM"]}, **TEXT},
+         "no task here does what BertForMaskedLM is for; a pipeline.py beside the model can"),
+        ({"config.json": {"architectures": ["BertModel"]}}, "there is no tokenizer.json"),
+        ({"config.json": {"architectures": ["ViTModel"]}, "preprocessor_config.json": {}},
+         "what ViTModel is for"),
+        ({"config.json": {"architectures": ["CLIPModel"], "text_config": {}, "vision_config": {}},
+          **TEXT}, "CLIPModel takes texts and pictures at once"),
+        ({"config.json": {"architectures": ["ASTForAudioClassification"]},
+          "preprocessor_config.json": {"sampling_rate": 16000,
+                                       "feature_extractor_type": "ASTFeatureExtractor"}},
+         "names ASTFeatureExtractor, which is not known here"),
+        ({"config.json": {"architectures": ["Wav2Vec2ForXVector"]}, **SOUND},
+         "what Wav2Vec2ForXVector is for"),
+        ({"config.json": {"architectures": ["Wav2Vec2ForCTC"]}, **SOUND},
+         "there is no vocab.json that tells the letters"),
+        ({"config.json": {"architectures": ["Wav2Vec2ForCTC"]}, **SOUND,
+          "vocab.json": {"eng": {"a": 1}}}, "letters of several languages"),
         ({"config.json": {"architectures": ["ViTForImageClassification"]}},
          "there is no preprocessor_config.json"),
     ],
@@ -213,6 +238,27 @@ def test_a_folder_that_says_too_little_has_no_pipeline(files: dict[str, Any]) ->
 def test_why_a_folder_has_no_pipeline_is_told(files: dict[str, Any], why: str) -> None:
     with pytest.raises(NotSaid, match=re.escape(why)):
         declared(files)
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({"config.json": {"architectures": ["HubertForSequenceClassification"],
+                          "id2label": {"0": "yes", "1": "no"}}},
+         {"kind": "audio-classification", "rate": 16000, "normalise": True,
+          "labels": ["yes", "no"]}),
+        ({"config.json": {"architectures": ["Wav2Vec2ForCTC"]}, "vocab.json": {"<pad>": 0, "|": 1}},
+         {"kind": "ctc-transcription", "rate": 16000, "normalise": True,
+          "vocabulary": "vocab.json", "blank": "<pad>", "delimiter": "|"}),
+        ({"config.json": {"architectures": ["Wav2Vec2ForCTC"]}, "vocab.json": {"_": 0, " ": 1},
+          "tokenizer_config.json": {"pad_token": {"content": "_"}, "word_delimiter_token": " ",
+                                    "do_lower_case": True}},
+         {"kind": "ctc-transcription", "rate": 16000, "normalise": True,
+          "vocabulary": "vocab.json", "blank": "_", "delimiter": " ", "lower": True}),
+    ],
+)  # fmt: skip
+def test_sound(files: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert declared(files | SOUND) == wanted
 
 
 def modules(*names: str) -> list[dict[str, Any]]:

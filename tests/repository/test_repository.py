@@ -78,11 +78,11 @@ def test_nothing_to_serve_is_told(tmp_path: Path, name: str, message: str) -> No
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        ("m.pkl", "`inference-service import m.pkl`"),
+        ("m.pkl", "`inference-service import --allow-pickle m.pkl`"),
         ("a b.pt", "`inference-service import 'a b.pt'`"),
         ("m.tflite", "`python -m tf2onnx.convert --tflite FILE --output model.onnx`"),
         ("m.safetensors", "`optimum-cli export onnx"),
-        ("m.pb", "`python -m tf2onnx.convert --saved-model"),
+        ("m.pb", "`python -m tf2onnx.convert --graphdef"),
     ],
 )
 def test_files_of_other_frameworks_are_told_with_what_converts_them(

@@ -21,7 +21,10 @@ def words(source: Path | bytes) -> str:
     ("content", "end"),
     [
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS: `git lfs pull`"),
-        (b"<!DOCTYPE html>", "only a part of one; it seems to be a web page."),
+        (
+            b"<!DOCTYPE html>",
+            "it seems to be a web page: download the file itself, not the page that shows it.",
+        ),
         (b"garbage", "or only a part of one; it seems to be a text 'garbage'."),
         (b"\0\1\2\3", "It is no ONNX file, or only a part of one."),
         (b"", "; it seems to be empty."),
@@ -45,3 +48,13 @@ def test_weights_that_were_left_behind_are_told(tmp_path: Path) -> None:
     onnx.save(proto, path, save_as_external_data=True, location="m.data", size_threshold=1)
     (tmp_path / "m.data").unlink()
     assert "Its weights are in another file: put m.data beside it." in words(path)
+
+
+def test_a_type_that_the_processor_can_not_compute_is_told(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (bfloat16[b, 4] x, bfloat16[4, 4] w) => '
+        "(bfloat16[b, 4] y) { y = MatMul(x, w) }"
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    assert words(path).endswith("export the model in float32, not bfloat16")

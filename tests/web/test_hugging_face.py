@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 
 from tests import hugging_face
 from tests.conftest import RunningServer, start_server
+from tests.pipelines.test_speech import file, tone
 from tests.task_models import picture
 
 
@@ -187,9 +189,11 @@ def test_files_that_do_not_fit_the_graph_are_told_and_the_tensors_served(
     hub: RunningServer, post: Callable[..., Any]
 ) -> None:
     assert post("/v1/models/odd:predict", instances=[[1, 2, 3]]) == {"predictions": [[2, 4, 6]]}
-    assert (
-        "no pipeline is made of its config.json: pipeline: text-classification" in hub.announcement
-    )
+    why = "no pipeline is made of its config.json: pipeline: text-classification"
+    assert why in hub.announcement
+    told = post("/models/odd/classify", 404, text="good")["error"]
+    assert told.startswith("model 'odd' has no tasks: it takes tensors only")
+    assert why in told
 
 
 def test_one_folder_can_be_served_by_itself(
@@ -209,3 +213,25 @@ def test_a_vector_that_the_graph_makes_itself_is_the_answer(post: Callable[..., 
     answer = post("/v1/embeddings", model="pooled", input=[[2, 4, 3]])["data"][0]["embedding"]
     length = math.sqrt(sum(one * one for one in raw))
     assert answer == pytest.approx([one / length for one in raw], abs=1e-6)
+
+
+def test_recordings_are_spelt_and_told_apart(
+    tmp_path: Path, serve: Callable[..., RunningServer]
+) -> None:
+    url = serve(hugging_face.save_sounds(tmp_path)).url
+    silence = np.zeros(4800, np.float32)
+    spoken = file(np.concatenate([tone(0.3), silence, tone(0.5)]))
+    form = {"model": "letters"}
+    answers = [
+        requests.post(
+            f"{url}/v1/audio/transcriptions", files={"file": ("a.wav", sound)}, data=form,
+            timeout=20,
+        ).json()
+        for sound in (spoken, file(silence))
+    ]  # fmt: skip
+    assert [one["text"] for one in answers] == ["AA", ""]
+    assert answers[0]["usage"] == {"type": "duration", "seconds": 1.1}
+    for sound, label in ((spoken, "loud"), (file(silence), "quiet")):
+        kind = {"content-type": "audio/wav"}
+        found = requests.post(f"{url}/hf/noise", data=sound, headers=kind, timeout=20).json()
+        assert found[0]["label"] == label

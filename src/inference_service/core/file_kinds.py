@@ -35,6 +35,8 @@ _SIGNS = (
     (rb"\s*[{\[]", "JSON"),
 )
 _KNOWN = [(re.compile(sign, re.DOTALL | re.IGNORECASE), what) for sign, what in _SIGNS]
+_UBJ = b"{L\0\0\0\0\0\0\0\x07learner"
+"""How XGBoost's binary files begin."""
 _SHOWN = 40  # characters of a text
 
 
@@ -54,3 +56,12 @@ def got(data: bytes) -> str:
     """The end of an error message: ``, got a PDF document``, or "" for what is not known."""
     what = seems(data)
     return f", got {what}" if what else ""
+
+
+def boosted_trees(data: bytes) -> str:
+    """``lightgbm`` or ``xgboost``, whose files may have any name; "" for others."""
+    head = data[:HEAD]
+    if head.startswith((b"tree\nversion=", b"tree\r\nversion=")):
+        return "lightgbm"
+    as_json = head.lstrip().startswith(b"{") and b'"learner"' in head
+    return "xgboost" if as_json or head.startswith(_UBJ) else ""

@@ -14,6 +14,9 @@ from inference_service.core.padding import PaddedAxis
 from inference_service.core.tensors import Shape, Signature, Tensors
 from inference_service.core.text import TextEmbedder
 
+TENSORS_ONLY = "it takes tensors only"
+"""How a warning begins that tells why the files beside a model make no pipeline of it."""
+
 
 class Payload(NamedTuple):
     """One thing that a client has sent: a file's bytes, or a text or value of JSON.

@@ -151,3 +151,46 @@ def without_zipmap(model: Proto) -> dict[str, list[str]]:
         del node.attribute[:]
         found[name] = classes
     return found
+
+
+def without_sequences(model: Proto) -> list[str]:
+    """Replace outputs that are lists of tensors by an output for each tensor; what was changed.
+
+    Of a list ``scores`` they are called ``scores_0`` and so on. Lists that are made at run time, in
+    a loop say, stay.
+    """
+    import onnx
+
+    graph = model.graph
+    made = {
+        node.output[0]: node for node in graph.node if node.op_type == "SequenceConstruct"
+    }  # fmt: skip
+    taken, outputs, changes = set(_tensor_names(graph)), [], []
+    for entry in graph.output:
+        node = made.get(entry.name)
+        if node is None:
+            outputs.append(entry)
+            continue
+        kind = entry.type.sequence_type.elem_type.tensor_type.elem_type
+        names = []
+        for place, inner in enumerate(node.input):
+            name = _free(f"{entry.name}_{place}", taken)
+            graph.node.append(onnx.helper.make_node("Identity", [inner], [name], f"out_{name}"))
+            outputs.append(onnx.helper.make_tensor_value_info(name, kind, None))
+            names.append(name)
+        changes.append(f"the list '{entry.name}' became the outputs {', '.join(names)}")
+    if changes:
+        del graph.output[:]
+        graph.output.extend(outputs)
+    return changes
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or one that is not taken; it is taken then."""
+    found = name
+    number = 0
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    taken.add(found)
+    return found

@@ -19,7 +19,7 @@ from inference_service.repository.hugging_face_says import NotSaid
 
 _LARGEST = 16 * 2**20
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", CONFIG,
-          "preprocessor_config.json")  # fmt: skip
+          "preprocessor_config.json", "vocab.json")  # fmt: skip
 _NESTED = {"dense", "prompts"}
 
 

@@ -222,6 +222,7 @@ def _finished(
 ) -> Report:
     folder, name, version = place.folder, place.name, place.version
     if not found.helper:
+        found.notes += graph_edit.without_sequences(found.model)
         entries = graph_edit.inputs_of(found.model)
         results = [entry.name for entry in found.model.graph.output]
         keep = [entry.name for entry in entries]

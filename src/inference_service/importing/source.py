@@ -5,11 +5,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference_service.core.contents import boosted_trees
 from inference_service.core.errors import InvalidModel
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_LIGHTGBM = (b"tree\nversion=", b"tree\r\nversion=")
 _PEEK = 4096
 
 KNOWN = (
@@ -102,10 +102,10 @@ def _file(path: Path) -> tuple[str, str] | None:
         return known
     with path.open("rb") as file:
         head = file.read(_PEEK)
+    trees = boosted_trees(head)
     for begins, found in (
         (head.startswith(_HDF5), ("keras", "h5")),
-        (head.startswith(_LIGHTGBM), ("boosting", "lightgbm")),
-        (head.lstrip().startswith(b"{") and b'"learner"' in head, ("boosting", "xgboost")),
+        (trees != "", ("boosting", trees)),
         (_contains(path, head, "config.json", "model.weights.h5"), ("keras", "keras")),
         (_contains(path, head, "schema.json"), ("sklearn", "skops")),
     ):

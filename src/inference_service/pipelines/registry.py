@@ -22,6 +22,8 @@ ENTRY_POINTS = "inference_service.pipelines"
 
 # Modules are imported when a model needs them: they want libraries that are extras.
 _OWN = {
+    "audio-classification": "audio_classification",
+    "ctc-transcription": "ctc_transcription",
     "image-classification": "image_classification",
     "recommendation": "recommendation",
     "reranking": "sequences",

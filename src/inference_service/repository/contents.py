@@ -20,7 +20,6 @@ is read in a thread of its own for a limited time.
 import json
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -32,7 +31,7 @@ from typing import Any, TypeAlias
 from inference_service.core.errors import InvalidModel, quoted
 from inference_service.core.versions import VERSION_FOLDER
 from inference_service.daemon import in_daemon
-from inference_service.repository import hugging_face
+from inference_service.repository import conversions, hugging_face
 from inference_service.repository.files import check_file, read_small, unreadable
 from inference_service.repository.hugging_face_says import NotSaid
 from inference_service.repository.lock import LOCK_FILE, SIGNATURE_FILE
@@ -50,20 +49,11 @@ TIME_LIMIT = 10.0
 """Seconds for reading what is in a repository, models themselves not included."""
 
 _NAME = re.compile(r"\w[\w.+@~ -]{0,199}")
+_MEANT = re.compile(r"[vV]?\d+")
+"""Folders that are meant to be those of versions."""
 _TAKEN = frozenset({"stats", LOCK_FILE, SIGNATURE_FILE})  # /v2/models/stats is a path of its own
 _MOST_BYTES = 255  # of a name in a folder, on usual file systems
 _ANYWHERE = Path("/")
-_OTHERS = frozenset(
-    {".pt", ".pth", ".pt2", ".h5", ".keras", ".pkl", ".pickle", ".joblib", ".tflite", ".pb",
-     ".safetensors", ".ubj"}
-)  # fmt: skip
-"""Files of models that are no ONNX."""
-_CONVERTERS = {
-    ".tflite": "python -m tf2onnx.convert --tflite FILE --output model.onnx",
-    ".safetensors": "optimum-cli export onnx --model FOLDER OUT` (optimum) or `torch.onnx.export",
-    ".pb": "python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
-}
-"""What isn't imported here."""
 _MOST_FILES = 1_000
 _FEW = 8  # names that are listed
 _SHOWN = 80  # characters of a name that can't be one
@@ -113,7 +103,8 @@ def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[Mode
     if path.is_file():
         if path.suffix != ".onnx":
             raise InvalidModel(
-                f"{path} is no .onnx file; serve takes one or a model repository{_import([path])}"
+                f"{path} is no .onnx file; serve takes one or a model repository"
+                + _told(conversions.of_file(path))
             )
         # A file that is named is meant, even where it is a link.
         root = _ANYWHERE if follow_links else path.resolve().parent
@@ -132,21 +123,20 @@ def _scan(path: Path, time_limit: float, *, follow_links: bool) -> Sequence[Mode
     if _version_folders(path) or _single(path) is not None or _graphs(path):
         return _read([(own.name, lambda: _folder(own.name, own, root))], time_limit)
     entries = _read([_reader(child, root) for child in _children(path)], time_limit)
-    if not entries:
+    # A model of another framework may be a folder of folders: those are none of ours.
+    if any(entry.versions for entry in entries):
+        return entries
+    instead = conversions.of_files(path)
+    if instead or not entries:
         raise InvalidModel(
             f"no models in {path}: expected {path}/<name>/<version>/{MODEL_FILE} "
-            f"or {path}/<name>.onnx{_import(sorted(path.iterdir())[:_MOST_FILES])}"
+            f"or {path}/<name>.onnx" + _told(instead)
         )
     return entries
 
 
-def _import(files: Sequence[Path]) -> str:
-    """How the first model of another framework among the files becomes one of ours."""
-    for file in files:
-        if (kind := file.suffix.lower()) in _OTHERS:
-            how = _CONVERTERS.get(kind, f"inference-service import {shlex.quote(file.name)}")
-            return f"; {file.name} becomes one with `{how}`"
-    return ""
+def _told(words: str) -> str:
+    return f"; {words}" if words else ""
 
 
 def names(path: Path) -> Sequence[str]:
@@ -333,11 +323,27 @@ def _no_version(name: str, folder: Path, root: Path) -> str:
     told = f"no version in the folder: expected {name}/<version>/{MODEL_FILE}"
     graphs = [path.relative_to(folder).as_posix() for path in _graphs(folder)]
     if not graphs:
-        return told + _import(sorted(folder.iterdir())[:_MOST_FILES])
+        return told + _told(_misnamed(name, folder) or conversions.of_folder(folder))
     if why := hugging_face.generates(_json(folder, hugging_face.CONFIG, root)):
         return why
+    return f"{told}; {_chosen(graphs)}"
+
+
+def _chosen(graphs: Sequence[str]) -> str:
     shown = quoted(graphs[:_FEW]) + (" …" if len(graphs) > _FEW else "")
-    return f"{told}; rename the one of {shown} that is to be served to {MODEL_FILE}"
+    return f"rename the one of {shown} that is to be served to {MODEL_FILE}"
+
+
+def _misnamed(name: str, folder: Path) -> str:
+    """Where a graph lies in the folder, and where it is looked for."""
+    inner = (path for path in folder.glob("*/*.onnx") if _MEANT.fullmatch(path.parent.name))
+    graphs = [*folder.glob("*.onnx"), *inner][:_MOST_FILES]
+    if len(graphs) != 1:
+        found = sorted(path.relative_to(folder).as_posix() for path in graphs)
+        return _chosen(found) if found else ""
+    there = graphs[0].relative_to(folder)
+    version = there.parts[0] if VERSION_FOLDER.match(there.parts[0]) else "1"
+    return f"move {name}/{there.as_posix()} to {name}/{version}/{MODEL_FILE}"
 
 
 def _version_folders(folder: Path) -> list[Path]:

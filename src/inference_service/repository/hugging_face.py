@@ -19,6 +19,7 @@ from typing import Any
 
 from inference_service.repository.hugging_face_images import image_pipeline
 from inference_service.repository.hugging_face_says import Files, NotSaid
+from inference_service.repository.hugging_face_sound import sound_pipeline, takes_sound
 from inference_service.repository.hugging_face_vectors import vector_pipeline
 
 CONFIG = "config.json"
@@ -31,6 +32,8 @@ _OFFSET = frozenset(
 _LOWERING = ("Bert", "DistilBert", "Electra", "MPNet", "MobileBert", "ConvBert", "SqueezeBert")
 """Their tokenizers do what tokenizer_config.json says, whatever tokenizer.json does."""
 _GENERATES = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForSpeechSeq2Seq")
+_OF_TEXTS = ("ForSequenceClassification", "ForTokenClassification")
+_TWO_KINDS = frozenset({"text_config", "vision_config"})
 _SCORES = {"sigmoid": "independent", "softmax": "logits", "none": "raw"}
 _LABELS_UNSAID = 2  # what transformers takes where config.json has no id2label
 
@@ -49,14 +52,27 @@ def pipeline_of(read: Files, exists: Callable[[str], bool]) -> dict[str, Any] | 
     if architecture.endswith("ForImageClassification"):
         found = image_pipeline(read("preprocessor_config.json"))
         return {**found, **_classes(config)}
-    if not exists(_TOKENIZER):
-        if read("modules.json") is not None or architecture.endswith(
-            ("ForSequenceClassification", "ForTokenClassification")
-        ):
-            raise NotSaid(f"there is no {_TOKENIZER} beside config.json")
-        return None
-    said = _texts(config, architecture, read)
+    if takes_sound(read):
+        return sound_pipeline(read, architecture, _classes(config))
+    if config.keys() >= _TWO_KINDS:
+        raise NotSaid(f"{architecture} takes texts and pictures at once, which no task here does")
+    if not exists(_TOKENIZER) and _reads_texts(architecture, read):
+        raise NotSaid(
+            f"there is no {_TOKENIZER} beside config.json; transformers makes it of other files: "
+            '`AutoTokenizer.from_pretrained(".").save_pretrained(".")`'
+        )
+    said = _texts(config, architecture, read) if exists(_TOKENIZER) else None
+    if said is None and architecture:
+        raise NotSaid(
+            f"no task here does what {architecture} is for; a pipeline.py beside the model can"
+        )
     return {**said, **_limits(config, read)} if said else None
+
+
+def _reads_texts(architecture: str, read: Files) -> bool:
+    if architecture.endswith(_OF_TEXTS) or read("modules.json") is not None:
+        return True
+    return architecture.endswith("Model") and read("preprocessor_config.json") is None
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:

@@ -37,6 +37,7 @@ _FAMILIES = {
     "MobileNetV2": _Family(2, shorter=True),
     "MobileViT": _Family(2, shorter=True),
     "PoolFormer": _Family(3, shorter=True, crop_share=0.9),
+    "Pvt": _Family(2),
     "Segformer": _Family(2),
     "Siglip": _Family(3),
     "ViT": _Family(2),

@@ -46,11 +46,12 @@ class Declared:
     """What a file says and onnxruntime doesn't pass on.
 
     ``shapeless`` inputs and outputs have no declared rank. ``classes`` are those of the ZipMap that
-    makes an output, in the order of its scores.
+    makes an output, in the order of its scores. ``lists`` are put together of tensors at the end.
     """
 
     shapeless: frozenset[str] = frozenset()
     classes: Mapping[str, tuple[int, ...] | tuple[str, ...]] = field(default_factory=dict)
+    lists: frozenset[str] = frozenset()
 
 
 def read_declared(source: Path | bytes) -> Declared:
@@ -64,15 +65,23 @@ def read_declared(source: Path | bytes) -> Declared:
 def _declared(data: mmap.mmap | bytes) -> Declared:
     shapeless: set[str] = set()
     classes: dict[str, tuple[int, ...] | tuple[str, ...]] = {}
+    lists: set[str] = set()
     for number, start, stop in _fields(data, 0, len(data)):
         if number != _GRAPH:
             continue
         for inner, at, end in _fields(data, start, stop):
             if inner in {_GRAPH_INPUT, _GRAPH_OUTPUT} and not _has(data, at, end, _TENSOR_SHAPE):
                 shapeless.add(_text(data, at, end, 1))
-            elif inner == _NODE and _text(data, at, end, 4) == "ZipMap":
-                classes[_text(data, at, end, 2)] = _zipmap_classes(data, at, end)
-    return Declared(frozenset(shapeless), classes)
+            elif inner == _NODE and (kind := _text(data, at, end, 4)) in _COLLECTIONS:
+                name = _text(data, at, end, 2)
+                if kind == "ZipMap":
+                    classes[name] = _zipmap_classes(data, at, end)
+                else:
+                    lists.add(name)
+    return Declared(frozenset(shapeless), classes, frozenset(lists))
+
+
+_COLLECTIONS = frozenset({"ZipMap", "SequenceConstruct"})
 
 
 _TENSOR_SHAPE = (2, 1, 2)

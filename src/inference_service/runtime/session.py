@@ -336,7 +336,11 @@ def _spec(arg: ort.NodeArg, kind: str, declared: Declared) -> TensorSpec:
     dtype = _DTYPES.get(arg.type)
     if dtype is None:
         known = ", ".join(sorted(d.label for d in DType))
-        raise InvalidModel(f"{kind} '{arg.name}' is a {arg.type}; supported are tensors of {known}")
+        hint = "; `inference-service import` makes an output of each of its tensors"
+        raise InvalidModel(
+            f"{kind} '{arg.name}' is a {arg.type}; supported are tensors of {known}"
+            + (hint if arg.name in declared.lists else "")
+        )
     shape: Shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in arg.shape)
     # "?" is no name: tools write it for any length, on axes that are not alike.
     symbols = tuple(n if isinstance(n, str) and n != "?" else "" for n in arg.shape)

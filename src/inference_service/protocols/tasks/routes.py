@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from inference_service.core.errors import NotFound, UnsupportedContent, quoted
-from inference_service.core.tasks import StreamingTask, Task
+from inference_service.core.tasks import TENSORS_ONLY, StreamingTask, Task
 from inference_service.engine.interfaces import ModelInfo
 from inference_service.processes.decoders import TaskPool
 from inference_service.protocols.json_large import parse_few
@@ -46,8 +46,10 @@ def task_of(info: ModelInfo, name: str) -> Task:
     if task is not None:
         return task
     if not info.tasks:
+        told = (one for one in info.warnings if one.startswith(TENSORS_ONLY))
+        why = next(told, "its model.toml has no [pipeline]")
         raise NotFound(
-            f"model '{info.name}' has no tasks: its model.toml has no [pipeline]; "
+            f"model '{info.name}' has no tasks: {why}; "
             f"POST tensors to /v1/models/{info.name}:predict"
         )
     raise NotFound(f"model '{info.name}' can't {name}; it has {quoted(info.tasks)}")
