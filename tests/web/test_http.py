@@ -87,6 +87,13 @@ def test_a_wrong_request_is_told_what_was_wrong_where_and_what_was_expected(
     assert "total;dur=" in response.headers["server-timing"]
 
 
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain;charset=UTF-8", ""])
+def test_json_under_a_type_that_says_nothing_is_read(zoo_server: RunningServer, kind: str) -> None:
+    """aiohttp calls bytes application/octet-stream, JavaScript's fetch a string text/plain."""
+    response = post(zoo_server, PREDICT, b'{"instances": [[1, 2, 3]]}', Content_Type=kind)
+    assert response.json() == {"predictions": [[2.0, 4.0, 6.0]]}
+
+
 def test_a_wrong_content_type_is_415(zoo_server: RunningServer) -> None:
     response = post(zoo_server, PREDICT, b"<x/>", Content_Type="text/xml; charset=utf-8")
     assert response.status_code == 415

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
-from inference_service.core.contents import got
+from inference_service.core.contents import got, seems
 from inference_service.core.errors import InvalidInput
 
 try:
@@ -25,6 +25,7 @@ FORMATS = (
     "JPEG", "PNG", "WEBP", "GIF", "BMP", *(("AVIF",) if features.check("avif") else ()), *_HEIF,
 )  # fmt: skip
 """What is read here, in Pillow's names. HEIF is what iPhones take pictures in (HEIC)."""
+_ALWAYS_READ = ("a JPEG image", "a PNG image", "a GIF image", "a WebP image")
 
 _TYPES = {"HEIF": ("image/heic", "image/heif")}
 MEDIA = tuple(one for kind in FORMATS for one in _TYPES.get(kind, (f"image/{kind.lower()}",)))
@@ -65,8 +66,7 @@ def open_image(
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Exception as error:  # the decoders raise all sorts of things at what is no image
-        expected = f"expected {', '.join(FORMATS)}{got(data)}"
-        raise InvalidInput(f"no image that can be read: {expected}") from error
+        raise InvalidInput(_no_image(data)) from error
     width, height = image.size
     if width * height > max_pixels:
         raise InvalidInput(
@@ -81,6 +81,13 @@ def open_image(
         return _rgb(upright, on_white=decoding == "quick")
     except Exception as error:
         raise InvalidInput(f"the {image.format} image is damaged: {_words(error)}") from error
+
+
+def _no_image(data: bytes) -> str:
+    what = seems(data)
+    if what.startswith(_ALWAYS_READ):
+        return f"no image that can be read: it begins as {what} and is damaged"
+    return f"no image that can be read: expected {', '.join(FORMATS)}{got(data)}"
 
 
 def _words(error: Exception) -> str:
