@@ -56,6 +56,8 @@ def error(response: requests.Response) -> str:
         (PREDICT, b'{"instances": [[1, 2, Infinity]]}', 400, "Infinity at byte 22"),
         (PREDICT, {"instances": []}, 400, "instances: the batch is empty"),
         (PREDICT, {"inputs": []}, 400, "the batch is empty"),
+        (PREDICT, {"instances": [{"0": 1, "1": 2, "2": 3}]}, 400, "instances[0]: missing input 'x' and an array as an object with the keys '0', '1', …: JavaScript writes typed arrays so, send Array.from(it); this model takes 'x'"),
+        ("/v2/models/doubler/infer", {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": {"0": 1, "1": 2, "2": 3}}]}, 400, "inputs[0].data: input 'x': expected an array, got an object with the keys '0', '1', …: JavaScript writes typed arrays so, send Array.from(it)"),
         (PREDICT, {"inputs": {"z": 1}}, 400, "inputs: missing input 'x' and unknown input 'z'"),
         (PREDICT, {}, 400, "expected one of 'instances' and 'inputs', got neither"),
         (PREDICT, [], 400, "expected an object with 'instances' or 'inputs'"),

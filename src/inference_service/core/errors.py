@@ -179,6 +179,10 @@ class InvalidModel(InferenceServiceError):  # noqa: N818
     """A model, its folder or its manifest can't be used as it stands."""
 
 
+TYPED_ARRAY = "JavaScript writes typed arrays so, send Array.from(it)"
+"""What is the matter with an object whose keys are "0", "1" and so on."""
+
+
 def quoted(names: Iterable[str]) -> str:
     """``'a', 'b'``: names in an error message; of many the first, and how many more there are."""
     some: list[str] = []

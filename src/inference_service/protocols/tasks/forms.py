@@ -93,7 +93,7 @@ def _field(part: "_Part") -> Field:
 
 
 def _transferred(pieces: Sequence[bytes], encoding: bytes, name: str) -> bytes:
-    """Without its Content-Transfer-Encoding, which some clients add and RFC 7578 advises against."""
+    """Without its Content-Transfer-Encoding, which RFC 7578 advises against and some add."""
     data = b"".join(pieces)
     if encoding in _PLAIN_ENCODINGS:
         return data
