@@ -1,6 +1,6 @@
 """What can go wrong, in words of meaning. Which HTTP status a word gets is the edge's business."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -193,3 +193,10 @@ def quoted(names: Iterable[str]) -> str:
         else:
             left += 1
     return ", ".join(some) + (f" and {left} more" if left else "")
+
+
+def unknown_inputs(names: Sequence[str]) -> str:
+    """Words for names that no input has, which may be what JSON.stringify makes of an array."""
+    if list(names[:2]) == ["0", "1"]:
+        return "an array as an object with the keys '0', '1', …: " + TYPED_ARRAY
+    return f"unknown input {quoted(names)}"

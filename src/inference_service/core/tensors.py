@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_service.core.errors import TYPED_ARRAY, InvalidInput, quoted
+from inference_service.core.errors import InvalidInput, quoted, unknown_inputs
 from inference_service.core.rows import RowLayout
 
 Array: TypeAlias = NDArray[np.generic]
@@ -388,12 +388,6 @@ def _check_empty(name: str, shape: tuple[int, ...]) -> None:
             )
 
 
-def _unknown_words(unknown: Sequence[str]) -> str:
-    if list(unknown[:2]) == ["0", "1"]:  # JSON.stringify(new Float32Array(2))
-        return "an array as an object with the keys '0', '1', …: " + TYPED_ARRAY
-    return f"unknown input {quoted(unknown)}"
-
-
 def wrong_names(signature: Signature, given: Iterable[str]) -> InvalidInput:
     """The error for missing and unknown inputs; both are named in one message."""
     names = [spec.name for spec in signature.accepted]
@@ -401,5 +395,5 @@ def wrong_names(signature: Signature, given: Iterable[str]) -> InvalidInput:
     missing = [spec.name for spec in signature.inputs if spec.name not in present]
     unknown = [name for name in present if name not in known]
     parts = [f"missing input {quoted(missing)}"] if missing else []
-    parts += [_unknown_words(unknown)] if unknown else []
+    parts += [unknown_inputs(unknown)] if unknown else []
     return InvalidInput(f"{' and '.join(parts)}; this model takes {quoted(names)}")

@@ -39,7 +39,7 @@ def tell(kind: str, client: str, answer: Callable[[], Any]) -> None:
 
 def in_urllib(where: str, body: Any, kind: str = "") -> bytes:
     headers = {"Content-Type": kind} if kind else {}
-    with urllib.request.urlopen(urllib.request.Request(where, body, headers)) as answer:
+    with urllib.request.urlopen(urllib.request.Request(where, body, headers), timeout=20) as answer:
         found: bytes = answer.read()
         return found
 
@@ -75,11 +75,17 @@ def main() -> None:
     form = urllib.parse.urlencode(TWO, doseq=True).encode()
     tell("texts", "urllib, form", lambda: in_urllib(LETTERS, form))
     tell("picture", "urllib, file", lambda: in_urllib(COLOURS, PICTURE.open("rb")))
-    tell("text", "requests", lambda: requests.post(LETTERS, json=ONE).text)
-    tell("texts", "requests, form", lambda: requests.post(LETTERS, data=TWO).text)
+    tell("text", "requests", lambda: requests.post(LETTERS, json=ONE, timeout=20).text)
+    tell("texts", "requests, form", lambda: requests.post(LETTERS, data=TWO, timeout=20).text)
     files = [("images", ("red.png", RED)), ("images", ("red.png", RED))]
-    tell("pictures", "requests, files", lambda: requests.post(COLOURS, files=files).text)
-    tell("picture", "requests, file", lambda: requests.post(COLOURS, data=PICTURE.open("rb")).text)
+    tell(
+        "pictures", "requests, files", lambda: requests.post(COLOURS, files=files, timeout=20).text
+    )
+    tell(
+        "picture",
+        "requests, file",
+        lambda: requests.post(COLOURS, data=PICTURE.open("rb"), timeout=20).text,
+    )
     both = httpx.Client(http2=True)
     tell("text", "httpx, HTTP/2 allowed", lambda: both.post(LETTERS, json=ONE).text)
     tell("texts", "httpx, form", lambda: both.post(LETTERS, data=TWO).text)
@@ -92,7 +98,7 @@ def main() -> None:
     tell("picture", "pycurl, form", lambda: in_curl(COLOURS, HTTPPOST=upload))
     tell("text", "httplib2", lambda: httplib2.Http().request(LETTERS, "POST", data)[1])
     tell("text", "niquests", lambda: niquests.post(LETTERS, json=ONE).text)
-    tell("text", "curl_cffi", lambda: curl_cffi.requests.post(LETTERS, json=ONE).text)
+    tell("text", "curl_cffi", lambda: curl_cffi.requests.post(LETTERS, json=ONE, timeout=20).text)
     asyncio.run(in_aiohttp())
 
 

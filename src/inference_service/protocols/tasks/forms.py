@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from inference_service.core.charset import as_utf8
 from inference_service.core.errors import InvalidInput
 from inference_service.protocols import percent
-from inference_service.web.charset import as_utf8
 
 MOST_FIELDS = 256 + 64
 """In one form: payloads and parameters."""

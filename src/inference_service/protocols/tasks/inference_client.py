@@ -15,6 +15,7 @@ import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from inference_service.core.charset import as_utf8
 from inference_service.core.errors import InvalidInput, NotFound, quoted
 from inference_service.core.tasks import Task
 from inference_service.engine.interfaces import ModelInfo
@@ -25,7 +26,6 @@ from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.serving.codec import Content, Head
 from inference_service.web.body import BINARY, PLAIN, check_encoded, is_json
-from inference_service.web.charset import as_utf8
 from inference_service.web.endpoint import Edge, HttpBinding, TaskEndpoint, TaskRequest
 from inference_service.web.errors import ERRORS
 from inference_service.web.routing import ModelName, add_lean_routes, by_path

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from inference_service.core.charset import as_utf8
 from inference_service.core.errors import NotFound, UnsupportedContent, quoted
 from inference_service.core.tasks import StreamingTask, Task
 from inference_service.engine.interfaces import ModelInfo
@@ -29,7 +30,6 @@ from inference_service.protocols.tasks.schema import (
 from inference_service.protocols.tasks.streams import add_streams
 from inference_service.serving.codec import Content, Head
 from inference_service.web.body import BINARY, PLAIN, check_encoded, is_json
-from inference_service.web.charset import as_utf8
 from inference_service.web.endpoint import Edge, HttpBinding, TaskEndpoint, TaskRequest
 from inference_service.web.errors import ERRORS
 from inference_service.web.routing import ModelName, TaskName, Version, add_lean_routes, by_path
