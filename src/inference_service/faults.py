@@ -3,11 +3,12 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from inference_service.core.errors import InvalidInput, quoted
+from inference_service.core.errors import TYPED_ARRAY, InvalidInput, quoted
 
 _FEW = 12  # names that are listed where none is near
 _JSON = re.compile(r"\s*[{\[].*[}\]]\s*\Z", re.DOTALL)
@@ -98,6 +99,8 @@ def noun(value: Any) -> str:
         if _JSON.match(value):
             kind = "JSON within a string (encoded twice?),"
         return f"{kind} '{value[:_LONGEST]}{'…' if len(value) > _LONGEST else ''}'"
+    if isinstance(value, dict) and list(islice(value, 2)) == ["0", "1"]:
+        return f"{kind} with the keys '0', '1', …: {TYPED_ARRAY}"
     return kind
 
 

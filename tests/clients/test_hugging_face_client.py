@@ -121,6 +121,15 @@ def test_pictures_are_classified(hub: RunningServer) -> None:
     assert [one.label for one in colours.image_classification(picture("red"), top_k=1)] == ["red"]
 
 
+@pytest.mark.parametrize("kind", ["text/plain;charset=UTF-8", "application/octet-stream", ""])
+def test_json_is_read_by_whatever_type_that_says_nothing(hub: RunningServer, kind: str) -> None:
+    """JavaScript's fetch and aiohttp send these, where the client's own says JSON."""
+    response = requests.post(
+        f"{hub.url}/hf/mood", b'{"inputs": "bad dog"}', headers={"Content-Type": kind}, timeout=20
+    )
+    assert response.json()[0][0]["label"] == "NEGATIVE"
+
+
 def test_what_is_wrong_is_told_in_the_client_s_error(hub: RunningServer) -> None:
     with pytest.raises(BadRequestError, match="no such parameter"):
         client(hub, "mood").text_classification("good", function_to_apply="softmax")

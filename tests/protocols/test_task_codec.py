@@ -121,12 +121,27 @@ def test_a_form_in_a_body_or_url_comes_back_as_it_went_in(text: str, other: str)
     fields = {"text": text.replace("\x00", ""), "other": other}
     body = urlencode(fields, errors="surrogatepass").encode()
     try:
-        asked = codec.from_urlencoded(body, "text", binary=False)
+        asked = codec.from_urlencoded(body, b"", "text", binary=False)
     except InvalidInput as error:  # lone surrogates are no UTF-8
         assert "not UTF-8" in str(error)
         return
     assert asked.payloads[0].data == fields["text"]
     assert asked.parameters == ({"other": other} if other else {})
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=5), st.sampled_from(["", "[]", "[0]"]))
+def test_a_list_in_a_form_has_brackets_or_not(texts: list[str], brackets: str) -> None:
+    fields = [("texts" + brackets, text) for text in texts]
+    try:
+        body = urlencode(fields, errors="surrogatepass").encode()
+        asked = codec.from_urlencoded(body, b"", "text", binary=False)
+    except InvalidInput as error:  # lone surrogates are no UTF-8
+        assert "not UTF-8" in str(error)
+        return
+    assert [payload.data for payload in asked.payloads] == texts
+    form_body = form(*[(name, text.encode(), "") for name, text in fields])
+    again = codec.from_form(form_body, BOUNDARY, "text", binary=False)
+    assert (again.payloads, again.places) == (asked.payloads, asked.places)
 
 
 @given(st.binary(max_size=60), st.integers(3, 9))
@@ -142,7 +157,7 @@ def test_a_form_of_escapes_takes_a_small_multiple_of_its_size() -> None:
     body = b"text=" + b"%41" * 10**6
     tracemalloc.start()
     try:
-        asked = codec.from_urlencoded(body, "text", binary=False)
+        asked = codec.from_urlencoded(body, b"", "text", binary=False)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -56,6 +56,8 @@ def error(response: requests.Response) -> str:
         (PREDICT, b'{"instances": [[1, 2, Infinity]]}', 400, "Infinity at byte 22"),
         (PREDICT, {"instances": []}, 400, "instances: the batch is empty"),
         (PREDICT, {"inputs": []}, 400, "the batch is empty"),
+        (PREDICT, {"instances": [{"0": 1, "1": 2, "2": 3}]}, 400, "instances[0]: missing input 'x' and an array as an object with the keys '0', '1', …: JavaScript writes typed arrays so, send Array.from(it); this model takes 'x'"),
+        ("/v2/models/doubler/infer", {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": {"0": 1, "1": 2, "2": 3}}]}, 400, "inputs[0].data: input 'x': expected an array, got an object with the keys '0', '1', …: JavaScript writes typed arrays so, send Array.from(it)"),
         (PREDICT, {"inputs": {"z": 1}}, 400, "inputs: missing input 'x' and unknown input 'z'"),
         (PREDICT, {}, 400, "expected one of 'instances' and 'inputs', got neither"),
         (PREDICT, [], 400, "expected an object with 'instances' or 'inputs'"),
@@ -85,6 +87,13 @@ def test_a_wrong_request_is_told_what_was_wrong_where_and_what_was_expected(
     assert message in error(response)
     assert response.status_code == status
     assert "total;dur=" in response.headers["server-timing"]
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain;charset=UTF-8", ""])
+def test_json_under_a_type_that_says_nothing_is_read(zoo_server: RunningServer, kind: str) -> None:
+    """aiohttp calls bytes application/octet-stream, JavaScript's fetch a string text/plain."""
+    response = post(zoo_server, PREDICT, b'{"instances": [[1, 2, 3]]}', Content_Type=kind)
+    assert response.json() == {"predictions": [[2.0, 4.0, 6.0]]}
 
 
 def test_a_wrong_content_type_is_415(zoo_server: RunningServer) -> None:

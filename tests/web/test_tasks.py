@@ -84,6 +84,11 @@ def tops(response: requests.Response) -> list[str]:
         {"json": {"image": b64(RED)}},
         {"json": {"image": {"b64": b64(RED)}}},
         {"json": {"image": "data:image/png;base64," + b64(RED)}},
+        {"data": RED, "type": "application/json"},  # http POST URL < red.png
+        {"data": json.dumps({"image": b64(RED)}), "type": "application/octet-stream"},
+        {"files": {"images[]": RED}},
+        {"files": {"images[0]": RED}},
+        {"data": {"images[]": b64(RED)}},
     ],
     ids=lambda what: str(what.get("type") or next(iter(what))),
 )
@@ -173,7 +178,10 @@ def test_a_version_can_be_named(post: Callable[..., requests.Response]) -> None:
         (COLOURS, {"json": {"images": "x"}}, 400, "images: expected a list, got a string 'x'"),
         (COLOURS, {"json": {"picture": "x"}}, 400, "expected an object with either 'image' or 'images', got neither"),
         (COLOURS, {"json": json.dumps({"image": "x"})}, 400, "expected an object with either 'image' or 'images', got JSON within a string"),
-        (COLOURS, {"data": RED, "type": "application/json"}, 400, "is not UTF-8; another charset is named in Content-Type, and a file is not sent as JSON"),
+        (COLOURS, {"data": b'{"image": "\xe4"}', "type": "application/json"}, 400, "is not UTF-8; another charset is named in Content-Type, and a file is not sent as JSON"),
+        (COLOURS, {"data": b"\xff\xd8\xff" + b"x" * 3000, "type": "application/x-www-form-urlencoded"}, 400, "the image has lost its line breaks and zeros on its way, as files do that are sent with curl's -d: use --data-binary"),
+        (COLOURS, {"data": b"\xff\xd8\xff" + b"x" * 300}, 400, "it begins as a JPEG image and is damaged"),
+        (LETTERS, {"data": b'{"other": "zz"}', "type": "application/octet-stream"}, 400, "the body is JSON without 'text' or 'texts'"),
         (COLOURS, {"data": "nothing", "type": "text/plain"}, 400, "no image that can be read"),
         (COLOURS, {"json": {"image": "x", "images": ["y"]}}, 400, "either 'image' or 'images'"),
         (COLOURS, {"data": b'{"image": ', "type": "application/json"}, 400, "not valid JSON"),
@@ -230,6 +238,70 @@ def test_a_bad_picture_costs_its_neighbours_nothing(post: Callable[..., requests
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda body: post(COLOURS, data=body), bodies))
     assert [answer.status_code for answer in answers] == [200 if i % 4 else 400 for i in range(64)]
+
+
+PARTS = "multipart/form-data; boundary=x"
+
+
+def part(head: str, data: bytes) -> bytes:
+    head = f"--x\r\nContent-Disposition: form-data; {head}\r\n\r\n"
+    return head.encode() + data + b"\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        # PHP's http_build_query; axios, Faraday and Rails; jQuery's older spelling
+        {"data": "texts%5B0%5D=zebra+zoo&texts%5B1%5D=yes", "type": "application/x-www-form-urlencoded"},
+        {"data": "texts%5B%5D=zebra+zoo&texts%5b%5d=yes", "type": "application/x-www-form-urlencoded"},
+        {"data": "texts[]=zebra zoo&texts[]=yes", "type": "application/x-www-form-urlencoded"},
+        {"files": [("texts[]", (None, "zebra zoo")), ("texts[]", (None, "yes"))]},
+        {"files": [("texts[0]", (None, "zebra zoo")), ("texts[1]", (None, "yes"))]},
+        # aiohttp, Apache's ByteArrayEntity and Perl's HTTP::Tiny, of bytes
+        {"data": b'{"texts": ["zebra zoo", "yes"]}', "type": "application/octet-stream"},
+    ],
+    ids=lambda what: str(what.get("data") or what["files"][0][0]),
+)  # fmt: skip
+def test_a_list_of_texts_is_one_however_its_client_writes_lists(
+    post: Callable[..., requests.Response], what: dict[str, Any]
+) -> None:
+    assert tops(post(LETTERS, **what)) == ["z", "y"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"data": b"zzz", "type": "application/octet-stream"},
+        {"data": "text=zz\xe9".encode("latin-1"), "type": "application/x-www-form-urlencoded; charset=ISO-8859-1"},
+        {"data": b"text=zz%E9", "type": "application/x-www-form-urlencoded; charset=ISO-8859-1"},
+        {"data": part('name="text"\r\nContent-Type: text/plain; charset=ISO-8859-1', b"zz\xe9"), "type": PARTS},
+        {"data": part('name="text"\r\nContent-Type: text/plain; charset=utf-16', "zz\xe9".encode("utf-16")), "type": PARTS},
+        {"data": part('name="text"\r\nContent-Transfer-Encoding: base64', b"enp6\r\n"), "type": PARTS},
+        {"data": part('name="text"\r\nContent-Transfer-Encoding: quoted-printable', b"zz=C3=A9"), "type": PARTS},
+        {"data": part('name="text"\r\nContent-Transfer-Encoding: binary', b"zzz"), "type": PARTS},
+    ],
+    ids=lambda what: str(what["data"]),
+)  # fmt: skip
+def test_a_text_is_read_in_the_charset_and_encoding_that_it_says(
+    post: Callable[..., requests.Response], what: dict[str, Any]
+) -> None:
+    assert tops(post(LETTERS, **what)) == ["z"]
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "message"),
+    [
+        (part('name="text"\r\nContent-Transfer-Encoding: base64', b"z"), 400, "text: not base64"),
+        (part('name="text"\r\nContent-Transfer-Encoding: x-uuencode', b"z"), 400, "text: Content-Transfer-Encoding: expected 'base64', 'quoted-printable' or 'binary', got 'x-uuencode'"),
+        (part('name="text"\r\nContent-Type: text/plain; charset=klingon', b"z"), 415, "unknown charset 'klingon'"),
+        (part('name="text"', b"z\xe9"), 400, "text: not UTF-8"),
+    ],
+)  # fmt: skip
+def test_an_encoding_of_a_part_that_is_none_is_told(
+    post: Callable[..., requests.Response], what: bytes, status: int, message: str
+) -> None:
+    response = post(LETTERS, data=what, type=PARTS)
+    assert (response.status_code, message in response.json()["error"]) == (status, True)
 
 
 def test_texts_are_classified(post: Callable[..., requests.Response]) -> None:

@@ -1,6 +1,6 @@
 """What can go wrong, in words of meaning. Which HTTP status a word gets is the edge's business."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -208,6 +208,10 @@ class InvalidModel(InferenceServiceError):  # noqa: N818
     """A model, its folder or its manifest can't be used as it stands."""
 
 
+TYPED_ARRAY = "JavaScript writes typed arrays so, send Array.from(it)"
+"""What is the matter with an object whose keys are "0", "1" and so on."""
+
+
 def quoted(names: Iterable[str]) -> str:
     """``'a', 'b'``: names in an error message; of many the first, and how many more there are."""
     some: list[str] = []
@@ -218,3 +222,10 @@ def quoted(names: Iterable[str]) -> str:
         else:
             left += 1
     return ", ".join(some) + (f" and {left} more" if left else "")
+
+
+def unknown_inputs(names: Sequence[str]) -> str:
+    """Words for names that no input has, which may be what JSON.stringify makes of an array."""
+    if list(names[:2]) == ["0", "1"]:
+        return "an array as an object with the keys '0', '1', …: " + TYPED_ARRAY
+    return f"unknown input {quoted(names)}"

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_service.core.errors import InvalidInput, quoted
+from inference_service.core.errors import InvalidInput, quoted, unknown_inputs
 from inference_service.core.rows import RowLayout
 
 Array: TypeAlias = NDArray[np.generic]
@@ -395,5 +395,5 @@ def wrong_names(signature: Signature, given: Iterable[str]) -> InvalidInput:
     missing = [spec.name for spec in signature.inputs if spec.name not in present]
     unknown = [name for name in present if name not in known]
     parts = [f"missing input {quoted(missing)}"] if missing else []
-    parts += [f"unknown input {quoted(unknown)}"] if unknown else []
+    parts += [unknown_inputs(unknown)] if unknown else []
     return InvalidInput(f"{' and '.join(parts)}; this model takes {quoted(names)}")

@@ -5,7 +5,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference_service.core.contents import boosted_trees
+from inference_service.core.file_kinds import boosted_trees
 from inference_service.core.errors import InvalidModel
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
 from inference_service.core.errors import InvalidInput
-from inference_service.core.file_kinds import got
+from inference_service.core.file_kinds import got, seems
 
 try:
     import pi_heif
@@ -26,6 +26,7 @@ FORMATS = (
     "JPEG", "PNG", "WEBP", "GIF", "BMP", *(("AVIF",) if features.check("avif") else ()), *_HEIF,
 )  # fmt: skip
 """What is read here, in Pillow's names. HEIF is what iPhones take pictures in (HEIC)."""
+_ALWAYS_READ = ("a JPEG image", "a PNG image", "a GIF image", "a WebP image")
 
 _TYPES = {"HEIF": ("image/heic", "image/heif")}
 MEDIA = tuple(one for kind in FORMATS for one in _TYPES.get(kind, (f"image/{kind.lower()}",)))
@@ -71,8 +72,7 @@ def open_image(
     except MemoryError:
         raise
     except Exception as error:  # the decoders raise all sorts of things at what is no image
-        expected = f"expected {', '.join(FORMATS)}{got(data)}"
-        raise InvalidInput(f"no image that can be read: {expected}") from error
+        raise InvalidInput(_no_image(data)) from error
     _check_size(image.size, max_pixels)
     if wanted is not None and image.format == "JPEG" and decoding == "quick":
         image.draft(None, (wanted[0] * _SHARPER, wanted[1] * _SHARPER))
@@ -108,6 +108,13 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise InvalidInput(
             f"the image has {width} x {height} = {width * height} pixels, the limit is {max_pixels}"
         )
+
+
+def _no_image(data: bytes) -> str:
+    what = seems(data)
+    if what.startswith(_ALWAYS_READ):
+        return f"no image that can be read: it begins as {what} and is damaged"
+    return f"no image that can be read: expected {', '.join(FORMATS)}{got(data)}"
 
 
 def _words(error: Exception) -> str:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference_service.core.contents import HEAD, boosted_trees
+from inference_service.core.file_kinds import HEAD, boosted_trees
 
 _MOST_FILES = 1_000
 _IMPORT = "inference-service import"

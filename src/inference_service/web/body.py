@@ -166,8 +166,9 @@ def check_content(head: Head, *, binary: bool = False) -> None:
     """Raises UnsupportedContent unless the body may be JSON, or ``binary`` tensors behind it."""
     content_type = head.content_type
     check_encoded(head)
-    # What JavaScript's fetch calls a string by default; TensorFlow Serving and Triton don't look.
-    if content_type == PLAIN or is_json(content_type) or (binary and content_type == BINARY):
+    # So JavaScript's fetch calls a string, and aiohttp calls bytes, unless told otherwise;
+    # TensorFlow Serving and Triton don't look.
+    if is_json(content_type) or content_type in {PLAIN, BINARY}:
         return
     or_binary = " or 'application/octet-stream'" if binary else ""
     raise UnsupportedContent(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
+from inference_service.core.charset import as_utf8
 from inference_service.core.errors import ModelNotFound, ShuttingDown, UnsupportedContent
 from inference_service.core.in_flight import InFlight, Permit
 from inference_service.core.requests import ModelRef
@@ -24,7 +25,6 @@ from inference_service.serving.exchange import Exchange
 from inference_service.serving.request import Request
 from inference_service.serving.tellers import Teller
 from inference_service.web.body import BINARY, check_content, check_length, read_body, read_head
-from inference_service.web.charset import as_utf8
 from inference_service.web.compression import (
     COMPRESS_FROM,
     compressed,

@@ -265,6 +265,8 @@ def _elements(part: InferInput, rules: Rules, tail: _Tail) -> Array:
         return _binary(part, dtype, tail)
     if part.data is None:
         raise InvalidInput("expected 'data', or 'binary_data_size' in its parameters")
+    if isinstance(part.data, dict):
+        raise InvalidInput(f"expected an array, got {noun(part.data)}", ("data",))
     shape = tuple(part.shape)
     count = element_count(shape)
     data = part.data if isinstance(part.data, list) else [part.data]

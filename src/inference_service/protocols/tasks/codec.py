@@ -7,8 +7,6 @@ from urllib.parse import parse_qsl
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 
 from inference_service.core.errors import InvalidInput, Path, quoted
 from inference_service.core.tasks import Payload
@@ -16,16 +14,23 @@ from inference_service.faults import did_you_mean, invalid_input
 from inference_service.faults import noun as named
 from inference_service.protocols import percent
 from inference_service.protocols.json_values import file_of
+from inference_service.protocols.tasks.forms import (
+    Field,
+    encoded_fields,
+    looks_encoded,
+    multipart_fields,
+)
 
 MOST_PAYLOADS = 256
 """In one request."""
 
 _FILES = ("file", "files")
 _NO_JSON = b"[object Object]"
-_FORM_LIKE = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}=")
 _BLANK = re.compile(rb"[ \t\r\n\x80-\xff]")  # which an encoded text has none of
 _MOST_PARAMETERS = 64
-_MOST_PARTS = MOST_PAYLOADS + _MOST_PARAMETERS
+_CUT_FROM = 2048
+"""Bytes: a file of this size has line breaks or zeros, but for one in 10^10."""
+_LOST = re.compile(rb"[\0\r\n]")
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
 
 
@@ -76,21 +81,20 @@ def _json_in(body: bytes) -> Any:
         return None
 
 
-def from_urlencoded(body: bytes, noun: str, *, binary: bool) -> Asked:
+def from_urlencoded(body: bytes, content_type: bytes, noun: str, *, binary: bool) -> Asked:
     """A form, ``text=...&top_k=1``, or what curl sends under this type by default: JSON or a file.
 
     ``binary`` payloads in a form are base64. Raises InvalidInput.
     """
     if isinstance(value := _json_in(body), dict):
         return from_json(value, noun, binary=binary)
-    form = _FORM_LIKE.match(body)
-    if form is None:
+    if not looks_encoded(body):
         if binary:
+            _check_whole(body, noun)
             return from_raw(body, "")
         encoded = b"%" in body and not _BLANK.search(body)  # curl --data-urlencode without a name
         return from_text(percent.decoded(body) if encoded else body, "", noun)
-    parts = [(name, "", value) for name, value in _fields(body)]
-    asked = _from_parts(parts, noun, binary=False)
+    asked = _from_fields(encoded_fields(body, content_type), noun, binary=False)
     if not binary:
         return asked
     payloads = [
@@ -101,12 +105,13 @@ def from_urlencoded(body: bytes, noun: str, *, binary: bool) -> Asked:
     return asked._replace(payloads=payloads)
 
 
-def _fields(body: bytes) -> list[tuple[str, bytes]]:
-    """The names and values of a form in a body or a URL, without empty fields between ``&``."""
-    if body.count(b"&") >= _MOST_PARTS:
-        raise InvalidInput(f"the form has more than {_MOST_PARTS} fields")
-    fields = (part.partition(b"=") for part in body.replace(b"+", b" ").split(b"&") if part)
-    return [(percent.decoded(name).decode("latin-1"), percent.decoded(v)) for name, _, v in fields]
+def _check_whole(body: bytes, noun: str) -> None:
+    """Raises InvalidInput for a file that curl's -d has changed: sound may still be decoded."""
+    if len(body) >= _CUT_FROM and not body.isascii() and not _LOST.search(body):
+        raise InvalidInput(
+            f"the {noun} has lost its line breaks and zeros on its way, as files do that are sent "
+            "with curl's -d: use --data-binary"
+        )
 
 
 def from_json(value: Any, noun: str, *, binary: bool) -> Asked:
@@ -154,115 +159,32 @@ def _decoded(item: Any, place: Path) -> Payload:
     return Payload(data, media)
 
 
-class _Part:
-    """A field of a form while it comes."""
-
-    def __init__(self) -> None:
-        self.headers: dict[bytes, bytes] = {}
-        self.field = b""
-        self.value = b""
-        self.data: list[bytes] = []
-
-
-class _Form:
-    """Collects the parts of a form."""
-
-    def __init__(self) -> None:
-        self.parts: list[_Part] = []
-        self.ended = False
-
-    def callbacks(self) -> Any:
-        return {
-            "on_part_begin": self._begin,
-            "on_part_data": lambda data, start, end: self._part.data.append(data[start:end]),
-            "on_header_field": self._field,
-            "on_header_value": self._value,
-            "on_header_end": self._header,
-            "on_end": self._end,
-        }
-
-    @property
-    def _part(self) -> _Part:
-        return self.parts[-1]
-
-    def _begin(self) -> None:
-        if len(self.parts) == _MOST_PARTS:
-            raise InvalidInput(f"the form has more than {_MOST_PARTS} parts")
-        self.parts.append(_Part())
-
-    def _field(self, data: bytes, start: int, end: int) -> None:
-        self._part.field += data[start:end]
-
-    def _value(self, data: bytes, start: int, end: int) -> None:
-        self._part.value += data[start:end]
-
-    def _header(self) -> None:
-        part = self._part
-        part.headers[part.field.lower()] = part.value
-        part.field = part.value = b""
-
-    def _end(self) -> None:
-        self.ended = True
-
-
 def from_form(body: bytes, content_type: bytes, noun: str, *, binary: bool) -> Asked:
     """multipart/form-data (RFC 7578): files under the noun, ``file`` or ``files``."""
-    return _from_parts(_parts(body, content_type), noun, binary=binary)
+    return _from_fields(multipart_fields(body, content_type), noun, binary=binary)
 
 
-def _from_parts(parts: Sequence[tuple[str, str, bytes]], noun: str, *, binary: bool) -> Asked:
-    """Fields of a form: name, content type, data."""
+def _from_fields(fields: Sequence[Field], noun: str, *, binary: bool) -> Asked:
     payloads: list[Payload] = []
     places: list[Path] = []
     parameters: dict[str, Any] = {}
     names = tuple(dict.fromkeys((noun, f"{noun}s", *_FILES)))
-    if not any(name in names for name, _, _ in parts):
-        given = dict.fromkeys(name for name, _, _ in parts)
+    if not any(field.name in names for field in fields):
+        given = dict.fromkeys(field.name for field in fields)
         others = f", got {quoted(given)}" if given else ""
         raise InvalidInput(
             f"the form has no payload: expected a field named one of {quoted(names)}{others}"
         )
-    for name, media, data in parts:
-        if name in names:
-            text = _text(data, name) if not binary else data
-            payloads.append(Payload(text, media))
-            places.append((name, len(places)))
-        elif data:  # an empty field of a form was not filled in
-            _add(parameters, name, _text(data, name))
+    for field in fields:
+        if field.name in names:
+            payloads.append(Payload(field.data if binary else field.text(), field.media_type))
+            places.append((field.name, len(places)))
+        elif field.data:  # an empty field of a form was not filled in
+            _add(parameters, field.name, field.text())
     _check_count(len(payloads), noun)
     if len(payloads) == 1:
         places = [(str(places[0][0]),)]
     return Asked(payloads, places, parameters)
-
-
-def _parts(body: bytes, content_type: bytes) -> list[tuple[str, str, bytes]]:
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
-    if not boundary:
-        raise InvalidInput("Content-Type: multipart/form-data without a boundary")
-    form = _Form()
-    try:
-        parser = MultipartParser(boundary, form.callbacks())
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as error:  # also of a boundary that is too long
-        raise InvalidInput(f"the form can't be read: {error}") from None
-    if not form.ended:
-        raise InvalidInput("the form is cut short: its last boundary is missing")
-    found = []
-    for part in form.parts:
-        _, disposition = parse_options_header(part.headers.get(b"content-disposition", b""))
-        name = disposition.get(b"name", b"").decode("utf-8", "replace")
-        media = part.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        found.append((name, media.decode("latin-1"), b"".join(part.data)))
-    return found
-
-
-def _text(data: bytes, name: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise InvalidInput("not UTF-8", (name,)) from None
 
 
 def _add(parameters: dict[str, Any], name: str, value: Any) -> None:

@@ -15,6 +15,7 @@ import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from inference_service.core.charset import as_utf8
 from inference_service.core.errors import InvalidInput, NotFound, quoted
 from inference_service.core.tasks import Task
 from inference_service.engine.interfaces import ModelInfo
@@ -24,8 +25,7 @@ from inference_service.protocols.json_tensors import parse
 from inference_service.protocols.tasks import codec
 from inference_service.protocols.tasks.driver import Conversation
 from inference_service.serving.codec import Content, Head
-from inference_service.web.body import check_encoded, is_json
-from inference_service.web.charset import as_utf8
+from inference_service.web.body import BINARY, PLAIN, check_encoded, is_json
 from inference_service.web.endpoint import Edge, HttpBinding, TaskEndpoint, TaskRequest
 from inference_service.web.errors import ERRORS
 from inference_service.web.routing import ModelName, add_lean_routes, by_path
@@ -72,7 +72,8 @@ class _Asked(NamedTuple):
 def _read(body: bytes, head: Head, info: ModelInfo) -> _Asked:
     """Raises InvalidInput and NotFound."""
     text = as_utf8(body, head.full_type)
-    if not is_json(head.content_type) or text.lstrip()[:1] != b"{":
+    may_be_json = is_json(head.content_type) or head.content_type in {PLAIN, BINARY}
+    if not may_be_json or text.lstrip()[:1] != b"{":
         return _Asked(_alone(info), [body], {})
     value = parse(text)
     if _PAYLOAD not in value:

@@ -1,9 +1,11 @@
 """POST /models/{model}/{task}: what the model's pipeline makes of it. GET /models lists them."""
 
+import codecs
 from typing import Any
 
 from fastapi import APIRouter
 
+from inference_service.core.charset import as_utf8
 from inference_service.core.errors import NotFound, UnsupportedContent, quoted
 from inference_service.core.tasks import TENSORS_ONLY, StreamingTask, Task
 from inference_service.engine.interfaces import ModelInfo
@@ -28,13 +30,13 @@ from inference_service.protocols.tasks.schema import (
 from inference_service.protocols.tasks.streams import add_streams
 from inference_service.serving.codec import Content, Head
 from inference_service.web.body import BINARY, PLAIN, check_encoded, is_json
-from inference_service.web.charset import as_utf8
 from inference_service.web.endpoint import Edge, HttpBinding, TaskEndpoint, TaskRequest
 from inference_service.web.errors import ERRORS
 from inference_service.web.routing import ModelName, TaskName, Version, add_lean_routes, by_path
 
 TAG = "Tasks"
 _FORM = b"application/x-www-form-urlencoded"
+_UNTOLD = frozenset({PLAIN, BINARY, b""})  # what clients say that say nothing of what they send
 _BEFORE_JSON = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"  # blanks, byte order marks, zeros of UTF-16
 _HEAD = 256  # bytes that are looked at
 _FILE_TYPES = (b"image/", b"audio/", b"video/", b"application/", b"binary/")
@@ -80,19 +82,36 @@ def _asked(body: bytes, head: Head, task: Task) -> codec.Asked:
     if given in FORMS:
         return codec.from_form(body, head.full_type, task.noun, binary=binary)
     if given == _FORM:
-        return codec.from_urlencoded(body, task.noun, binary=binary)
-    if given in {PLAIN, b""} and task.media and not binary:
+        return codec.from_urlencoded(body, head.full_type, task.noun, binary=binary)
+    if given in _UNTOLD and task.media and not binary:
         text = as_utf8(body, head.full_type)
         return codec.from_text(text, given.decode("latin-1"), task.noun)
-    looks_raw = given in {PLAIN, b""} and not _begins_an_object(body)
-    if task.media and (looks_raw or not (is_json(given) or given == PLAIN)):
+    if task.media and _is_raw(body, given, binary=binary):
         return codec.from_raw(body, given.decode("latin-1"))
     return codec.from_json(parse_few(as_utf8(body, head.full_type)), task.noun, binary=binary)
+
+
+def _is_raw(body: bytes, given: bytes, *, binary: bool) -> bool:
+    """Whether the body is the payload, and not JSON: what it holds counts more than its type."""
+    if given in _UNTOLD:
+        return not _begins_an_object(body)
+    if is_json(given):  # so HTTPie calls a file from its standard input
+        return binary and not _begins_an_object(body) and not _is_text(body)
+    return True
 
 
 def _begins_an_object(body: bytes) -> bool:
     """Whether it may be JSON, in whatever charset, and not a file."""
     return body[:_HEAD].lstrip(_BEFORE_JSON)[:1] == b"{"
+
+
+def _is_text(body: bytes) -> bool:
+    head = body[:_HEAD]
+    try:
+        codecs.utf_8_decode(head, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
 
 
 def router(edge: Edge, pool: TaskPool, idle_timeout: float) -> APIRouter:

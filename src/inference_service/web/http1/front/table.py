@@ -6,6 +6,7 @@ The endpoints are those that FastAPI declares, found by the table of hot paths (
 from collections.abc import Mapping
 from typing import Any
 
+from inference_service.core.charset import is_utf8
 from inference_service.core.errors import InferenceServiceError, ModelNotFound
 from inference_service.core.requests import ModelRef
 from inference_service.core.tensors import NonFinite
@@ -13,7 +14,6 @@ from inference_service.engine.interfaces import ModelInfo
 from inference_service.serving.codec import Head
 from inference_service.serving.quick import QuickDecode
 from inference_service.web.body import check_length, read_head
-from inference_service.web.charset import is_utf8
 from inference_service.web.endpoint import InferenceEndpoint
 from inference_service.web.hot_paths import Target as Route
 from inference_service.web.http1.head import Headers, check_site
