@@ -154,8 +154,9 @@ def _tell(loaded: Loaded) -> None:
 
 def _batching(info: Any) -> str:
     mode = info.signature.mode.value
+    rows = info.policy.max_batch_size
     if mode == "merge":
-        how = f"up to {info.policy.max_batch_size} rows of any requests in one run"
+        how = f"up to {rows} rows of any requests in one run" if rows > 1 else "one row in a run"
     else:
         how = "no: every row runs alone" if mode == "split" else "no: every request runs alone"
     return f"{how} ({info.safety.verdict})" if info.safety.verdict else how
