@@ -16,7 +16,7 @@ _CLIENTS = 16
 _PLOTS = (".svg", ".png", ".pdf")
 
 
-@click.command()
+@click.command(short_help="Load MODEL; tell latencies and rows in a run.")
 @click.argument("model")
 @click.argument("input", required=False)
 @asks_server

@@ -108,7 +108,7 @@ def list_keys(file: Path) -> None:
         click.echo("  ".join(columns).rstrip())
 
 
-@keys.command()
+@keys.command(short_help="Take a key, or all keys of a client, out of the file.")
 @click.argument("which")
 @_file
 def revoke(which: str, file: Path) -> None:

@@ -69,7 +69,7 @@ def _words(error: HTTPError) -> str:
     return f"{told}; give it by --token or $INFERENCE_SERVICE_TOKEN" if error.code == 401 else told
 
 
-@click.command(name="list")
+@click.command(name="list", short_help="List the models of a running service.")
 @click.option("--json", "as_json", is_flag=True, help="Print the repository index as it is.")
 @asks_server
 def list_models(server: str, token: str | None, *, as_json: bool) -> None:

@@ -20,7 +20,7 @@ _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Addresses to listen on that a browser can't open."""
 
 
-@click.command(no_args_is_help=False)
+@click.command(no_args_is_help=False, short_help="Serve models over HTTP and gRPC.")
 @click.argument("path", required=False)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0: any free.  [default: 8000]")
