@@ -70,6 +70,30 @@ def test_what_is_spoken_between_pauses_is_a_row_of_its_own(task: Any) -> None:
     assert result.seconds == 8.5
 
 
+def deaf_to_two_seconds(wanted: Inference) -> Any:
+    found = loud(wanted)
+    if not wanted.model and wanted.inputs["audio"].shape[1] == 2 * RATE:
+        found["tokens"][:] = 0
+    return found
+
+
+def test_a_row_in_which_nothing_was_heard_is_heard_once_more_with_less_silence(task: Any) -> None:
+    data = file(sound(("#", 1.65), (".", 1), ("#", 1.95)))
+    result, asked = drive(task.run(Payload(data), task.parameters()), deaf_to_two_seconds)
+    filled, other, again = [one.inputs["audio"].shape[1] for one in asked if not one.model]
+    assert (filled, other) == (2 * RATE, 2.5 * RATE)
+    assert 1.65 * RATE < again < 1.85 * RATE
+    assert result.text == "w1 w2"
+
+
+def test_a_row_in_which_nothing_is_heard_twice_says_nothing(task: Any) -> None:
+    def deaf(wanted: Inference) -> Any:
+        return loud(wanted) if wanted.model else {"tokens": np.zeros((1, 3), np.int64)}
+
+    result, asked = drive(task.run(Payload(file(tone(1.65))), task.parameters()), deaf)
+    assert (result.text, len([one for one in asked if not one.model])) == ("", 2)
+
+
 def test_silence_says_nothing_and_asks_nothing(task: Any) -> None:
     data = file(sound((".", 2)))
     result, asked = drive(task.run(Payload(data), task.parameters()), loud)

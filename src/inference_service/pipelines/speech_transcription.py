@@ -53,6 +53,7 @@ _FINE, _COARSE = RATE // 2, RATE  # rows are as long as a multiple of this,
 _COARSE_FROM = 4 * RATE  # from here on of the coarse one
 _SHORTEST = RATE  # the graph has been made for a second or more
 _PADDING = 0.25  # seconds; a detector is late where a word begins softly
+_SILENCE = round(0.15 * RATE)  # of the padding at a row's end
 _SLICE = RATE  # of a stream: so much is heard before it is asked whether a row is long enough
 
 
@@ -206,10 +207,25 @@ class Transcribe:
         return TranscriptionStream(sound, Hearing(self, self._options, parameters))
 
     def texts(self, rows: Sequence[NDArray[np.float32]]) -> Steps:
-        """What is said in each."""
+        """What is said in each.
+
+        The recogniser may take the silence at a row's end for the end before the first word: such
+        a row is heard once more with less of it.
+        """
         if not rows:
             return []
-        outputs = yield [Inference({self._input.name: filled_up(row)[None]}) for row in rows]
+        found = yield from self._heard([filled_up(row) for row in rows])
+        again = [at for at, text in enumerate(found) if not text and len(rows[at]) > _SHORTEST]
+        if again:
+            ends = [max(len(rows[at]) - _SILENCE, _SHORTEST) for at in again]
+            shorter = [rows[at][:end] for at, end in zip(again, ends, strict=True)]
+            texts = yield from self._heard(shorter)
+            for at, text in zip(again, texts, strict=True):
+                found[at] = text
+        return found
+
+    def _heard(self, rows: Sequence[NDArray[np.float32]]) -> Steps:
+        outputs = yield [Inference({self._input.name: row[None]}) for row in rows]
         return [self._text(one) for one in outputs]
 
     def _text(self, outputs: Tensors) -> str:
