@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,9 @@ from inference_service.cli.ending import end, end_within
 from inference_service.cli.signals import signals_first
 from inference_service.core.errors import InferenceServiceError
 from inference_service.core.lifecycle import State
-from inference_service.progress import Loaded
+
+if TYPE_CHECKING:
+    from inference_service.progress import Loaded
 
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Addresses to listen on that a browser can't open."""
@@ -144,7 +146,7 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _tell(loaded: Loaded) -> None:
+def _tell(loaded: "Loaded") -> None:
     how = "failed after" if loaded.failed else "ready in"
     _say(
         f"  {loaded.number} of {loaded.total}: {loaded.name} version {loaded.version} "
