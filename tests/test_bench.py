@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,9 +135,8 @@ def test_predict_and_bench_ask_a_model_by_its_name_path_or_url(
     code, text = run("predict", "doubler", "[[1]]", "--server", url)
     assert code == 1
     assert "expected shape" in text
-    assert (
-        "name one of the models that are served: doubler" in run("predict", "d", "--server", url)[1]
-    )
+    said = run("predict", "d", "--server", url)[1]
+    assert "there is no model 'd'; name one of these: doubler" in said
     code, text = run(
         "bench", "doubler", "[[1, 2, 3]]", "--server", url, "--seconds", "0.3", "--json"
     )
@@ -150,8 +151,12 @@ def test_predict_and_bench_ask_a_model_by_its_name_path_or_url(
     ("arguments", "told"),
     [
         (["predict", "digits", "x", "--server", "ftp://x"], "expected http://HOST:PORT, got 'ftp:"),
+        (["predict", "digits", "--server", "http://my host"], "got 'http://my host'"),
+        (["predict", "digits", "--server", "localhost:http"], "expected http://HOST:PORT"),
+        (["top", "--server", "http://"], "expected http://HOST:PORT, got 'http://'"),
         (["bench", "digits", "--rate", "5", "--clients", "5"], "give one of them"),
         (["bench", "digits", "--plot", "/nowhere/x.svg"], "--plot: there is no folder /nowhere"),
+        (["bench", "digits", "--plot", "x.foo"], "expected one of .svg, .png, .pdf, got 'x.foo'"),
         (["my model.onnx"], "Did you mean 'inference-service serve 'my model.onnx''?"),
         (["srve"], "Did you mean 'serve'?"),
     ],
@@ -166,8 +171,18 @@ def test_what_can_not_be_meant_is_told_before_anything_is_asked(
 
 def test_a_service_that_is_not_there_is_told_with_what_to_do() -> None:
     unused = f"http://127.0.0.1:{free_port()}"
-    for command in ("predict", "bench"):
-        found = CliRunner().invoke(main, [command, "digits", "x", "--server", unused])
+    for command in (["predict", "digits"], ["bench", "digits"], ["top"], ["list"]):
+        found = CliRunner().invoke(main, [*command, "--server", unused])
         assert found.exit_code == 1
         assert f"no service listens at {unused}" in found.output
         assert "start one with 'inference-service serve PATH'" in " ".join(found.output.split())
+
+
+def test_output_that_can_not_be_written_is_told_in_words() -> None:
+    command = [sys.executable, "-m", "inference_service", "--version"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "No space left on device" in done.stderr

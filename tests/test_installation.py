@@ -68,4 +68,4 @@ def test_all_extras_for_serving_are_in_one() -> None:
 
 def test_the_command_and_the_package_keep_their_names() -> None:
     assert PROJECT["name"] not in _TAKEN
-    assert PROJECT["scripts"] == {"inference-service": "inference_service.cli:main"}
+    assert PROJECT["scripts"] == {"inference-service": "inference_service.__main__:run"}

@@ -1,6 +1,7 @@
 """`inference-service top`: what it makes of the feed's events."""
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
@@ -17,12 +18,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 import requests
 from click.testing import CliRunner
 
 from inference_service.cli import main
 from inference_service.cli.top import events, fitting, lines, sparkline
 from inference_service.security.keys import create
+from tests import onnx_models
 from tests.conftest import RunningServer
 
 MODELS = [
@@ -80,7 +83,28 @@ def test_events_are_read_whatever_comes_between() -> None:
 def test_a_service_that_is_not_there_is_named() -> None:
     found = CliRunner().invoke(main, ["top", "--server", "http://127.0.0.1:1", "--once"])
     assert found.exit_code == 1
-    assert "no answer from http://127.0.0.1:1: nothing listens there" in found.output
+    assert "no service listens at http://127.0.0.1:1: " in found.output
+
+
+class Gone(io.StringIO):
+    """A pipe whose reader has gone, as head's."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_reader_that_has_gone_is_not_taken_for_the_service(
+    tmp_path: Path,
+    serve: Callable[..., RunningServer],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    onnx_models.save(onnx_models.doubler(), tmp_path / "doubler" / "1" / "model.onnx")
+    url = serve(tmp_path).url
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with pytest.raises(SystemExit):
+        main(["top", "--once", "--server", url])
+    assert capsys.readouterr().err == ""
 
 
 @contextlib.contextmanager

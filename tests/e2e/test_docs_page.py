@@ -136,6 +136,14 @@ def test_it_is_dark_where_the_browser_is_and_leads_home(page: Page, server: Runn
     expect(page).to_have_title("inference-service")
 
 
+def test_words_in_a_frame_hide_no_line_above(page: Page, server: RunningServer) -> None:
+    open_docs(page, server)
+    frame = page.locator(".info code").first
+    height = frame.evaluate("one => one.getClientRects()[0].height")
+    line = frame.evaluate("one => parseFloat(getComputedStyle(one.parentElement).lineHeight)")
+    assert height <= line + 1
+
+
 def test_it_can_be_read_on_a_phone(page: Page, server: RunningServer) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     open_docs(page, server)

@@ -375,6 +375,20 @@ def test_it_fits_on_a_phone(browser: Browser, server: RunningServer) -> None:
     page.close()
 
 
+def test_pages_without_javascript_say_so_and_where_to_look(
+    browser: Browser, server: RunningServer
+) -> None:
+    page = browser.new_page(java_script_enabled=False)
+    for path, links in (("/", ["v2/models", "stats", "openapi.json"]), ("/docs", ["openapi.json"])):
+        page.goto(server.url + path)
+        expect(page.locator("noscript p")).to_contain_text("This page needs JavaScript.")
+        expect(page.locator("noscript p")).to_be_in_viewport()
+        expect(page.get_by_text("connecting …")).not_to_be_visible()
+        for link in links:
+            assert page.locator(f'noscript a[href$="{link}"]').is_visible()
+    page.close()
+
+
 def test_the_keyboard_is_enough(home: Page) -> None:
     home.locator("#models a").nth(1).focus()
     home.keyboard.press("Enter")

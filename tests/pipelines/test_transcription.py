@@ -16,7 +16,7 @@ from tokenizers.models import WordLevel
 from inference_service.core.errors import InvalidInput, InvalidModel
 from inference_service.core.tasks import Inference, Payload, PayloadStream
 from inference_service.core.tensors import DType, Signature, TensorSpec
-from inference_service.pipelines import speech_transcription as transcription
+from inference_service.pipelines import speech_rows
 from inference_service.pipelines.audio import SampleStream, SoundFormat
 from inference_service.pipelines.registry import Place, load_pipeline
 from inference_service.pipelines.speech_activity import CHUNK, RATE, Span
@@ -68,6 +68,30 @@ def test_what_is_spoken_between_pauses_is_a_row_of_its_own(task: Any) -> None:
     assert result.segments[0].start == pytest.approx(0.75, abs=0.05)
     assert result.segments[0].end == pytest.approx(2.85, abs=0.05)
     assert result.seconds == 8.5
+
+
+def deaf_to_two_seconds(wanted: Inference) -> Any:
+    found = loud(wanted)
+    if not wanted.model and wanted.inputs["audio"].shape[1] == 2 * RATE:
+        found["tokens"][:] = 0
+    return found
+
+
+def test_a_row_in_which_nothing_was_heard_is_heard_once_more_with_less_silence(task: Any) -> None:
+    data = file(sound(("#", 1.65), (".", 1), ("#", 1.95)))
+    result, asked = drive(task.run(Payload(data), task.parameters()), deaf_to_two_seconds)
+    filled, other, again = [one.inputs["audio"].shape[1] for one in asked if not one.model]
+    assert (filled, other) == (2 * RATE, 2.5 * RATE)
+    assert 1.65 * RATE < again < 1.85 * RATE
+    assert result.text == "w1 w2"
+
+
+def test_a_row_in_which_nothing_is_heard_twice_says_nothing(task: Any) -> None:
+    def deaf(wanted: Inference) -> Any:
+        return loud(wanted) if wanted.model else {"tokens": np.zeros((1, 3), np.int64)}
+
+    result, asked = drive(task.run(Payload(file(tone(1.65))), task.parameters()), deaf)
+    assert (result.text, len([one for one in asked if not one.model])) == ("", 2)
 
 
 def test_silence_says_nothing_and_asks_nothing(task: Any) -> None:
@@ -193,7 +217,7 @@ def spans(draw: st.DrawFn) -> list[Span]:
 def test_rows_hold_all_speech_and_none_is_too_long(found: list[Span], seed: int) -> None:
     longest = 2 * RATE
     probabilities = np.random.default_rng(seed).random(1000).tolist()
-    rows = transcription.pieces(found, probabilities, longest)
+    rows = speech_rows.pieces(found, probabilities, longest)
     assert all(0 < end - start <= longest for start, end in rows)
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(rows))
     for start, end in found:
@@ -204,14 +228,14 @@ def test_rows_hold_all_speech_and_none_is_too_long(found: list[Span], seed: int)
 def test_long_speech_is_cut_where_it_is_quietest() -> None:
     probabilities = [0.9] * 200
     probabilities[90] = 0.6
-    rows = transcription.pieces([(0, 120 * CHUNK)], probabilities, 100 * CHUNK)
+    rows = speech_rows.pieces([(0, 120 * CHUNK)], probabilities, 100 * CHUNK)
     assert rows == [(0, 90 * CHUNK), (90 * CHUNK, 120 * CHUNK)]
 
 
 @given(st.integers(1, 20 * RATE))
 def test_rows_are_filled_up_to_lengths_that_others_have(samples: int) -> None:
     row = np.ones(samples, np.float32)
-    found = transcription.filled_up(row)
+    found = speech_rows.filled_up(row)
     assert len(found) % (RATE // 2) == 0
     assert len(found) >= RATE
     assert len(found) - samples < RATE

@@ -63,7 +63,4 @@ def test_a_version_is_promoted_and_rolled_back(
     bare = CliRunner().invoke(main, ["list", "--server", server.url.removeprefix("http://")])
     assert "m      2        READY" in bare.output, "the scheme may be left out"
     unreachable = CliRunner().invoke(main, ["list", "--server", "http://127.0.0.1:1"])
-    assert unreachable.output == (
-        "Error: no service answers at http://127.0.0.1:1: nothing listens there "
-        "(--server says where it is)\n"
-    )
+    assert unreachable.output.startswith("Error: no service listens at http://127.0.0.1:1: ")

@@ -108,6 +108,15 @@ def test_a_key_is_created_shown_once_listed_and_revoked(tmp_path: Path) -> None:
     assert "there is no key 'team-a'" in command("revoke", "team-a", "--file", file).output
 
 
+def test_what_is_refused_leaves_no_file_behind(tmp_path: Path) -> None:
+    at = ["--file", str(tmp_path / "keys.toml")]
+    refused = CliRunner().invoke(main, ["keys", "create", "ann", "--scope", "all", *at])
+    assert (refused.exit_code, "scope 'all': expected" in refused.output) == (1, True)
+    missing = CliRunner().invoke(main, ["keys", "revoke", "ann", *at])
+    assert missing.output == "Error: can't read keys.toml: No such file or directory\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_entry_can_be_printed_for_a_secret_elsewhere(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     made = command("create", "a", "--scope", "infer", "--print", "--file", file)

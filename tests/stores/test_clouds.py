@@ -218,3 +218,10 @@ def test_oss_without_an_endpoint_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_one_file_is_no_store(url: str) -> None:
     with pytest.raises(StoreFailed, match="is one file, and a store is a folder of models"):
         open_store(url)
+
+
+def test_a_url_without_a_bucket_is_told_in_a_line() -> None:
+    pytest.importorskip("obstore")
+    with pytest.raises(StoreFailed) as error:
+        open_store("s3://")
+    assert "\n" not in str(error.value)

@@ -1,6 +1,8 @@
 """The command ``inference-service``: parse, call, print."""
 
+import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from inference_service.cli.top import top
 
 
 class _Commands(click.Group):
-    """Tells who names a model in the place of a command which command serves it."""
+    """Words for mistakes: a model in the place of a command, output that can't be written."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """The command and its arguments."""
@@ -33,6 +35,15 @@ class _Commands(click.Group):
                 meant = f"inference-service serve {shlex.quote(args[0])}"
                 raise click.UsageError(f"{error.message} Did you mean '{meant}'?", ctx) from None
             raise
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command. A disk that is full is told in words, as every mistake is."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:  # but for a broken pipe, at which click ends quietly
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - or the end would try again
+            click.secho(f"Error: the output can't be written: {error.strerror}", err=True)
+            sys.exit(1)
 
 
 @click.group(

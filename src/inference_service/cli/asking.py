@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 import click
 
 from inference_service.bench.load import Target
+from inference_service.cli.options import is_url, unreached
 
 _LISTENS = re.compile(r"listens on (http://\S+)")
 _FILE_NAME = re.compile(r"\S+\.[A-Za-z0-9]{2,5}")
@@ -31,7 +32,7 @@ def server_of(model: str, server: str) -> Iterator[tuple[str, str]]:
 
     A path is served for as long as this takes. Raises ClickException.
     """
-    if model.startswith(("http://", "https://")):
+    if is_url(model):
         yield model.rstrip("/"), ""
         return
     if not Path(model).exists():
@@ -64,7 +65,7 @@ def fetched(url: str, headers: Mapping[str, str]) -> Any:
     except HTTPError as error:
         raise click.ClickException(f"{url}: {error.code} {error.read(500).decode()}") from None
     except (URLError, OSError, ValueError) as error:
-        raise _unreached(url, error) from None
+        raise unreached(url, error) from None
 
 
 def target_of(
@@ -87,7 +88,8 @@ def _target(
     if not model and len(models) == 1:
         (model,) = models
     if model not in models:
-        raise click.ClickException(f"name one of the models that are served: {', '.join(models)}")
+        said = f"there is no model '{model}'" if model else "several models are served"
+        raise click.ClickException(f"{said}; name one of these: {', '.join(models) or 'none'}")
     tasks = [one["name"] for one in models[model]["tasks"]]
     if task is not None and task not in tasks:
         known = ", ".join(tasks) or "none"
@@ -150,14 +152,4 @@ def answer_of(target: Target) -> tuple[int, bytes]:
     except HTTPError as error:
         return error.code, error.read()
     except (URLError, OSError) as error:
-        raise _unreached(target.url, error) from None
-
-
-def _unreached(url: str, error: Exception) -> click.ClickException:
-    reason = getattr(error, "reason", error)
-    if isinstance(reason, ConnectionRefusedError):
-        return click.ClickException(
-            f"no service listens at {url}: start one with 'inference-service serve PATH', say "
-            "where it is with --server, or name the model's file or folder"
-        )
-    return click.ClickException(f"{url}: {reason}")
+        raise unreached(target.url, error) from None

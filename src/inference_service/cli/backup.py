@@ -11,7 +11,7 @@ from inference_service.stores.clouds import open_store
 _DATE = click.option("--date", help="Such as 20261126T031500Z.  [default: the newest]")
 
 
-@click.command(name="backup")
+@click.command(name="backup", short_help="Copy the repository MODELS to a folder or store.")
 @click.argument("models", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("url")
 @click.option("--keep", type=click.IntRange(min=1), default=30, show_default=True,
@@ -35,7 +35,7 @@ def backup_command(models: Path, url: str, *, keep: int, verify: bool) -> None:
     )
 
 
-@click.command(name="restore")
+@click.command(name="restore", short_help="Restore a backup to the new folder MODELS.")
 @click.argument("url")
 @click.argument("models", type=click.Path(path_type=Path), required=False)
 @click.option("--list", "lists", is_flag=True, help="Print the dates of the backups.")

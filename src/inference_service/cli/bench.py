@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -12,9 +13,10 @@ from inference_service.cli.options import asks_server, authorization
 from inference_service.cli.predict import TASK
 
 _CLIENTS = 16
+_PLOTS = (".svg", ".png", ".pdf")
 
 
-@click.command()
+@click.command(short_help="Load MODEL; tell latencies and rows in a run.")
 @click.argument("model")
 @click.argument("input", required=False)
 @asks_server
@@ -29,7 +31,7 @@ _CLIENTS = 16
 )  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="SVG or PNG.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="SVG, PNG or PDF.")
 def bench(
     model: str, input: str | None, *, server: str, token: str | None,  # noqa: A002
     task: str | None, clients: int | None,
@@ -44,6 +46,12 @@ def bench(
         raise click.UsageError("--clients is a closed loop, --rate an open one: give one of them")
     if plot is not None and not plot.absolute().parent.is_dir():
         raise click.UsageError(f"--plot: there is no folder {plot.parent}")
+    if plot is not None and plot.suffix.lower() not in _PLOTS:
+        raise click.UsageError(f"--plot: expected one of {', '.join(_PLOTS)}, got '{plot.name}'")
+    if plot is not None and find_spec("matplotlib") is None:
+        raise click.ClickException(
+            "a plot needs matplotlib: in a clone of the repository, pip install '.[simulate]'"
+        )
     from inference_service.bench import report
     from inference_service.bench.load import closed_loop, open_loop
 
@@ -66,10 +74,6 @@ def bench(
     if plot is not None and outcome.latencies:
         try:
             report.plot(outcome, plot, f"{target.url}, {how}")
-        except ModuleNotFoundError:
-            raise click.ClickException(
-                "a plot needs matplotlib: in a clone of the repository, pip install '.[simulate]'"
-            ) from None
         except (ValueError, OSError) as error:
             raise click.ClickException(f"{plot}: {error}") from None
     sys.exit(1 if outcome.failures or not outcome.latencies else 0)

@@ -14,7 +14,7 @@ from inference_service.cli.ending import end
 from inference_service.core.errors import InferenceServiceError
 
 
-@click.command()
+@click.command(short_help="Try the models at PATH; tell how they are batched.")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML settings.")
 @click.option("--profile", is_flag=True, help="Also measure runs at growing batch sizes.")

@@ -72,6 +72,7 @@ def create_key(
     now = int(time.time())
     pepper = pepper_file or pepper_beside(file)
     try:
+        create(name, scopes, b"", now)  # no pepper is written for what is refused
         key, entry = create(name, scopes, make_pepper(pepper), now)
         entry = KeyEntry(
             entry.id, name, entry.scopes, entry.hash, now, now + expires if expires else 0
@@ -107,7 +108,7 @@ def list_keys(file: Path) -> None:
         click.echo("  ".join(columns).rstrip())
 
 
-@keys.command()
+@keys.command(short_help="Take a key, or all keys of a client, out of the file.")
 @click.argument("which")
 @_file
 def revoke(which: str, file: Path) -> None:
@@ -116,6 +117,7 @@ def revoke(which: str, file: Path) -> None:
     A running service refuses them within two seconds.
     """
     try:
+        read_keys(file)  # a file that is not there is told, and not made
         with changing(file) as entries:
             gone = [entry for entry in entries if which in {entry.id, entry.name}]
             entries[:] = [entry for entry in entries if entry not in gone]

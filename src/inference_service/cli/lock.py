@@ -7,7 +7,7 @@ import click
 from inference_service.core.errors import InferenceServiceError
 
 
-@click.command()
+@click.command(short_help="Write the digests of a repository's files.")
 @click.argument(
     "path",
     default=Path("models"),

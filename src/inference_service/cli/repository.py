@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import click
 
-from inference_service.cli.options import asks_server, authorization
+from inference_service.cli.options import asks_server, authorization, unreached
 
 _TIMEOUT = 600.0
 """Seconds: a load takes as long as it takes, and the server bounds it (runtime.load_timeout)."""
@@ -22,8 +22,7 @@ class _Server:
     """A running service. Raises ClickException with what it answers."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        self.base = url
-        self.url = f"{self.base}/v2/repository"
+        self.url = f"{url}/v2/repository"
         self.headers = {"Content-Type": "application/json", **authorization(token)}
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -34,12 +33,7 @@ class _Server:
         except HTTPError as error:
             raise click.ClickException(_words(error)) from None
         except (URLError, OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            if isinstance(reason, ConnectionRefusedError):
-                reason = "nothing listens there"
-            raise click.ClickException(
-                f"no service answers at {self.base}: {reason} (--server says where it is)"
-            ) from None
+            raise unreached(self.url, error) from None
 
     def change(self, model: str, action: str, body: Mapping[str, Any]) -> Any:
         """Do it, and tell which versions are being loaded meanwhile."""
@@ -75,7 +69,7 @@ def _words(error: HTTPError) -> str:
     return f"{told}; give it by --token or $INFERENCE_SERVICE_TOKEN" if error.code == 401 else told
 
 
-@click.command(name="list")
+@click.command(name="list", short_help="List the models of a running service.")
 @click.option("--json", "as_json", is_flag=True, help="Print the repository index as it is.")
 @asks_server
 def list_models(server: str, token: str | None, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,13 +14,15 @@ from inference_service.cli.ending import end, end_within
 from inference_service.cli.signals import signals_first
 from inference_service.core.errors import InferenceServiceError
 from inference_service.core.lifecycle import State
-from inference_service.progress import Loaded
+
+if TYPE_CHECKING:
+    from inference_service.progress import Loaded
 
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Addresses to listen on that a browser can't open."""
 
 
-@click.command(no_args_is_help=False)
+@click.command(no_args_is_help=False, short_help="Serve models over HTTP and gRPC.")
 @click.argument("path", required=False)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0: any free.  [default: 8000]")
@@ -144,7 +146,7 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _tell(loaded: Loaded) -> None:
+def _tell(loaded: "Loaded") -> None:
     how = "failed after" if loaded.failed else "ready in"
     _say(
         f"  {loaded.number} of {loaded.total}: {loaded.name} version {loaded.version} "
@@ -154,8 +156,9 @@ def _tell(loaded: Loaded) -> None:
 
 def _batching(info: Any) -> str:
     mode = info.signature.mode.value
+    rows = info.policy.max_batch_size
     if mode == "merge":
-        how = f"up to {info.policy.max_batch_size} rows of any requests in one run"
+        how = f"up to {rows} rows of any requests in one run" if rows > 1 else "one row in a run"
     else:
         how = "no: every row runs alone" if mode == "split" else "no: every request runs alone"
     return f"{how} ({info.safety.verdict})" if info.safety.verdict else how

@@ -13,7 +13,7 @@ from inference_service.core.errors import InferenceServiceError
 _COSTS = "Cost tables: the output of `inference-service check MODEL --profile --json`."
 
 
-@click.command()
+@click.command(short_help="Compare the scheduler with other policies.")
 @click.option("--costs", type=click.Path(path_type=Path, exists=True, dir_okay=False), help=_COSTS)
 @click.option(
     "--out",
@@ -71,7 +71,7 @@ def simulate(
     click.echo(path)
 
 
-@click.command()
+@click.command(short_help="Recommend settings for a load and a latency.")
 @click.option(
     "--costs", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
     help=_COSTS,

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from inference_service.cli.options import asks_server, authorization
+from inference_service.cli.options import asks_server, authorization, unreached
 
 _HOME, _TO_END_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 _NO_CURSOR, _CURSOR = "\x1b[?25l", "\x1b[?25h"
@@ -56,11 +56,10 @@ def top(server: str, token: str | None, *, once: bool) -> None:
         raise click.ClickException("the service has ended the feed: it is shutting down")
     except KeyboardInterrupt:
         return
+    except BrokenPipeError:  # who reads what is printed has gone, as head has
+        raise
     except OSError as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ConnectionRefusedError):
-            reason = "nothing listens there (--server says where the service is)"
-        raise click.ClickException(f"no answer from {server}: {reason}") from error
+        raise unreached(server, error) from None
     finally:
         if screen:
             click.echo(_CURSOR, nl=False)

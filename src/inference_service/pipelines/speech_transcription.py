@@ -26,19 +26,18 @@ from inference_service.pipelines.registry import (
 )
 from inference_service.pipelines.scores import tensor
 from inference_service.pipelines.speech_activity import (
-    CHUNK,
     RATE,
     Began,
     Follower,
     Seconds,
     Share,
-    Span,
     SpeechParameters,
     SpeechStarted,
     Spoke,
     probabilities_of,
     spans_of,
 )
+from inference_service.pipelines.speech_rows import can_be_cut, cut, filled_up, pieces, quietest
 
 _KIND = "speech-transcription"
 try:
@@ -48,10 +47,6 @@ try:
 except ModuleNotFoundError as error:
     raise missing("soundfile, soxr and tokenizers", _KIND, "audio,text") from error
 
-_PAUSE = RATE // 2  # samples: across a shorter pause, two segments are one row
-_FINE, _COARSE = RATE // 2, RATE  # rows are as long as a multiple of this,
-_COARSE_FROM = 4 * RATE  # from here on of the coarse one
-_SHORTEST = RATE  # the graph has been made for a second or more
 _PADDING = 0.25  # seconds; a detector is late where a word begins softly
 _SLICE = RATE  # of a stream: so much is heard before it is asked whether a row is long enough
 
@@ -206,10 +201,24 @@ class Transcribe:
         return TranscriptionStream(sound, Hearing(self, self._options, parameters))
 
     def texts(self, rows: Sequence[NDArray[np.float32]]) -> Steps:
-        """What is said in each."""
+        """What is said in each.
+
+        The recogniser may take the silence at a row's end for the end before the first word: such
+        a row is heard once more with less of it.
+        """
         if not rows:
             return []
-        outputs = yield [Inference({self._input.name: filled_up(row)[None]}) for row in rows]
+        found = yield from self._heard([filled_up(row) for row in rows])
+        again = [at for at, text in enumerate(found) if not text and can_be_cut(rows[at])]
+        if again:
+            shorter = [cut(rows[at]) for at in again]
+            texts = yield from self._heard(shorter)
+            for at, text in zip(again, texts, strict=True):
+                found[at] = text
+        return found
+
+    def _heard(self, rows: Sequence[NDArray[np.float32]]) -> Steps:
+        outputs = yield [Inference({self._input.name: row[None]}) for row in rows]
         return [self._text(one) for one in outputs]
 
     def _text(self, outputs: Tensors) -> str:
@@ -340,39 +349,6 @@ def _segments(steps: Steps) -> Steps:
         for one in events
         if isinstance(one, Final)
     ]
-
-
-def filled_up(row: NDArray[np.float32]) -> NDArray[np.float32]:
-    """With silence, to a length that others have, too."""
-    step = _FINE if len(row) <= _COARSE_FROM else _COARSE
-    length = max(-(-len(row) // step) * step, _SHORTEST)
-    found = np.zeros(length, np.float32)
-    found[: len(row)] = row
-    return found
-
-
-def pieces(spans: Sequence[Span], probabilities: Sequence[float], longest: int) -> list[Span]:
-    """Rows of ``longest`` samples at most: short ones are put together, long ones cut."""
-    found: list[Span] = []
-    for start, end in spans:
-        if found and end - found[-1][0] <= longest and start - found[-1][1] <= _PAUSE:
-            found[-1] = found[-1][0], end
-            continue
-        begun = start
-        while end - begun > longest:
-            middle = quietest(probabilities, begun + longest // 2, begun + longest)
-            found.append((begun, middle))
-            begun = middle
-        found.append((begun, end))
-    return found
-
-
-def quietest(probabilities: Sequence[float], start: int, end: int) -> int:
-    """Where between two samples it is least like speech: a cut there splits no word."""
-    chunks = range(start // CHUNK + 1, min(end // CHUNK, len(probabilities)))
-    if not chunks:
-        return end
-    return min(chunks, key=probabilities.__getitem__) * CHUNK
 
 
 def load(declared: Mapping[str, Any], place: Place) -> UnpaddedPipeline:

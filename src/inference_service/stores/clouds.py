@@ -55,7 +55,12 @@ def open_store(url: str) -> Store:
     except StoreFailed:
         raise
     except Exception as error:  # the library's errors have no common base
-        raise StoreFailed(f"{url}: {error}") from error
+        raise StoreFailed(f"{url}: {_in_words(error)}") from error
+
+
+def _in_words(error: Exception) -> str:
+    """A library's complaint without the values in memory that it prints beneath."""
+    return str(error).strip().split("\n", 1)[0][:300]
 
 
 def _oss(bucket: str, path: str) -> dict[str, Any]:
@@ -133,5 +138,4 @@ class CloudStore:
             raise self._failed(f"{key} can't be removed", error) from error
 
     def _failed(self, what: str, error: Exception) -> StoreFailed:
-        first = str(error).strip().split("\n", 1)[0]
-        return StoreFailed(f"{self.url}: {what}: {first[:300]}")
+        return StoreFailed(f"{self.url}: {what}: {_in_words(error)}")

@@ -15,6 +15,7 @@ _HEAD = """<meta name="viewport" content="width=device-width, initial-scale=1">
 .home a { color: #2f55d4; }
 .dark-mode .home a { color: #8ba6ff; }
 .swagger-ui .info { margin: 24px 0; }
+.swagger-ui .info .renderedMarkdown p { line-height: 1.9; }
 @media (max-width: 640px) {
   .swagger-ui .opblock-tag { flex-wrap: wrap; font-size: 20px; }
   .swagger-ui .opblock-tag small { order: 1; flex-basis: 100%; padding: 4px 0 0; }
@@ -34,7 +35,10 @@ dark.addEventListener("change", follow);
 follow();
 </script>
 </head>"""
-_HOME = '<body>\n<nav class="home"><a href="{root}/">Try the models on the home page</a></nav>'
+_HOME = """<body>
+<nav class="home"><a href="{root}/">Try the models on the home page</a></nav>
+<noscript><p class="home">This page needs JavaScript. What it shows is in
+<a href="{root}/openapi.json">openapi.json</a>.</p></noscript>"""
 
 
 def add_docs_page(app: FastAPI) -> None:
