@@ -96,12 +96,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
     Models are loaded without the helper process, which takes a second to start, but for the tests
     of it and of the shipped models; the same holds for the processes that decode files. The
-    repository is not watched, but for the tests of that.
+    repository is not watched, but for the tests of that. Requests may wait for a minute: what they
+    claim does not depend on how busy the machine is.
     """
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["INFERENCE_SERVICE_RUNTIME__HELPER_PROCESS"] = "false"
     os.environ["INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES"] = "false"
     os.environ["INFERENCE_SERVICE_REPOSITORY__WATCH"] = "false"
+    os.environ["INFERENCE_SERVICE_BATCHING__DEFAULT_DEADLINE"] = "60"
 
 
 @contextmanager
@@ -127,13 +129,9 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
-    """The shipped models, served for the whole session.
-
-    Requests may wait for a minute: what they claim does not depend on how busy the machine is.
-    """
+    """The shipped models, served for the whole session."""
     processes = dict.fromkeys(("HELPER_PROCESS", "DECODER_PROCESSES"), "true")
     environment = {"GRPC__PORT": "0"} | {f"RUNTIME__{name}": on for name, on in processes.items()}
-    environment["BATCHING__DEFAULT_DEADLINE"] = "60"
     given = {f"INFERENCE_SERVICE_{name}": value for name, value in environment.items()}
     with serving(MODELS, **given) as running:
         yield running
