@@ -95,7 +95,7 @@ def wait_for_data(ask: Callable[[str], list[Any]]) -> None:
     """Until a few scrapes are in and something was refused."""
     until(
         lambda: (
-            ask("count_over_time(up[1m]) >= 5") and ask("rate(inference_rejected_total[5s]) > 0")
+            ask("count_over_time(up[1m]) >= 5") and ask("rate(inference_rejected_total[30s]) > 0")
         )
     )
 
