@@ -41,23 +41,25 @@ class RunningServer:
     def terminate(self) -> int:
         """SIGTERM, and the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def kill(self) -> None:
         """End it at once."""
         self.process.kill()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
 
-    def output(self) -> str:
-        """What it has printed since it announced itself, if that ends within 30 s."""
-        printed: list[str] = []
-        until = monotonic() + 30
+    def output(self, words: str = "") -> str:
+        """What it has printed since it announced itself, once these words are there and no more
+        comes; within a minute."""
+        printed = ""
+        until = monotonic() + 60
         while monotonic() < until:
             try:
-                printed.append(self.lines.get(timeout=0.2))
+                printed += self.lines.get(timeout=0.2)
             except Empty:
-                return "".join(printed)
-        raise AssertionError("the server goes on printing:\n" + "".join(printed)[-2000:])
+                if words in printed:
+                    return printed
+        raise AssertionError(f"{words!r} or the end did not come:\n{printed[-2000:]}")
 
 
 def start_server(path: Path, *options: str, **environment: str) -> RunningServer:
@@ -92,14 +94,17 @@ def start_server(path: Path, *options: str, **environment: str) -> RunningServer
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Findings are kept in a cache of the tests' own, not in the user's.
+    """Findings are kept in a cache of the tests' own, one for all of their processes.
 
     Models are loaded without the helper process, which takes a second to start, but for the tests
     of it and of the shipped models; the same holds for the processes that decode files. The
     repository is not watched, but for the tests of that. Requests may wait for a minute: what they
     claim does not depend on how busy the machine is.
     """
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     os.environ["INFERENCE_SERVICE_RUNTIME__HELPER_PROCESS"] = "false"
     os.environ["INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES"] = "false"
     os.environ["INFERENCE_SERVICE_REPOSITORY__WATCH"] = "false"
