@@ -22,6 +22,28 @@ ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
 
 
+_TOOLS = {"browser", "envoy", "java", "perf_analyzer", "prometheus", "triton"}
+_SERVERS = {"serve", "server", "zoo_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, then those with many tests.
+
+    Each process takes the next file: a long one at the end would be waited for by all the others.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+
+    def place(tests: list[pytest.Item]) -> tuple[int, int]:
+        marks = {mark.name for item in tests for mark in item.iter_markers()}
+        fixtures = {name for item in tests for name in getattr(item, "fixturenames", ())}
+        kinds = "container" in marks, bool(_TOOLS & marks), bool(_SERVERS & fixtures), True
+        return kinds.index(True), -len(tests)
+
+    items[:] = [item for tests in sorted(files.values(), key=place) for item in tests]
+
+
 @dataclass
 class RunningServer:
     """A server in a process of its own."""
