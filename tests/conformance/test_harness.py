@@ -118,6 +118,7 @@ def test_a_model_that_dies_or_hangs_is_found_and_the_others_go_on(
     }  # fmt: skip
     assert words in results["bad"].words
     assert results["last"].forms == {"a": Found("right")}
+    assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "stderr.log"}
 
 
 def test_what_is_in_the_journal_is_not_tried_again(
