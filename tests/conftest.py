@@ -154,13 +154,20 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
         yield start
 
 
+_SHARED = {
+    "INFERENCE_SERVICE_GRPC__PORT": "0",
+    # Where requests may wait for ten minutes, none is refused for a queue of one.
+    "INFERENCE_SERVICE_LIMITS__REQUEST_TIMEOUT": "600",
+    "INFERENCE_SERVICE_BATCHING__DEFAULT_DEADLINE": "600",
+}
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
     """The shipped models, served for the whole session."""
     processes = dict.fromkeys(("HELPER_PROCESS", "DECODER_PROCESSES"), "true")
-    environment = {"GRPC__PORT": "0"} | {f"RUNTIME__{name}": on for name, on in processes.items()}
-    given = {f"INFERENCE_SERVICE_{name}": value for name, value in environment.items()}
-    with serving(MODELS, **given) as running:
+    given = {f"INFERENCE_SERVICE_RUNTIME__{name}": on for name, on in processes.items()}
+    with serving(MODELS, **_SHARED, **given) as running:
         yield running
 
 
@@ -189,7 +196,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def zoo_server(zoo: Path) -> Iterator[RunningServer]:
     """The test models, served for the whole session."""
-    with serving(zoo, INFERENCE_SERVICE_GRPC__PORT="0") as running:
+    with serving(zoo, **_SHARED) as running:
         yield running
 
 
