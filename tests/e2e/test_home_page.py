@@ -296,8 +296,10 @@ def test_loading_a_model_shows_requests_that_share_runs(home: Page) -> None:
     panel.locator("button.example", has_text="cat").click()
     answered(panel)
     home.evaluate(  # it goes on until it is stopped
-        "const real = setTimeout; "
-        "window.setTimeout = (work, ms, ...more) => ms === 8000 ? 0 : real(work, ms, ...more)"
+        """() => {
+            const real = setTimeout;
+            window.setTimeout = (work, ms, ...more) => ms === 8000 ? 0 : real(work, ms, ...more);
+        }"""
     )
     panel.get_by_role("button", name="Load test").click()
     panel.get_by_text(re.compile("shared its run with .* others")).wait_for(timeout=30_000)
