@@ -22,6 +22,28 @@ ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
 
 
+_TOOLS = {"browser", "envoy", "java", "perf_analyzer", "prometheus", "triton"}
+_SERVERS = {"serve", "server", "zoo_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, then those with many tests.
+
+    Each process takes the next file: a long one at the end would be waited for by all the others.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+
+    def place(tests: list[pytest.Item]) -> tuple[int, int]:
+        marks = {mark.name for item in tests for mark in item.iter_markers()}
+        fixtures = {name for item in tests for name in getattr(item, "fixturenames", ())}
+        kinds = "container" in marks, bool(_TOOLS & marks), bool(_SERVERS & fixtures), True
+        return kinds.index(True), -len(tests)
+
+    items[:] = [item for tests in sorted(files.values(), key=place) for item in tests]
+
+
 @dataclass
 class RunningServer:
     """A server in a process of its own."""
@@ -41,23 +63,25 @@ class RunningServer:
     def terminate(self) -> int:
         """SIGTERM, and the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def kill(self) -> None:
         """End it at once."""
         self.process.kill()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
 
-    def output(self) -> str:
-        """What it has printed since it announced itself, if that ends within 30 s."""
-        printed: list[str] = []
-        until = monotonic() + 30
+    def output(self, words: str = "") -> str:
+        """What it has printed since it announced itself, once these words are there and no more
+        comes; within a minute."""
+        printed = ""
+        until = monotonic() + 60
         while monotonic() < until:
             try:
-                printed.append(self.lines.get(timeout=0.2))
+                printed += self.lines.get(timeout=0.2)
             except Empty:
-                return "".join(printed)
-        raise AssertionError("the server goes on printing:\n" + "".join(printed)[-2000:])
+                if words in printed:
+                    return printed
+        raise AssertionError(f"{words!r} or the end did not come:\n{printed[-2000:]}")
 
 
 def start_server(path: Path, *options: str, **environment: str) -> RunningServer:
@@ -92,16 +116,21 @@ def start_server(path: Path, *options: str, **environment: str) -> RunningServer
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Findings are kept in a cache of the tests' own, not in the user's.
+    """Findings are kept in a cache of the tests' own, one for all of their processes.
 
     Models are loaded without the helper process, which takes a second to start, but for the tests
     of it and of the shipped models; the same holds for the processes that decode files. The
-    repository is not watched, but for the tests of that.
+    repository is not watched, but for the tests of that. Requests may wait for a minute: what they
+    claim does not depend on how busy the machine is.
     """
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     os.environ["INFERENCE_SERVICE_RUNTIME__HELPER_PROCESS"] = "false"
     os.environ["INFERENCE_SERVICE_RUNTIME__DECODER_PROCESSES"] = "false"
     os.environ["INFERENCE_SERVICE_REPOSITORY__WATCH"] = "false"
+    os.environ["INFERENCE_SERVICE_BATCHING__DEFAULT_DEADLINE"] = "60"
 
 
 @contextmanager
@@ -125,17 +154,20 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
         yield start
 
 
+_SHARED = {
+    "INFERENCE_SERVICE_GRPC__PORT": "0",
+    # Where requests may wait for ten minutes, none is refused for a queue of one.
+    "INFERENCE_SERVICE_LIMITS__REQUEST_TIMEOUT": "600",
+    "INFERENCE_SERVICE_BATCHING__DEFAULT_DEADLINE": "600",
+}
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
-    """The shipped models, served for the whole session.
-
-    Requests may wait for a minute: what they claim does not depend on how busy the machine is.
-    """
+    """The shipped models, served for the whole session."""
     processes = dict.fromkeys(("HELPER_PROCESS", "DECODER_PROCESSES"), "true")
-    environment = {"GRPC__PORT": "0"} | {f"RUNTIME__{name}": on for name, on in processes.items()}
-    environment["BATCHING__DEFAULT_DEADLINE"] = "60"
-    given = {f"INFERENCE_SERVICE_{name}": value for name, value in environment.items()}
-    with serving(MODELS, **given) as running:
+    given = {f"INFERENCE_SERVICE_RUNTIME__{name}": on for name, on in processes.items()}
+    with serving(MODELS, **_SHARED, **given) as running:
         yield running
 
 
@@ -164,7 +196,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def zoo_server(zoo: Path) -> Iterator[RunningServer]:
     """The test models, served for the whole session."""
-    with serving(zoo, INFERENCE_SERVICE_GRPC__PORT="0") as running:
+    with serving(zoo, **_SHARED) as running:
         yield running
 
 

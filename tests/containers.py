@@ -147,6 +147,13 @@ def containers_with_a_base() -> Iterator[Containers]:
         make_base(made)
         yield made
     finally:
-        for folder in made.folder.glob("root/overlay/*/merged"):
+        for folder in mounted_below(made.folder):
             subprocess.run(["umount", "-l", folder], check=False, capture_output=True, timeout=60)
         shutil.rmtree(made.folder, ignore_errors=True)
+
+
+def mounted_below(folder: Path) -> list[str]:
+    """Where something is mounted, the last one first (proc_pid_mountinfo(5)): the images' layers,
+    and what podman mounts over its own storage."""
+    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [place for place in reversed(places) if place.startswith(f"{folder}/")]

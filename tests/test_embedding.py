@@ -14,7 +14,7 @@ import uvicorn
 from inference_service import DrainingServer, Service
 from tests.conftest import ROOT
 from tests.ports import free_port
-from tests.support import asking, until
+from tests.support import LONGEST_WAIT, asking, until
 
 PAGE = (ROOT / "docs" / "embedding.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -84,7 +84,8 @@ async def serves(server: uvicorn.Server, service: Service, serving: Awaitable[No
         await until(lambda: server.started or task.done())
         await service.loaded()
         port = server.port if isinstance(server, DrainingServer) else server.config.port
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, timeout=LONGEST_WAIT) as client:
             assert (await client.post(PREDICT, json=BODY)).status_code == 200
         if isinstance(server, DrainingServer):
             server.leave()

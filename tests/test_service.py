@@ -229,7 +229,8 @@ async def test_the_draining_server_needs_no_command_line(settings: Settings) -> 
         serving = asyncio.create_task(server.serve())
         await until(lambda: server.started or serving.done())
         await service.loaded()
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        url = f"http://127.0.0.1:{server.port}"
+        async with httpx.AsyncClient(base_url=url, timeout=LONGEST_WAIT) as client:
             assert (await client.post(PREDICT, json=ROW)).status_code == 200
         server.leave()
         await serving

@@ -86,8 +86,10 @@ class Plain:
     assert [fields(node) for node in classes] == [["one", "two"], ["left", "right"], []]
 
 
-# What waits for another process, and the argument that bounds it.
+# What waits for another process, and the argument that bounds it; httpx's own bound, 5 s, is short
+# for a busy machine.
 WAITS = {
+    "httpx.get", "httpx.post", "httpx.put", "httpx.request",
     "requests.get", "requests.post", "requests.put", "requests.delete", "requests.head",
     "requests.options", "requests.request", "socket.create_connection", "subprocess.run",
     "subprocess.check_call", "subprocess.check_output", "urllib.request.urlopen", "urlopen",

@@ -4,17 +4,17 @@ What differs is listed here, with the reason; anything else that differs fails. 
 has the list in words.
 """
 
+import asyncio
 import gzip
 import json
 import os
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -24,18 +24,25 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import onnx_models
 from tests.conftest import serving
 from tests.ports import free_port
+from tests.support import LONGEST_WAIT, until
 from tests.tools import TOOLS, need_file
 
 pytestmark = pytest.mark.triton
-PORTS = [free_port() for _ in range(3)]
 PYTHON = TOOLS / "triton" / "bin" / "python"
 
 
+class Triton(NamedTuple):
+    """A real one: its URL, and that of its metrics."""
+
+    url: str
+    metrics: str
+
+
 @pytest.fixture(scope="module")
-def triton() -> Iterator[str]:
+def triton() -> Iterator[Triton]:
     """A real Triton with the two models."""
     need_file(PYTHON.parent.parent / "installed")
-    ports = [str(port) for port in PORTS]
+    ports = [str(free_port()) for _ in range(3)]
     script = Path(__file__).with_name("triton_server.py")
     library = Path(sys.base_prefix) / "lib"  # its stub needs this interpreter's own library
     process = subprocess.Popen(
@@ -45,19 +52,20 @@ def triton() -> Iterator[str]:
         env={**os.environ, "LD_LIBRARY_PATH": str(library)},
     )
     url = f"http://127.0.0.1:{ports[0]}"
+
+    def ready() -> bool:
+        assert process.poll() is None, "Triton has ended"
+        try:
+            return all(
+                requests.get(f"{url}/v2/models/{model}/ready", timeout=LONGEST_WAIT).ok
+                for model in ("doubler", "kinds")
+            )
+        except requests.ConnectionError:
+            return False
+
     try:
-        for _ in range(600):
-            try:
-                if all(
-                    requests.get(f"{url}/v2/models/{model}/ready", timeout=5).ok
-                    for model in ("doubler", "kinds")
-                ):
-                    break
-            except requests.ConnectionError:
-                pass
-            assert process.poll() is None, "Triton has ended"
-            time.sleep(0.1)
-        yield url
+        asyncio.run(until(ready))
+        yield Triton(url, f"http://127.0.0.1:{ports[2]}/metrics")
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -210,8 +218,8 @@ def told(response: requests.Response) -> tuple[Any, bytes]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_both_answer_alike(triton: str, ours: str, case: Case) -> None:
-    theirs, own = case.send(triton), case.send(ours)
+def test_both_answer_alike(triton: Triton, ours: str, case: Case) -> None:
+    theirs, own = case.send(triton.url), case.send(ours)
     if "status" in case.differ:
         assert theirs.status_code != own.status_code, "the listed difference is gone"
     else:
@@ -236,7 +244,7 @@ def _without(value: Any, names: dict[str, str]) -> Any:
     return sorted(value, key=json.dumps) if isinstance(value, list) else value
 
 
-def test_the_metrics_have_tritons_names_and_count_alike(triton: str, ours: str) -> None:
+def test_the_metrics_have_tritons_names_and_count_alike(triton: Triton, ours: str) -> None:
     """Those of a model, but for what is of Triton's own making."""
 
     def read(url: str) -> dict[str, float]:
@@ -250,15 +258,19 @@ def test_the_metrics_have_tritons_names_and_count_alike(triton: str, ours: str) 
                     found[name] = found.get(name, 0) + sample.value
         return found
 
-    pages = [f"http://127.0.0.1:{PORTS[2]}/metrics", f"{ours}/metrics"]
+    pages = [triton.metrics, f"{ours}/metrics"]
     before = [read(page) for page in pages]
     request = Case("", DOUBLER, infer(x([1, 2, 3, 4, 5, 6], (2, 3))))
     for _ in range(3):
-        for url in (triton, ours):
+        for url in (triton.url, ours):
             assert request.send(url).ok
-    theirs, own = (
-        {k: v - b.get(k, 0) for k, v in read(p).items()} for p, b in zip(pages, before, strict=True)
-    )
+
+    def grown(of: int) -> dict[str, float]:
+        return {name: value - before[of].get(name, 0) for name, value in read(pages[of]).items()}
+
+    counted = ("nv_inference_request_success", "nv_inference_exec_count")
+    asyncio.run(until(lambda: all(grown(0)[name] >= 3 for name in counted)))  # after its answers
+    theirs, own = grown(0), grown(1)
     assert own.keys() == {name for name in theirs if "cache" not in name}
     for name in (
         "request_success",

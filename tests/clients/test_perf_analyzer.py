@@ -50,7 +50,7 @@ def test_over_http(server: RunningServer, options: tuple[str, ...]) -> None:
     assert found["Execution count"] > 0
     # Its numbers are differences of snapshots taken while requests are in flight, and a run counts
     # before its requests do: runs and requests are compared when all of them have been answered.
-    with urlopen(f"{server.url}/v2/models/digits/stats", timeout=60) as answer:
+    with urlopen(f"{server.url}/v2/models/digits/stats", timeout=20) as answer:
         (sums,) = json.load(answer)["model_stats"]
     assert 0 < sums["execution_count"] <= sums["inference_count"]
 

@@ -9,8 +9,8 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -140,11 +140,17 @@ def _child(cases: list[Case], folder: Path, journal: Journal, at: Path) -> None:
         at.write_text("\n".join(names))
 
     async def all_of_them() -> None:
-        with tempfile.TemporaryDirectory(prefix="conformance-") as repository:
-            async for result in try_all(cases, Path(repository), progress):
-                journal.add(result)
+        repository = _repository(at)
+        repository.mkdir()
+        async for result in try_all(cases, repository, progress):
+            journal.add(result)
 
     asyncio.run(all_of_them())
+
+
+def _repository(at: Path) -> Path:
+    """Where a process keeps its cases' models; its parent removes them, since it may be killed."""
+    return at.with_name(f"{at.name}-models")
 
 
 def _finish(worker: _Worker, journal: Journal, *, hung: bool) -> list[list[Case]]:
@@ -153,6 +159,7 @@ def _finish(worker: _Worker, journal: Journal, *, hung: bool) -> list[list[Case]
     worker.process.join(30)
     suspects = worker.at.read_text().splitlines() if worker.at.exists() else []
     worker.at.unlink(missing_ok=True)
+    shutil.rmtree(_repository(worker.at), ignore_errors=True)
     known = journal.read()
     left = [case for case in worker.cases if case.name not in known]
     if not left:

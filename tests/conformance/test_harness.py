@@ -92,10 +92,15 @@ def _hang() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "words"), [(lambda: os._exit(7), "exit 7"), (_hang, "no progress")]
+    ("end", "stall", "words"),
+    [(lambda: os._exit(7), harness.STALL, "exit 7"), (_hang, 3.0, "no progress")],
 )
 def test_a_model_that_dies_or_hangs_is_found_and_the_others_go_on(
-    end: Callable[[], None], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    end: Callable[[], None],
+    stall: float,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def tried(cases: Sequence[Case], _: Path, progress: Any) -> AsyncIterator[Result]:
         for case in cases:
@@ -105,7 +110,7 @@ def test_a_model_that_dies_or_hangs_is_found_and_the_others_go_on(
             yield Result(case.name, case.kind, case.operator, "served", forms={"a": Found("right")})
 
     monkeypatch.setattr(harness, "try_all", tried)
-    monkeypatch.setattr(harness, "STALL", 1.0)
+    monkeypatch.setattr(harness, "STALL", stall)
     cases = [_case(name) for name in ("first", "bad", "last")]
     results = harness.run(cases, tmp_path, processes=2)
     assert {name: result.outcome for name, result in results.items()} == {
@@ -113,6 +118,7 @@ def test_a_model_that_dies_or_hangs_is_found_and_the_others_go_on(
     }  # fmt: skip
     assert words in results["bad"].words
     assert results["last"].forms == {"a": Found("right")}
+    assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "stderr.log"}
 
 
 def test_what_is_in_the_journal_is_not_tried_again(

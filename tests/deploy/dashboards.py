@@ -22,4 +22,4 @@ def filled_in(query: str) -> str:
     """What Grafana would send for all models and versions."""
     for name in ("$model", "$version"):
         query = query.replace(name, ".*")
-    return query.replace("$__rate_interval", "5s")
+    return query.replace("$__rate_interval", "30s")

@@ -23,7 +23,8 @@ RECORDINGS = MODELS / "speech" / "examples"
 
 
 def ask(server: RunningServer, path: str, **what: Any) -> Any:
-    response = requests.post(server.url + path, timeout=60, **what)
+    patience = {"X-Request-Timeout": "120"}  # more than the models' own default deadlines
+    response = requests.post(server.url + path, timeout=150, headers=patience, **what)
     assert response.status_code == 200, response.text
     return response.json()["results"]
 

@@ -14,6 +14,7 @@ from tests.tools import need
 
 pytestmark = pytest.mark.browser
 
+expect.set_options(timeout=30_000)  # as long as Playwright waits for anything else
 SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
 
 

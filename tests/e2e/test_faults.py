@@ -20,6 +20,7 @@ from tests.conftest import MODELS, ROOT, RunningServer
 from tests.ports import free_port
 from tests.runtime.test_categories import columns
 from tests.runtime.test_locales import normaliser
+from tests.support import LONGEST_WAIT
 
 HANGING_LOAD = """
 import inference_service.sources as sources
@@ -193,7 +194,7 @@ def test_sigterm_is_obeyed_while_a_load_hangs(tmp_path: Path) -> None:
         assert answer.status_code == 503
         assert "model 'hangs' version 1 is loading" in answer.json()["error"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(LONGEST_WAIT) == 0
     finally:
         process.kill()
         _, printed = process.communicate(timeout=30)
@@ -213,7 +214,7 @@ def test_a_load_that_hangs_fails_and_the_service_is_ready(tmp_path: Path) -> Non
         answer = predict(url, "a-hangs", [1, 2, 3])
         assert "it was not loaded within 1 seconds (runtime.load_timeout)" in answer.json()["error"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(LONGEST_WAIT) == 0
     finally:
         process.kill()
         process.communicate(timeout=30)
@@ -226,7 +227,7 @@ def test_the_process_ends_by_the_grace_period_whatever_its_threads_do(tmp_path: 
     try:
         until(lambda: predict(url, "good", [1, 2, 3]).status_code == 200, process)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 1
+        assert process.wait(LONGEST_WAIT) == 1
     finally:
         process.kill()
         _, printed = process.communicate(timeout=30)

@@ -28,6 +28,8 @@ from tests.tools import need, need_package
 
 pytestmark = pytest.mark.browser
 
+expect.set_options(timeout=30_000)  # as long as Playwright waits for anything else
+
 SAID = MODELS / "transcription" / "examples" / "austen-0930.flac"
 SHIPPED = [
     "imagenet", "language", "libraries", "ocr", "speech", "transcription",
@@ -293,13 +295,19 @@ def test_loading_a_model_shows_requests_that_share_runs(home: Page) -> None:
     panel = chosen(home, "imagenet")
     panel.locator("button.example", has_text="cat").click()
     answered(panel)
+    home.evaluate(  # it goes on until it is stopped
+        """() => {
+            const real = setTimeout;
+            window.setTimeout = (work, ms, ...more) => ms === 8000 ? 0 : real(work, ms, ...more);
+        }"""
+    )
     panel.get_by_role("button", name="Load test").click()
     panel.get_by_text(re.compile("shared its run with .* others")).wait_for(timeout=30_000)
     home.locator("#live .tile", has_text="Requests per second").locator(
         "strong", has_text=re.compile("[1-9]")
     ).wait_for()
     home.locator("#live .tile", has_text="Rows in a run").locator(
-        ".note", has_text=re.compile("largest [2-9]")
+        ".note", has_text=re.compile(r"largest ([2-9]|\d\d)")
     ).wait_for()
     keep(home, "home-loaded")
     panel.get_by_role("button", name="Stop").click()

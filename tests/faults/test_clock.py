@@ -98,11 +98,11 @@ def test_a_step_of_the_clock_changes_no_answer_and_no_deadline(
             began = time.monotonic()
             eventually(lambda: abs(date_of(server.url) - clock.now()) < 3)
             for word in range(10):
-                headers = {"X-Request-Timeout": "5"}
-                answer = session.post(url, json={"instances": [word]}, headers=headers, timeout=20)
+                headers = {"X-Request-Timeout": "20"}
+                answer = session.post(url, json={"instances": [word]}, headers=headers, timeout=30)
                 assert answer.json() == {"predictions": [[word, word]]}
             eventually(lambda n=before: load.counts["right"] > n + 50)  # type: ignore[misc]
-            assert time.monotonic() - began < 30
+            assert time.monotonic() - began < 120
         scraped = requests.get(server.url + "/metrics", timeout=20).text
     assert load.only_right(), load.counts
     assert "_created" not in scraped

@@ -182,7 +182,9 @@ async def test_a_process_that_leaks_is_replaced_between_runs(tmp_path: Path) -> 
 async def test_faults_under_load_cost_their_own_requests_alone(tmp_path: Path) -> None:
     onnx_models.save(onnx_models.doubler(), tmp_path / "m" / "1" / "model.onnx")
     (tmp_path / "m" / "model.toml").write_text('runtime.isolation = "process"\n')
-    async with running(service := Service(Settings(models=tmp_path))) as client:
+    # Those that share a run with one that hangs are answered when their own deadlines pass.
+    settings = Settings(models=tmp_path, batching={"default_deadline": 5})
+    async with running(service := Service(settings)) as client:
         process = process_of(service, "m")
         ended: Counter[str] = Counter()
 
@@ -194,17 +196,23 @@ async def test_faults_under_load_cost_their_own_requests_alone(tmp_path: Path) -
                 ended["right" if right else "wrong"] += 1
             return answer.status_code
 
+        async def served(value: float, *refusals: int, **headers: str) -> int:
+            """Its status, once it has come to a process: a crash of another may have taken it."""
+            while (status := await ask(value, **headers)) in refusals:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            return status
+
         async def good(number: int) -> None:
             for step in range(40):
-                while (status := await ask(float(100 * number + step % 90))) != 200:
-                    assert status in {503, 504}, "504: the process was not back in 2 s"
-                    await asyncio.sleep(0.05)
+                assert await served(float(100 * number + step % 90), 503, 504) == 200
 
         async def bad() -> None:
             for _ in range(3):
                 for value in FAILING:
-                    ended[f"{value:g}: {await ask(value)}"] += 1
-            late = await ask(misbehaving.HANGS, **{"X-Request-Timeout": "0.2"})
+                    # One that finds no memory is told to come again each time.
+                    refusals = () if value == misbehaving.FAILS_TO_ALLOCATE else (503,)
+                    ended[f"{value:g}: {await served(value, *refusals)}"] += 1
+            late = await served(misbehaving.HANGS, 503, **{"X-Request-Timeout": "0.2"})
             ended[f"hung: {late}"] += 1
 
         await asyncio.gather(bad(), *(good(number) for number in range(8)))
@@ -214,7 +222,7 @@ async def test_faults_under_load_cost_their_own_requests_alone(tmp_path: Path) -
         assert {name.rpartition(" ")[2] for name in told} <= {"500", "503", "504"}
         assert {"1001: 500", "1003: 500", "1004: 503", "hung: 504"} <= told
         await until(lambda: process.pid is not None)
-        assert process.restarts <= 4
+        assert process.restarts <= 6, "a crash that no deadline cuts short is not repeated"
 
 
 async def test_requests_wait_for_the_next_process_or_are_told_when_it_is_there(

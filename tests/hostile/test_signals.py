@@ -15,7 +15,7 @@ from inference_service import DrainingServer, Service, Settings
 from inference_service.sections import ShutdownSettings
 from tests import onnx_models
 from tests.ports import free_port
-from tests.support import until
+from tests.support import LONGEST_WAIT, until
 
 START = [sys.executable, "-m", "inference_service", "serve"]
 
@@ -28,7 +28,7 @@ def test_sigterm_before_the_server_is_there_ends_with_0(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        last = monotonic() + 30
+        last = monotonic() + LONGEST_WAIT
         mask = 0
         while not mask >> (signal.SIGTERM - 1) & 1:  # the handler is there
             assert monotonic() < last
@@ -37,7 +37,7 @@ def test_sigterm_before_the_server_is_there_ends_with_0(tmp_path: Path) -> None:
             time.sleep(0.005)
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(LONGEST_WAIT) == 0
     finally:
         process.kill()
         process.communicate(timeout=30)
@@ -87,7 +87,7 @@ def test_sighup_and_a_full_disk_are_no_reason_to_stop(tmp_path: Path) -> None:
         answer = requests.post(f"{url}/v1/models/m:predict", json=body, timeout=20)
         assert answer.json() == {"predictions": [[2, 4, 6]]}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(LONGEST_WAIT) == 0
     finally:
         process.kill()
         process.wait(timeout=30)

@@ -92,7 +92,7 @@ ADMIN = {
 
 def index(server: RunningServer) -> Mapping[int, str]:
     """State of each version."""
-    found = httpx.post(f"{server.url}/v2/repository/index", json={}).json()
+    found = httpx.post(f"{server.url}/v2/repository/index", json={}, timeout=LONGEST_WAIT).json()
     return {int(one["version"]): one["state"] for one in found}
 
 

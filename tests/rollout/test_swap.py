@@ -95,7 +95,7 @@ async def started(bench: Bench, version: int = 1) -> Bench:
 
 
 async def test_a_new_version_takes_over_at_once_and_the_old_ends_its_requests() -> None:
-    bench = await started(Bench(RolloutRules(linger=0.05, watch=0)))
+    bench = await started(Bench(RolloutRules(linger=1.0, watch=0)))
     found = bench.engine.resolve(ModelRef("m"))  # its body is still on its way
     await bench.manager.load("m", [bench.source(2)])
     assert await bench.ask() == 2

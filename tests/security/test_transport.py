@@ -19,6 +19,7 @@ from inference_service.cli import main
 from inference_service.security.tls import Certificates, InvalidCertificate
 from tests.conftest import RunningServer, start_server
 from tests.security.authority import Authority
+from tests.support import LONGEST_WAIT
 
 PREDICT = "/v1/models/doubler:predict"
 ROW = {"instances": [[1, 2, 3, 4]]}
@@ -65,8 +66,9 @@ class Secured:
         if key:
             headers["authorization"] = f"Bearer {key}"
         return httpx.post(
-            self.url + PREDICT, json=ROW, headers=headers, verify=self.context(client=client)
-        )
+            self.url + PREDICT, json=ROW, headers=headers, verify=self.context(client=client),
+            timeout=LONGEST_WAIT,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,8 @@ def test_keys_and_client_certificates_are_accepted_over_tls(secured: Secured) ->
     assert answer.json() == {"predictions": [[2, 4, 6, 8]]}
     assert answer.headers["strict-transport-security"] == "max-age=31536000"
     assert secured.ask(client=True).json() == answer.json()
-    forbidden = httpx.get(secured.url + "/models", verify=secured.context(client=True))
+    context = secured.context(client=True)
+    forbidden = httpx.get(secured.url + "/models", verify=context, timeout=LONGEST_WAIT)
     assert forbidden.json() == {
         "error": "this needs the scope 'read', which 'client.example' does not have"
     }
@@ -93,7 +96,7 @@ def test_keys_and_client_certificates_are_accepted_over_tls(secured: Secured) ->
 def handshake(secured: Secured, context: ssl.SSLContext) -> ssl.SSLSocket:
     port = httpx.URL(secured.url).port
     assert port is not None
-    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=LONGEST_WAIT)
     return context.wrap_socket(connection, server_hostname="localhost")
 
 
@@ -121,9 +124,9 @@ def test_plain_http_and_silence_do_not_disturb_others(secured: Secured) -> None:
     port = httpx.URL(secured.url).port
     with (
         socket.create_connection(
-            ("127.0.0.1", port or 0), timeout=10
+            ("127.0.0.1", port or 0), timeout=LONGEST_WAIT
         ),  # it never begins a handshake
-        socket.create_connection(("127.0.0.1", port or 0), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", port or 0), timeout=LONGEST_WAIT) as plain,
     ):
         plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert secured.ask(secured.infer).status_code == 200
@@ -207,7 +210,7 @@ def test_the_port_for_admins_is_announced_and_the_only_one(secured: Secured) -> 
     line = next(line for line in secured.server.announcement.splitlines() if "admin" in line)
     load = "/v2/repository/models/doubler/load"
     headers = {"x-api-key": secured.admin}
-    asked = {"headers": headers, "verify": secured.context(), "timeout": 60}
+    asked = {"headers": headers, "verify": secured.context(), "timeout": LONGEST_WAIT}
     assert httpx.post(line.split()[1] + load, **asked).status_code == 200  # type: ignore[arg-type]
     assert httpx.post(secured.url + load, **asked).status_code == 404  # type: ignore[arg-type]
 
@@ -221,10 +224,10 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
 
 def test_keys_and_certificates_are_read_again_while_it_serves(secured: Secured) -> None:
     late = secured.create("infer")
-    assert within(20, lambda: secured.ask(late).status_code == 200)
+    assert within(LONGEST_WAIT, lambda: secured.ask(late).status_code == 200)
     identifier = late.split("_")[1]
     CliRunner().invoke(main, ["keys", "revoke", identifier, "--file", str(secured.keys)])
-    assert within(20, lambda: secured.ask(late).status_code == 401)
+    assert within(LONGEST_WAIT, lambda: secured.ask(late).status_code == 401)
     assert secured.ask(secured.infer).status_code == 200
 
     def serial() -> int:
@@ -235,7 +238,7 @@ def test_keys_and_certificates_are_read_again_while_it_serves(secured: Secured) 
 
     before = serial()
     secured.authority.sign("localhost", "server")
-    assert within(20, lambda: serial() != before)
+    assert within(LONGEST_WAIT, lambda: serial() != before)
     assert infer(secured, {"x-api-key": secured.infer}) == [[2, 4, 6, 8]]
     secured.keys.write_text("[")  # what can't be read changes nothing
     assert not within(3, lambda: secured.ask(secured.infer).status_code != 200)

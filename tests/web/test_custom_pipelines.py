@@ -117,7 +117,7 @@ def test_a_foreign_pipeline_that_fails_harms_nobody_else(
     answer = ask(server, {"review": "good"})
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error; the server's log has the details"}
-    assert "ZeroDivisionError" in server.output()
+    server.output("ZeroDivisionError")
     status = requests.get(server.url + "/v1/models/broken", timeout=10).json()
     message = status["model_version_status"][0]["status"]["error_message"]
     assert "pipeline.kind: expected one of" in message

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,12 +92,27 @@ class Site:
             writer.write_eof()
         found = b""
         try:
-            while chunk := await asyncio.wait_for(reader.read(65536), 0.3 if not shut else 2):
+            while chunk := await next_of(reader, waits=4 if not shut else 400):
                 found += chunk
         except TimeoutError:
             found += b"(open)"
         writer.close()
         return found
+
+
+async def next_of(reader: asyncio.StreamReader, waits: int) -> bytes:
+    """What comes next. Raises TimeoutError after so many short waits: on a busy machine one of them
+    may be over before the loop has had a turn, and not several."""
+    for _ in range(waits):
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(reader.read(65536), 0.05)
+    raise TimeoutError
+
+
+async def quiet() -> None:
+    """Until what was sent has been read and done: several turns of the loop, see `next_of`."""
+    for _ in range(5):
+        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -445,12 +460,12 @@ async def test_what_takes_too_long_ends(sent: bytes, seconds: float, last: bytes
     async with site() as one:
         reader, writer = await asyncio.open_connection(*one.address)
         writer.write(sent)
-        await asyncio.sleep(0.05)
+        await quiet()
         await overdue(one, 15)
-        await asyncio.sleep(0.01)
+        await quiet()
         assert not one.connections[0].transport.is_closing(), "that is within the limits"
         await overdue(one, seconds)
-        found = await asyncio.wait_for(reader.read(), 5)
+        found = await asyncio.wait_for(reader.read(), LONGEST_WAIT)
         writer.close()
         assert found[found.rfind(b"HTTP/1.1") :].startswith(last)
         assert found.count(b"HTTP/1.1") == sent.count(b"\r\n\r\nGET") + bool(last)
@@ -461,7 +476,7 @@ async def test_an_answer_that_nobody_reads_is_given_up() -> None:
         _, writer = await asyncio.open_connection(*one.address, limit=1024)
         writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
         await until(lambda: one.connections[0].transport.get_write_buffer_size() > 0)
-        await asyncio.sleep(0.05)
+        await quiet()
         await overdue(one, 21)
         await until(lambda: one.connections[0] not in one.connections[0].connections)
         writer.close()
@@ -471,11 +486,11 @@ async def test_a_request_that_is_being_answered_and_an_idle_connection_are_left_
     async with site() as one:
         reader, writer = await asyncio.open_connection(*one.address)
         writer.write(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
-        await asyncio.sleep(0.05)
+        await quiet()
         await overdue(one, 1000)
         one.release.set()
         assert (await reader.read(15)) == b"HTTP/1.1 200 OK"
-        await asyncio.sleep(0.05)
+        await quiet()
         await overdue(one, 1000)
         assert not one.connections[0].transport.is_closing()
         writer.close()
@@ -485,7 +500,7 @@ async def test_half_a_body_does_not_hold_up_a_shutdown() -> None:
     async with site() as one:
         reader, writer = await asyncio.open_connection(*one.address)
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
-        await asyncio.sleep(0.05)
+        await quiet()
         await overdue(one, 3, leaving=True)
         assert (await reader.read()).startswith(b"HTTP/1.1 408")
         writer.close()

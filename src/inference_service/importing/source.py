@@ -5,8 +5,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference_service.core.file_kinds import boosted_trees
 from inference_service.core.errors import InvalidModel
+from inference_service.core.file_kinds import boosted_trees
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
