@@ -26,6 +26,12 @@ _TOOLS = {"browser", "envoy", "java", "perf_analyzer", "prometheus", "triton"}
 _SERVERS = {"serve", "server", "zoo_server"}
 
 
+def pytest_configure() -> None:
+    """Programs that tests start heed Ctrl-C, though a shell ignores it for what runs behind it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first, then those with many tests.
 

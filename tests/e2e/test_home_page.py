@@ -427,10 +427,13 @@ def behind_a_prefix(server: RunningServer, prefix: str) -> Iterator[str]:
         await asyncio.gather(piped(reader, down), piped(up, writer))
 
     async def piped(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while some := await source.read(65536):
                 to.write(some)
                 await to.drain()
+        except OSError:
+            pass
+        finally:  # at the end of the test, too
             to.close()
 
     async def serve() -> None:

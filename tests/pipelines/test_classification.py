@@ -120,7 +120,7 @@ def test_a_picture_is_made_to_a_size_before_its_middle_is_cut_out() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "image-clasification"}, "pipeline.kind: expected one of 'image-classification', .*, got 'image-clasification'"),
+        ({"kind": "image-clasification"}, "pipeline.kind: expected one of 'audio-classification', .*, got 'image-clasification'"),
         ({}, "pipeline.kind: expected one of"),
         ({"kind": "image-classification", "sise": 3}, r"pipeline\.sise: there is no such key; did you mean 'size'\?"),
         ({"kind": "image-classification", "size": 9}, "pipeline.size: 9 x 9 doesn't fit image"),

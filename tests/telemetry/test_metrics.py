@@ -243,11 +243,22 @@ def test_a_blocked_event_loop_is_seen() -> None:
     assert registry.get_sample_value(f"{name}_sum") == pytest.approx(1.9)
 
 
-def test_counting_a_request_takes_less_than_5_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By all observers together, with its share of a batch; the best of several rounds."""
+def test_counting_a_request_takes_no_longer_than_250_additions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By all observers together, with its share of a batch; the best of several rounds. A look-up
+    of a metric's child for each would take longer."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    costs = importlib.import_module("metrics").costs()
-    assert all(seconds < 5e-6 for seconds in costs.values()), costs
+    metrics = importlib.import_module("metrics")
+    counts = [0] * 250
+
+    def add() -> None:
+        for place in range(250):
+            counts[place] += 1
+
+    addition = metrics.best(add)
+    costs = metrics.costs()
+    assert all(seconds < addition for seconds in costs.values()), (costs, addition)
 
 
 async def test_names_that_clients_make_up_make_no_series(tmp_path: Path) -> None:
