@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inference_service.core.errors import Overloaded, QuotaExceeded, Unauthorised
+from inference_service.core.errors import Overloaded, QuotaExceeded, ShuttingDown, Unauthorised
 from inference_service.protocols.oip.rpc import receiving
 from inference_service.protocols.oip.rpc import server as rpc_server
 from inference_service.protocols.oip.rpc.messages import message
@@ -249,6 +249,19 @@ async def test_the_stats_end_when_the_key_is_revoked() -> None:
     current_access.set(None)
 
 
+async def _once_there_is_room(watch: Callable[[], Any]) -> int:
+    """The first status that a watcher is told: the service hears a moment later that one left."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                found = await anext(aiter(watch()))
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                await asyncio.sleep(0.01)
+            else:
+                return int(found.status)
+
+
 async def test_a_watcher_of_grpc_s_health_that_leaves_takes_nothing_from_the_others(
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,10 +279,43 @@ async def test_a_watcher_of_grpc_s_health_that_leaves_takes_nothing_from_the_oth
             await anext(aiter(stub.Watch(question)))
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         leaves.cancel()
-        unknown = stub.Watch(health_pb2.HealthCheckRequest(service="other"))
-        assert (await unknown.read()).status == 3
+        other = health_pb2.HealthCheckRequest(service="other")
+        assert await _once_there_is_room(lambda: stub.Watch(other)) == 3
         service.health.leave()
         assert (await stays.read()).status == 2
+
+
+class SlowWatcher:
+    """The context of a call that watches the health, and the service's health."""
+
+    def __init__(self) -> None:
+        self.healthy = True
+        self.told: list[int] = []
+        self.being_told, self.taken = asyncio.Event(), asyncio.Event()
+
+    def check(self) -> None:
+        if not self.healthy:
+            raise ShuttingDown
+
+    async def write(self, found: Any) -> None:
+        self.told.append(found.status)
+        self.being_told.set()
+        await self.taken.wait()
+
+
+async def test_a_watcher_hears_of_what_changes_while_it_is_being_told() -> None:
+    one: Any = SlowWatcher()
+    servicer = rpc_server._Health(one)
+    watching = asyncio.create_task(servicer.Watch(health_pb2.HealthCheckRequest(), one))
+    await asyncio.wait_for(one.being_told.wait(), 60)
+    one.healthy = False
+    servicer._look()
+    one.taken.set()
+    await until(lambda: one.told == [1, 2])
+    one.healthy = True
+    servicer._look()
+    await until(lambda: one.told == [1, 2, 1])
+    watching.cancel()
 
 
 class Slow:

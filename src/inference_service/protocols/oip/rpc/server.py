@@ -99,6 +99,7 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc,unused-ignor
     def __init__(self, health_: Health) -> None:
         self._health = health_
         self._watchers = 0
+        self._seen: Any = None  # the latest status that was looked at
         self._changed = asyncio.Event()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -116,25 +117,30 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc,unused-ignor
         try:
             last = None
             while True:
-                known = request.service in _SERVICES
-                status = self._status() if known else _STATUS.SERVICE_UNKNOWN
+                seen = self._look()
+                changed = self._changed  # it may change while this status is being sent
+                status = seen if request.service in _SERVICES else _STATUS.SERVICE_UNKNOWN
                 if status != last:
                     await context.write(_STATUS(status=status))
                     last = status
-                await self._changed.wait()
+                await changed.wait()
         finally:
             self._watchers -= 1
 
     async def watch(self) -> None:
         """Until it is cancelled."""
-        before = self._status()
         while True:
             await asyncio.sleep(_REFRESH)
-            status = self._status()
-            if status != before:
-                before = status
-                changed, self._changed = self._changed, asyncio.Event()
-                changed.set()
+            self._look()
+
+    def _look(self) -> Any:
+        """The status now; all watchers hear of it where it is another than before."""
+        status = self._status()
+        if status != self._seen:
+            self._seen = status
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+        return status
 
     def _status(self) -> Any:
         try:
