@@ -135,7 +135,7 @@ class Permit:
         in_flight.bytes += size
 
     def shrink(self, size: int) -> None:
-        """So many bytes, of those that it has grown by, are not there any more."""
+        """Take back ``size`` of the bytes that it has grown by."""
         self._size -= size
         self._in_flight.bytes -= size
 

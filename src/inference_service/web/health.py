@@ -8,7 +8,7 @@ from inference_service.core.errors import ModelNotReady, ShuttingDown
 class Health:
     """Not ready while models load, and not ready any more once a shutdown has begun.
 
-    Anybody may ask. With access control (``guarded``) nobody is told which model it is, and why.
+    Anybody may ask. With access control (``guarded``) the answer names no model and no reason.
     """
 
     def __init__(self, problem: Callable[[], str | None], *, guarded: bool = False) -> None:

@@ -49,8 +49,8 @@ class Admission(Generic[T]):
         self._booked = 0.0  # until when refused requests that come back keep the model busy
 
     def refused(self, refusal: Overloaded, rows: int, row_elements: int, now: float) -> Overloaded:
-        """A request of so many rows: its client is told to come back after those that were told
-        before, and so are the next that ask for the same, or for more rows up to a full run."""
+        """The answer to a request of ``rows`` rows: to come back after all refused before.
+        It is repeated for the next ones that ask for the same, or for up to a full run."""
         estimates, pause = self._estimates, refusal.retry_after
         work = estimates.terms(rows, row_elements).unit * rows * estimates.cost.speed
         seconds = work / estimates.slots

@@ -43,7 +43,7 @@ class Holding:
         self._wake()
 
     def change(self, size: int) -> None:
-        """So many bytes more, or less, are held. Raises Overloaded."""
+        """Hold ``size`` bytes more (less: negative). Raises Overloaded."""
         if size > 0 and self._permit is not None:
             self._permit.grow(size)
         self._bytes += size
@@ -69,7 +69,7 @@ class Share:
         self._held = 0
 
     def brought(self, size: int) -> None:
-        """So many bytes came out of a decoder: they may be held until the payload's end."""
+        """A decoder has returned ``size`` bytes: they may be held until the payload's end."""
         self._brought += size
 
     def waits(self, wanted: Sequence[Inference]) -> None:
